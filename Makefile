@@ -1,0 +1,21 @@
+# Each target makes .venv first when it is not there. Tests and demo need some programs of the system: see tests/system-packages.
+PYTHON ?= python3
+BIN = .venv/bin
+READY = .venv/ready
+
+.PHONY: demo test lint bench soak dist clean
+
+demo: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.demo
+test: $(READY) ; @tests/system-packages && $(BIN)/python -m pytest
+soak: $(READY) ; @tests/system-packages && $(BIN)/python -m pytest --soak
+bench: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.bench
+lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/mypy && for script in sdc_thoth/node.sh tests/system-packages .ci/run; do bash -n $$script || exit 1; done
+dist: $(READY) ; $(BIN)/python -m build --outdir dist .
+clean: ; rm -rf .venv dist
+
+$(READY): pyproject.toml
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $(READY)

@@ -1,0 +1,1 @@
+"""The collector: brings the dumps of a fleet into Thoth over SSH."""

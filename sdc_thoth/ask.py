@@ -1,0 +1,139 @@
+"""Asking one node: what lies there, and the bytes of it. The requests of ``node`` over a ``Session``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sdc_thoth import node as protocol
+from sdc_thoth.errors import Desynchronized, ProtocolError
+from sdc_thoth.node import GROUP, About, Bad, Found, Get, Odd, Place, Signature, System
+from sdc_thoth.session import Channel, Session
+from thoth import SourceChanged, SourceDenied, SourceError, SourceGone
+
+BLOCK = 1 << 20  # bytes of a block when a dump is streamed
+
+
+class StillChanging(SourceChanged):
+    """The file has grown: it is still being written. The next pass will find it whole."""
+
+
+class NotAFile(SourceError):
+    """A link, a directory, a device: nothing that is read."""
+
+
+class Asker:
+    """One node's answers about the files that lie in ``places``."""
+
+    def __init__(self, session: Session, places: Sequence[Place]) -> None:
+        self._session = session
+        self._places = places
+        self._script = protocol.script()
+
+    def discover(self) -> Iterator[System | Found | Odd | Bad]:
+        """What lies in the places, as it is found. Raises NodeError."""
+        with self._ask(protocol.discover_request(self._places)) as reply:
+            yield from protocol.discovered(reply, self._places)
+
+    def about(self) -> About:
+        """What the node says of itself. Raises NodeError."""
+        with self._ask(protocol.about_request()) as reply:
+            return protocol.about(reply)
+
+    def hashes(self, found: Sequence[Found], thoth: str) -> Iterator[tuple[bool, str]]:
+        """What the node's own thoth says of each file: whether it succeeded, and its output. Raises NodeError."""
+        with self._ask(protocol.hash_request(self._places, found, thoth)) as reply:
+            yield from protocol.hashes(reply, len(found))
+
+    def fetch(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
+        """The bytes of each part, in order, or why they cannot be had. Each comes from a file that is, before and
+        after, the one that was discovered. They are held in memory: ask for small parts. Raises NodeError.
+        """
+        done = 0
+        while done < len(gets):
+            for answer in self._fetch_in_groups(gets[done:]):
+                yield answer
+                done += 1
+
+    def _fetch_in_groups(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
+        """Answers for gets from the first on. When a file changes its size under the reading, the bytes of its group
+        cannot be told apart: that group is asked for one by one, and the rest is left for another call."""
+        with self._ask(protocol.read_request(self._places, gets)) as reply:
+            for start in range(0, len(gets), GROUP):
+                group = gets[start : start + GROUP]
+                try:
+                    answers = self._group(reply, group)
+                except Desynchronized:
+                    break
+                yield from answers
+            else:
+                protocol.ended(reply)
+                return
+        for get in group:
+            yield self._fetch_one(get)
+
+    def _group(self, reply: Channel, group: Sequence[Get]) -> list[bytes | SourceError]:
+        statuses = protocol.statuses(reply, group)
+        ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
+        bodies = [reply.read_exactly(get.length) for get in ok]
+        kept = iter(zip(bodies, protocol.unchanged(reply, ok), strict=True))
+        answers: list[bytes | SourceError] = []
+        for status in statuses:
+            if status != "ok":
+                answers.append(_problem_of(group[len(answers)].found, status))
+                continue
+            body, same = next(kept)
+            answers.append(body if same else SourceChanged("changed while it was read"))
+        return answers
+
+    def _fetch_one(self, get: Get) -> bytes | SourceError:
+        try:
+            with self._ask(protocol.read_request(self._places, [get])) as reply:
+                return self._group(reply, [get])[0]
+        except Desynchronized:
+            return self._what_happened(get.found)
+
+    def stream(self, found: Found) -> Iterator[bytes]:
+        """The whole file in blocks of about BLOCK bytes. Raises SourceError, at the end too when the file is not what
+        was discovered, and NodeError."""
+        get = Get(found)
+        try:
+            with self._ask(protocol.read_request(self._places, [get])) as reply:
+                (status,) = protocol.statuses(reply, [get])
+                if status != "ok":
+                    raise _problem_of(found, status)
+                yield from reply.blocks(get.length, BLOCK)
+                same = all(protocol.unchanged(reply, [get]))
+        except Desynchronized:
+            same = False
+        if not same:
+            raise self._what_happened(found)
+
+    def _what_happened(self, found: Found) -> SourceError:
+        """Why reading a file went wrong: what it is now tells."""
+        with self._ask(protocol.read_request(self._places, [Get(found, units=1)])) as reply:
+            (status,) = protocol.statuses(reply, [Get(found, units=1)])
+        return SourceChanged("changed while it was read") if status == "ok" else _problem_of(found, status)
+
+    @contextmanager
+    def _ask(self, request: bytes) -> Iterator[Channel]:
+        with self._session.run(protocol.command(len(self._script)), self._script + request) as channel:
+            yield channel
+
+
+def _problem_of(found: Found, status: str) -> SourceError:
+    """A status of the node as an exception."""
+    if status == "gone":
+        return SourceGone("is no more")
+    if status in ("denied", "permission denied"):
+        return SourceDenied("permission denied")
+    if status.startswith("changed "):
+        now = Signature.parse(status.removeprefix("changed ").encode())
+        if now.same_file(found.signature) and now.size > found.size:
+            return StillChanging(f"still growing: {now.size} bytes now, {found.size} when it was found")
+        return SourceChanged("changed since it was found" if now.same_file(found.signature) else "was replaced")
+    if status in ("a link", "not a regular file"):
+        return NotAFile(status)
+    if status == "the path leads through a link":
+        return SourceError(status)
+    raise ProtocolError(f"a status that this version does not know: {status[:80]!r}")

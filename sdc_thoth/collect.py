@@ -1,0 +1,273 @@
+"""One node: discover -> identify -> look up -> transfer -> annotate. Each dump that is seen has exactly one outcome."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any
+
+from sdc_thoth.ask import Asker
+from sdc_thoth.errors import NodeError
+from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
+from sdc_thoth.inventory import Node
+from sdc_thoth.journal import Entry, Journal
+from sdc_thoth.node import Bad, Found, Odd, Place, System
+from sdc_thoth.session import Session
+from sdc_thoth.transfer import SMALL, Intake, failed
+from thoth import (
+    Identity,
+    IndexFailure,
+    Known,
+    NotADump,
+    Outcome,
+    Result,
+    SourceError,
+    StoreUnavailable,
+    Thoth,
+    escaped,
+)
+
+BATCH = 250  # dumps that are identified and looked up together
+_FLYING = 32  # small dumps of a node that are being stored while the next ones come
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a pass over the fleet shares between its nodes."""
+
+    thoth: Thoth
+    journal: Journal
+    places: tuple[Place, ...]
+    settle: float  # seconds that a dump must have been still
+    max_size: int | None  # bytes; larger dumps stay where they are
+    dry_run: bool
+    clock: Callable[[], float]  # seconds since 1970
+    storing: Executor  # stores small dumps while the next ones come
+    say: Callable[[str], None]  # takes a line of talk
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A dump with its identity. ``dump``: what was read of it in this pass, if anything was."""
+
+    found: Found
+    identity: Identity
+    dump: Identified | None = None
+    done: bool = False  # the journal knows that it is in Thoth, with all that is noted on it
+
+
+class Collection:
+    """One node's part of a pass."""
+
+    def __init__(self, session: Session, node: Node, task: Task) -> None:
+        self._node = node
+        self._task = task
+        self._asker = Asker(session, task.places)
+        self._intake = Intake(self._asker, node, task.thoth, task.clock, task.say)
+        self._now = task.clock()  # by the node's clock, once it has told
+        self._stage = "discover"
+        self._seen: set[bytes] = set()
+        self._waiting: dict[bytes, Found] = {}  # dumps of this batch that have no outcome yet
+        self._noted: list[Entry] = []  # for the journal
+        self._trouble: list[Bad] = []
+        self._flying: deque[Future[Outcome]] = deque()
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """An outcome for each dump, then one for the node. Raises StoreUnavailable after those of the dumps."""
+        failure: NodeError | None = None
+        try:
+            yield from self._discover()
+        except (NodeError, StoreUnavailable) as error:
+            yield from self._abandon(str(error))
+            if isinstance(error, StoreUnavailable):
+                raise
+            failure = error
+        yield self._of_node(failure)
+
+    def _abandon(self, reason: str) -> Iterator[Outcome]:
+        """Outcomes for what is left of a batch when the node or the store is lost."""
+        for flying in self._flying:
+            if flying.exception() is None:
+                yield self._settled(flying.result())
+        for found in list(self._waiting.values()):
+            yield self._outcome(found, Result.FAILED, stage=self._stage, reason=reason)
+        self._note_in_journal()
+
+    def _of_node(self, failure: NodeError | None) -> Outcome:
+        name = self._node.name
+        if failure is not None:
+            return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
+        if not self._trouble:
+            return Outcome(Result.REACHED, name)
+        reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
+        denied = all(bad.reason == "permission denied" for bad in self._trouble)
+        return Outcome(Result.DENIED if denied else Result.FAILED, name, stage="discover", reason=reason)
+
+    def _outcome(self, found: Found, result: Result, **more: Any) -> Outcome:
+        return Outcome(result, self._node.name, found.path, size=found.size, **more)
+
+    # ---- discover --------------------------------------------------------------------------------------------------
+
+    def _discover(self) -> Iterator[Outcome]:
+        batch: list[Found] = []
+        for item in self._asker.discover():
+            if isinstance(item, System):
+                self._now = self._task.clock() if item.now is None else item.now
+            elif isinstance(item, Bad):
+                self._trouble.append(item)
+            elif item.path not in self._seen:
+                self._seen.add(item.path)
+                refused = self._refused(item)
+                if refused is not None:
+                    yield refused
+                elif isinstance(item, Found):
+                    batch.append(item)
+            if len(batch) == BATCH:
+                yield from self._batch(batch)
+                batch = []
+        yield from self._batch(batch)
+
+    def _refused(self, item: Found | Odd) -> Outcome | None:
+        """The outcome of what is not even looked into."""
+        if isinstance(item, Odd):
+            result = {"denied": Result.DENIED, "gone": Result.GONE}.get(item.kind, Result.SKIPPED)
+            reason = "permission denied" if item.kind == "denied" else item.kind
+            return Outcome(result, self._node.name, item.path, stage="discover", reason=reason)
+        # A time in the future says that a clock is wrong, not that the dump is being written.
+        if abs(self._now - item.signature.mtime) < self._task.settle:
+            return self._outcome(item, Result.SKIPPED, stage="discover", reason="still changing")
+        return None
+
+    # ---- identify and look up --------------------------------------------------------------------------------------
+
+    def _batch(self, batch: Sequence[Found]) -> Iterator[Outcome]:
+        self._waiting = {found.path: found for found in batch}
+        self._stage = "identify"
+        named: list[Named] = []
+        for item in self._identified(batch):
+            if isinstance(item, Named):
+                named.append(item)
+            else:
+                yield self._settled(item)
+        self._stage = "look up"
+        for outcome in self._looked_up(named):
+            yield self._settled(outcome)
+        self._note_in_journal()
+        self._stage = "discover"
+
+    def _settled(self, outcome: Outcome) -> Outcome:
+        """Take note that a dump has its outcome."""
+        found = self._waiting.pop(outcome.path or b"", None)
+        stored = outcome.result in (Result.PRESENT, Result.STORED, Result.REPLACED)
+        no_dump = outcome.result is Result.SKIPPED and (outcome.reason or "").startswith("not a dump")
+        if found is not None and (stored or no_dump):
+            signature = found.signature.raw.decode("ascii")
+            reason = outcome.reason if no_dump else None
+            self._noted.append(Entry(found.path, signature, outcome.identity, done=stored, reason=reason))
+        return outcome
+
+    def _note_in_journal(self) -> None:
+        if self._noted and not self._task.dry_run:
+            self._task.journal.record(self._node.name, self._noted)
+        self._noted = []
+
+    def _identified(self, batch: Sequence[Found]) -> Iterator[Named | Outcome]:
+        """Each dump with its identity, from the journal when it was seen as it is now, else from the node."""
+        signatures = [(found.path, found.signature.raw.decode("ascii")) for found in batch]
+        seen = self._task.journal.seen(self._node.name, signatures)
+        fresh: list[Found] = []
+        for found in batch:
+            entry = seen.get(found.path)
+            if entry is None:
+                fresh.append(found)
+            elif entry.identity is None:
+                yield self._outcome(found, Result.SKIPPED, stage="identify", reason=entry.reason)
+            else:
+                yield Named(found, entry.identity, done=entry.done)
+        yield from self._named_by_thoth(fresh) if self._node.remote_thoth else self._named_by_ranges(fresh)
+
+    def _named_by_ranges(self, found: Sequence[Found]) -> Iterator[Named | Outcome]:
+        for item in identify_by_ranges(self._asker, found) if found else ():
+            if isinstance(item, Identified):
+                yield Named(item.found, item.identity, item)
+            else:
+                yield failed(self._node, *item, "identify")
+
+    def _named_by_thoth(self, found: Sequence[Found]) -> Iterator[Named | Outcome]:
+        """By the node's own thoth; what it does not name is asked about in the other way, which tells why."""
+        unnamed: list[Found] = []
+        answers = identify_by_thoth(self._asker, found, self._node.remote_thoth or "") if found else ()
+        for each, identity in answers:
+            if identity is None:
+                unnamed.append(each)
+            else:
+                yield Named(each, identity)
+        yield from self._named_by_ranges(unnamed)
+
+    def _looked_up(self, named: Sequence[Named]) -> Iterator[Outcome]:
+        try:
+            known = self._task.thoth.index.known(each.identity for each in named)
+        except IndexFailure as error:
+            if self._task.dry_run:
+                for each in named:
+                    yield self._outcome(each.found, Result.FAILED, stage="look up", reason=str(error))
+                return
+            # The store tells too, dump by dump, what is there: none is lost because the index is down.
+            known = {}
+        missing: list[Named] = []
+        for each in named:
+            outcome = self._without_transfer(each, known)
+            if outcome is None:
+                missing.append(each)
+            else:
+                yield outcome
+        self._stage = "transfer"
+        yield from self._transferred(missing)
+
+    def _without_transfer(self, each: Named, known: Mapping[Identity, Known]) -> Outcome | None:
+        """The outcome of a dump that need not be sent, or may not; None when it has to be."""
+        there = known.get(each.identity)
+        size, limit = each.found.size, self._task.max_size
+        more: dict[str, Any] = {"identity": each.identity}
+        if there is not None and (there.complete is not False or there.size is None or size <= there.size):
+            if there.complete and there.size is not None and size > there.size:
+                reason = f"stored whole with {there.size} bytes; this file has {size} and the same headers"
+                return self._outcome(each.found, Result.CONFLICT, stage="look up", reason=reason, **more)
+            if each.done or self._task.dry_run:
+                return self._outcome(each.found, Result.PRESENT, **more)
+            return self._intake.annotate(each.found, each.identity)
+        if limit is not None and size > limit:
+            reason = f"larger than max_size, {limit} bytes"
+            return self._outcome(each.found, Result.SKIPPED, stage="look up", reason=reason, **more)
+        if self._task.dry_run:
+            reason = "new" if there is None else "what is stored was cut short"
+            return self._outcome(each.found, Result.PLANNED, reason=reason, **more)
+        return None
+
+    # ---- transfer --------------------------------------------------------------------------------------------------
+
+    def _transferred(self, missing: Sequence[Named]) -> Iterator[Outcome]:
+        dumps: list[Identified] = [each.dump for each in missing if each.dump is not None]
+        for item in self._named_by_ranges([each.found for each in missing if each.dump is None]):
+            if isinstance(item, Outcome):
+                yield item
+            elif item.dump is not None:
+                dumps.append(item.dump)
+        for dump, body in self._intake.bodies(dumps):
+            try:
+                arrival = self._intake.arrival(dump)
+            except (SourceError, NotADump) as error:
+                yield failed(self._node, dump.found, error, "transfer", dump.identity)
+                continue
+            if isinstance(body, SourceError):
+                yield failed(self._node, dump.found, body, "transfer", dump.identity)
+            elif dump.found.size > SMALL:
+                yield self._intake.store(arrival, dump.found, body)
+            else:
+                self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))
+            while len(self._flying) > _FLYING:
+                yield self._flying.popleft().result()
+        while self._flying:
+            yield self._flying.popleft().result()

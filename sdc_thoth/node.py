@@ -1,0 +1,326 @@
+"""What is asked of a node, and what its replies mean. ``node.sh`` is the other side. Nothing here does I/O.
+
+A reply is hostile until it is parsed: each field has a limit, each number a range, and what does not fit raises
+ProtocolError. Paths and names are bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Protocol
+
+from sdc_thoth.errors import Desynchronized, ProtocolError
+from thoth import text
+
+UNIT = 4096  # bytes of the unit in which parts of a file are asked for
+GROUP = 7  # files that a node opens together
+
+_NAME_MAX = 4096  # bytes of a path, of a name and of a word that a node says
+_SYSINFO_MAX = 4 << 20
+_LISTED = 200  # names that node.sh lists in one reply
+_NUMBER = re.compile(rb"[0-9]{1,19}")
+_SECONDS = re.compile(rb"-?[0-9]{1,12}(\.[0-9]{1,9})?")
+
+
+class Reader(Protocol):
+    """Where a reply comes from. All raise NodeError when it ends too early or nothing comes for too long."""
+
+    def read_until(self, separator: bytes, limit: int) -> bytes:
+        """What comes before the next separator, which is taken too; over ``limit`` bytes raises ProtocolError."""
+
+    def read_exactly(self, count: int) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where dumps of a type lie, as shell patterns. ``system`` is what ``uname -s`` says, or ``-`` for any."""
+
+    type: str
+    system: str
+    directory: str
+    name: str
+
+    def allows(self, type: str, directory: bytes, name: bytes) -> bool:
+        """Whether this place can have listed such a file. Where a kernel puts cores is only known to its node."""
+        if type != self.type:
+            return False
+        if self.directory == "@core_pattern":
+            return True
+        return bool(_pattern(self.directory).fullmatch(directory) and _pattern(self.name).fullmatch(name))
+
+
+@cache
+def _pattern(glob: str) -> re.Pattern[bytes]:
+    """A shell pattern as a regular expression; ``*`` and ``?`` do not stand for a slash."""
+    parts = {"*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(parts.get(c) or re.escape(c) for c in glob).encode(), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What stat says of a file, as the node's text and parsed. Times are seconds since 1970."""
+
+    raw: bytes
+    device: int
+    inode: int
+    size: int
+    mtime: float
+    ctime: float
+    links: int
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Signature:
+        """Parse ``device:inode:size:mtime:ctime:links``; raises ProtocolError."""
+        fields = raw.split(b":")
+        if len(fields) != 6 or not all(map(_NUMBER.fullmatch, (fields[0], fields[1], fields[2], fields[5]))):
+            raise ProtocolError(f"not a file's signature: {raw[:80]!r}")
+        if not (_SECONDS.fullmatch(fields[3]) and _SECONDS.fullmatch(fields[4])):
+            raise ProtocolError(f"not a file's times: {raw[:80]!r}")
+        size = int(fields[2])
+        if size >= 1 << 63:
+            raise ProtocolError(f"no file has {size} bytes")
+        return cls(raw, int(fields[0]), int(fields[1]), size, float(fields[3]), float(fields[4]), int(fields[5]))
+
+    def same_file(self, other: Signature) -> bool:
+        return (self.device, self.inode) == (other.device, other.inode)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The node's ``uname -s``, and its clock in seconds since 1970 (None: it did not tell)."""
+
+    name: str
+    now: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A regular file that lies where dumps lie."""
+
+    type: str
+    directory: bytes
+    name: bytes
+    signature: Signature
+
+    @property
+    def path(self) -> bytes:
+        return self.directory + b"/" + self.name
+
+    @property
+    def size(self) -> int:
+        return self.signature.size
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A name that matches but is nothing to read: ``kind`` is "a link", "a FIFO", "denied", "gone", ..."""
+
+    type: str
+    directory: bytes
+    name: bytes
+    kind: str
+
+    @property
+    def path(self) -> bytes:
+        return self.directory + b"/" + self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A place that could not be searched."""
+
+    directory: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Part of a file: ``units`` of 4096 bytes from unit ``skip`` on; None: to the end."""
+
+    found: Found
+    skip: int = 0
+    units: int | None = None
+
+    @property
+    def offset(self) -> int:
+        return self.skip * UNIT
+
+    @property
+    def length(self) -> int:
+        """Bytes that come when the file is what it was."""
+        rest = max(0, self.found.size - self.offset)
+        return rest if self.units is None else min(rest, self.units * UNIT)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a node says of itself: ``uname``'s fields, and the JSON text of its sysinfo command, or none."""
+
+    system: str
+    node: str
+    release: str
+    version: str
+    machine: str
+    sysinfo: bytes
+
+
+# ---- requests ------------------------------------------------------------------------------------------------------
+
+
+def script() -> bytes:
+    """The text of node.sh without its comments and indentation: what is not needed need not travel."""
+    lines = (line.strip() for line in (files("sdc_thoth") / "node.sh").read_bytes().splitlines())
+    return b"\n".join(line for line in lines if line and not line.startswith(b"#")) + b"\n"
+
+
+def command(length: int) -> str:
+    """What sshd is asked to run: a shell that takes that many bytes of its script from stdin, and requests after.
+
+    dd with one byte at a time takes not one byte too many, which no other tool promises.
+    """
+    return f"""exec /bin/sh -c 'eval "$(dd bs=1 count={length} 2>/dev/null)"'"""
+
+
+def discover_request(places: Iterable[Place]) -> bytes:
+    return _places(places) + b"discover\nend\n"
+
+
+def read_request(places: Iterable[Place], gets: Iterable[Get]) -> bytes:
+    return _places(places) + b"".join(map(_get, gets)) + b"read\nend\n"
+
+
+def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) -> bytes:
+    gets = b"".join(_get(Get(each)) for each in found)
+    return _places(places) + gets + b"hash\t" + word(thoth.encode()) + b"\nend\n"
+
+
+def about_request() -> bytes:
+    return b"about\nend\n"
+
+
+def _places(places: Iterable[Place]) -> bytes:
+    # A place comes from a configuration that was checked: it holds neither a tab nor a newline.
+    return b"".join(f"place\t{p.type}\t{p.system}\t{p.directory}\t{p.name}\n".encode() for p in places)
+
+
+def _get(get: Get) -> bytes:
+    units = b"all" if get.units is None else b"%d" % get.units
+    where = (word(get.found.directory), word(get.found.name))
+    return b"get\t%b\t%d\t%b\t%b\t%b\n" % (get.found.signature.raw, get.skip, units, *where)
+
+
+_PLAIN = re.compile(rb"[!-\[\]-~]+")
+
+
+def word(raw: bytes) -> bytes:
+    """Bytes as a word of a request: plain ones as they are, others as ``\\0ooo``. This is the one quoting there is."""
+    if _PLAIN.fullmatch(raw):
+        return b"=" + raw
+    return b"%" + b"".join(bytes([c]) if _PLAIN.fullmatch(bytes([c])) else b"\\0%03o" % c for c in raw)
+
+
+# ---- replies -------------------------------------------------------------------------------------------------------
+
+
+def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Found | Odd | Bad]:
+    """What a discover request found, as it comes. Raises ProtocolError for a file that was not asked for."""
+    while (kind := _field(reply, 16)) != b"end":
+        if kind == b"system":
+            name, now = _word(reply), _field(reply, 32)
+            yield System(name, int(now) if _NUMBER.fullmatch(now) else None)
+        elif kind == b"found":
+            yield from _listed(reply, places)
+        elif kind == b"odd":
+            type, directory, name = _word(reply), _field(reply), _field(reply)
+            yield Odd(type, directory, _asked(places, type, directory, name), _word(reply))
+        elif kind == b"bad":
+            _word(reply)
+            yield Bad(_field(reply), _word(reply))
+        else:
+            raise ProtocolError(f"not a reply to discover: {kind!r}")
+
+
+def _listed(reply: Reader, places: Sequence[Place]) -> Iterator[Found]:
+    type, directory = _word(reply), _field(reply)
+    count = _count(reply, _LISTED)
+    names = [_asked(places, type, directory, _field(reply)) for _ in range(count)]
+    signatures = _field(reply, 160 * _LISTED).split(b"\n")
+    if len(signatures) != count:
+        raise ProtocolError(f"{count} names came with {len(signatures)} signatures")
+    for name, signature in zip(names, signatures, strict=True):
+        yield Found(type, directory, name, Signature.parse(signature))
+
+
+def _asked(places: Sequence[Place], type: str, directory: bytes, name: bytes) -> bytes:
+    if not name or b"/" in name or name in (b".", b".."):
+        raise ProtocolError(f"not a file name: {name[:80]!r}")
+    if not any(place.allows(type, directory, name) for place in places):
+        raise ProtocolError(f"not asked for: {directory[:80]!r} {name[:80]!r}")
+    return name
+
+
+def statuses(reply: Reader, gets: Sequence[Get]) -> list[str]:
+    """The start of the reply to up to GROUP gets: "ok" or what is wrong, for each. The bytes of the ok ones follow."""
+    if _field(reply, 16) != b"group" or _count(reply, GROUP) != len(gets):
+        raise ProtocolError("not a reply to read")
+    return [_word(reply) for _ in gets]
+
+
+def unchanged(reply: Reader, gets: Sequence[Get]) -> list[bool]:
+    """What stands behind the bytes of the files that were ok: whether each is, at the end, what it was.
+
+    Raises Desynchronized when the bytes were not as many as announced: a file grew or shrank under the reading.
+    """
+    try:
+        in_place = _field(reply, 16) == b"after"
+    except ProtocolError:
+        in_place = False
+    if not in_place:
+        raise Desynchronized("a file changed its size while it was read")
+    signatures = _field(reply, 160 * GROUP).split(b"\n")[:-1]
+    if len(signatures) != len(gets):
+        raise Desynchronized(f"{len(gets)} files were read, {len(signatures)} looked at afterwards")
+    return [raw == get.found.signature.raw for raw, get in zip(signatures, gets, strict=True)]
+
+
+def ended(reply: Reader) -> None:
+    """The end of a reply. Raises ProtocolError when something else comes."""
+    if _field(reply, 16) != b"end":
+        raise ProtocolError("more came than was asked for")
+
+
+def hashes(reply: Reader, count: int) -> Iterator[tuple[bool, str]]:
+    """For each file of a hash request: whether the node's thoth succeeded, and what it printed."""
+    for _ in range(count):
+        succeeded = _field(reply, 8) == b"0"
+        yield succeeded, text(_field(reply, 16 * _NAME_MAX)).strip()
+    ended(reply)
+
+
+def about(reply: Reader) -> About:
+    """The reply to an about request."""
+    if _field(reply, 16) != b"about":
+        raise ProtocolError("not a reply to about")
+    words = [_word(reply) for _ in range(5)]
+    sysinfo = _field(reply, _SYSINFO_MAX)
+    ended(reply)
+    return About(*words, sysinfo)
+
+
+def _field(reply: Reader, limit: int = _NAME_MAX) -> bytes:
+    return reply.read_until(b"\0", limit)
+
+
+def _word(reply: Reader) -> str:
+    return text(_field(reply))
+
+
+def _count(reply: Reader, most: int) -> int:
+    raw = _field(reply, 8)
+    if not _NUMBER.fullmatch(raw) or not 1 <= int(raw) <= most:
+        raise ProtocolError(f"not a number from 1 to {most}: {raw!r}")
+    return int(raw)

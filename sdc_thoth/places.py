@@ -1,0 +1,74 @@
+"""Where dumps lie: SmartOS's places, Linux's, or those of the configuration, narrowed to the types asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sdc_thoth.node import Place
+from thoth import UsageError
+
+ALL = "all"
+
+# Sources: coreadm's and dumpadm's settings on SmartOS, and the places that manta-thoth searches.
+_SMARTOS = (
+    Place("core", "SunOS", "/zones/*/cores", "core.*"),
+    Place("global", "SunOS", "/zones/global/cores", "core.*"),
+    Place("gcore", "SunOS", "/var/tmp/thoth", "core.*"),
+    Place("gcore", "SunOS", "/zones/*/root/var/tmp/thoth", "core.*"),
+    Place("crash", "SunOS", "/var/crash/volatile", "vmdump.*"),
+)
+# Cores lie where the kernel's core_pattern says, or where systemd-coredump and apport put them; kernel dumps where
+# kdump-tools (dump.*) and kexec-tools (vmcore) do.
+_LINUX = (
+    Place("core", "Linux", "@core_pattern", "*"),
+    Place("core", "Linux", "/var/lib/systemd/coredump", "core.*"),
+    Place("core", "Linux", "/var/lib/apport/coredump", "core.*"),
+    Place("gcore", "Linux", "/var/tmp/thoth", "core.*"),
+    Place("crash", "Linux", "/var/crash/*", "dump.*"),
+    Place("crash", "Linux", "/var/crash/*", "vmcore"),
+)
+_EXECUTABLE = re.compile(r"[A-Za-z0-9._+@:-]{1,64}")
+
+
+def places(
+    types: Sequence[str], core: Sequence[tuple[str, str]] = (), crash: Sequence[tuple[str, str]] = ()
+) -> tuple[Place, ...]:
+    """The places to search for dumps of these types: ``all``, a type, or the name of an executable.
+
+    ``core`` and ``crash`` are the configuration's (directory, name) patterns; where they are given they stand in for
+    the places of that type, on nodes of any system. Raises UsageError for what can be neither a type nor a name.
+    """
+    known = _configured(core, crash)
+    chosen: list[Place] = []
+    for type in types:
+        if type == ALL:
+            # The global zone's cores are among those of all zones.
+            chosen += [place for place in known if place.type != "global"]
+        elif any(place.type == type for place in known):
+            chosen += [place for place in known if place.type == type]
+        else:
+            chosen += _of_executable(type, known)
+    return tuple(dict.fromkeys(chosen))
+
+
+def _configured(core: Sequence[tuple[str, str]], crash: Sequence[tuple[str, str]]) -> list[Place]:
+    replaced = {"core": core, "crash": crash}
+    kept = [place for place in (*_SMARTOS, *_LINUX) if not replaced.get(place.type)]
+    if core:
+        kept = [place for place in kept if place.type != "global"]
+    for type, patterns in replaced.items():
+        kept += [Place(type, "-", directory, name) for directory, name in patterns]
+    return kept
+
+
+def _of_executable(name: str, known: Sequence[Place]) -> list[Place]:
+    if not _EXECUTABLE.fullmatch(name):
+        raise UsageError(f"--type: {name!r} is neither a type (all, core, global, gcore, crash) nor an executable's name")
+    found = []
+    for place in known:
+        if place.type == "core" and place.directory == "@core_pattern":
+            found.append(Place("core", place.system, place.directory, name))
+        elif place.type == "core":
+            found.append(Place("core", place.system, place.directory, f"core.{name}.*"))
+    return found

@@ -1,0 +1,148 @@
+"""What a pass tells: lines for people, one JSON document for scripts, an exit code. Pure: text goes to a callback."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from thoth import Outcome, Result, escaped, size_text, text
+
+
+class Report(Protocol):
+    """Takes each outcome as it comes, and at the end the seconds that the pass took."""
+
+    def take(self, outcome: Outcome) -> None: ...
+
+    def end(self, seconds: float) -> None: ...
+
+
+class Tally:
+    """Counts outcomes, and knows what they mean for the exit code: 0 only when every one is a good one."""
+
+    def __init__(self) -> None:
+        self.dumps: Counter[Result] = Counter()
+        self.nodes: Counter[Result] = Counter()
+        self.sent = 0  # bytes
+        self.planned = 0  # bytes
+
+    def count(self, outcome: Outcome) -> None:
+        (self.nodes if outcome.path is None else self.dumps)[outcome.result] += 1
+        self.sent += outcome.sent
+        if outcome.result is Result.PLANNED:
+            self.planned += outcome.size or 0
+
+    @property
+    def exit_code(self) -> int:
+        return int(not all(result.good for result in (*self.dumps, *self.nodes)))
+
+
+class TextReport:
+    """The lines of the original: what would be or was uploaded, then a summary, a line a dump per host."""
+
+    def __init__(self, out: Callable[[str], None], *, dry_run: bool, verbose: bool) -> None:
+        self.tally = Tally()
+        self._out = out
+        self._dry_run = dry_run
+        self._verbose = verbose
+        self._hosts: dict[str, list[str]] = {}
+        self._failed: dict[str, str] = {}
+
+    def take(self, outcome: Outcome) -> None:
+        self.tally.count(outcome)
+        host = outcome.node or "?"
+        lines = self._hosts.setdefault(host, [])
+        if outcome.path is None:
+            if not outcome.result.good:
+                self._failed[host] = f"{host}: {_word(outcome)}"
+            elif outcome.result is Result.NOT_RUNNING:
+                self._failed[host] = f"{host}: not running"
+            return
+        name, size = escaped(outcome.path), size_text(outcome.size or 0)
+        if outcome.result is Result.PLANNED:
+            self._out(f"would upload {name} from {host} ({size})")
+        elif outcome.result in (Result.STORED, Result.REPLACED):
+            self._out(f"uploaded {name} from {host} ({size}) as {outcome.identity}")
+        if outcome.result is not Result.PRESENT or self._verbose:
+            lines.append(f"{host}: {name}: {_word(outcome)}")
+
+    def end(self, seconds: float) -> None:
+        self._out("=== Completed ===")
+        for host, lines in self._hosts.items():
+            for line in lines:
+                self._out(line)
+            if host in self._failed:
+                self._out(self._failed[host])
+            elif not any(True for _ in lines):
+                self._out(f"{host}: nothing to do")
+        if self._dry_run:
+            self._out(f"would upload {size_text(self.tally.planned)} in {self.tally.dumps[Result.PLANNED]} dumps")
+        else:
+            self._out(f"uploaded {size_text(self.tally.sent)}")
+        self._out(f"total run time {_duration(seconds)}")
+
+
+def _word(outcome: Outcome) -> str:
+    """What became of it, and why, in one line."""
+    words = [outcome.result.value]
+    if not outcome.result.good and outcome.stage:
+        words.append(f"({outcome.stage})")
+    line = " ".join(words)
+    if outcome.reason:
+        line += f": {escaped(outcome.reason)}"
+    if outcome.identity and outcome.result.good:
+        line += f" {outcome.identity}"
+    return line
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}h{whole // 60 % 60:02}m{whole % 60:02}s" if whole >= 60 else f"{seconds:.1f}s"
+
+
+class JsonReport:
+    """One document, written as it comes: memory does not grow with the fleet. ``out`` takes text without line ends.
+
+    ``dumps``: node, path, size in bytes, identity, known, action, result, stage, reason. ``nodes``: node, result,
+    stage, reason. ``bytes``: sent, in a dry run those that would be.
+    """
+
+    def __init__(self, out: Callable[[str], None], *, dry_run: bool) -> None:
+        self.tally = Tally()
+        self._out = out
+        self._dry_run = dry_run
+        self._nodes: list[dict[str, Any]] = []
+        self._out(f'{{"version": 1, "dry_run": {json.dumps(dry_run)}, "dumps": [')
+        self._separator = "\n"
+
+    def take(self, outcome: Outcome) -> None:
+        self.tally.count(outcome)
+        common = {"result": outcome.result.value, "stage": outcome.stage, "reason": outcome.reason}
+        if outcome.path is None:
+            self._nodes.append({"node": outcome.node, **common})
+            return
+        dump = {
+            "node": outcome.node,
+            "path": text(outcome.path),
+            "size": outcome.size,
+            "identity": outcome.identity,
+            "known": outcome.result in (Result.PRESENT, Result.CONFLICT),
+            "action": _ACTIONS.get(outcome.result, "none"),
+            **common,
+        }
+        self._out(self._separator + json.dumps(dump).replace("\x7f", "\\u007f"))
+        self._separator = ",\n"
+
+    def end(self, seconds: float) -> None:
+        tail = {
+            "nodes": self._nodes,
+            "bytes": self.tally.planned if self._dry_run else self.tally.sent,
+            "counts": {result.value: count for result, count in self.tally.dumps.items()},
+            "seconds": round(seconds, 3),
+            "exit": self.tally.exit_code,
+        }
+        self._out("\n], " + json.dumps(tail)[1:].replace("\x7f", "\\u007f") + "\n")
+
+
+_ACTIONS = {Result.PLANNED: "upload", Result.STORED: "uploaded", Result.REPLACED: "replaced"}

@@ -1,0 +1,173 @@
+"""Bringing one node's dumps into Thoth: each as one stream from the node into the store, and what is noted on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sdc_thoth.ask import Asker, NotAFile, StillChanging
+from sdc_thoth.identification import Identified, ranges_of_facts
+from sdc_thoth.inventory import Node
+from sdc_thoth.node import About, Found, Get
+from thoth import (
+    Arrival,
+    Identity,
+    NotADump,
+    Outcome,
+    Range,
+    Receipt,
+    Result,
+    SourceDenied,
+    SourceError,
+    SourceGone,
+    StoreUnavailable,
+    Thoth,
+    ThothError,
+    annotate,
+    receive,
+    text,
+)
+
+SMALL = 4 << 20  # bytes of a dump that is fetched together with others, and held in memory until it is stored
+_TOGETHER = 16 << 20  # bytes of small dumps that are held at a time
+
+
+class Intake:
+    """Takes a node's dumps in. ``clock`` gives seconds since 1970."""
+
+    def __init__(
+        self, asker: Asker, node: Node, thoth: Thoth, clock: Callable[[], float], say: Callable[[str], None]
+    ) -> None:
+        self._asker = asker
+        self._node = node
+        self._thoth = thoth
+        self._clock = clock
+        self._say = say
+        self._properties: Mapping[str, Any] | None = None
+
+    def arrival(self, dump: Identified) -> Arrival:
+        """A dump that is about to be sent. Raises SourceError, NotADump and NodeError."""
+        return self._arrival(dump.found, dump.identity, ranges_of_facts(self._asker, dump))
+
+    def annotate(self, found: Found, identity: Identity) -> Outcome:
+        """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError."""
+        arrival = self._arrival(found, identity, ())
+        return self._outcome(arrival, found, lambda: annotate(self._thoth, arrival))
+
+    def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
+        """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome."""
+        return self._outcome(arrival, found, lambda: receive(self._thoth, arrival, stream, now=self._clock()))
+
+    def bodies(self, dumps: Sequence[Identified]) -> Iterator[tuple[Identified, Iterable[bytes] | SourceError]]:
+        """The bytes of each dump, as a stream that is read once, before the next one is asked for, or is in memory.
+
+        Small ones are fetched together. Raises NodeError.
+        """
+        small: list[Identified] = []
+        for dump in dumps:
+            size = dump.found.size
+            if not dump.known.missing([Range(0, size)]):
+                yield dump, [dump.known.read_at(0, size)]
+            elif size > SMALL:
+                yield dump, self._asker.stream(dump.found)
+            else:
+                small.append(dump)
+        for together in _up_to(small, _TOGETHER):
+            bodies = self._asker.fetch([Get(dump.found) for dump in together])
+            for dump, body in zip(together, bodies, strict=True):
+                yield dump, [body] if isinstance(body, bytes) else body
+
+    def _arrival(self, found: Found, identity: Identity, ranges: Iterable[Range]) -> Arrival:
+        source = {"node": self._node.name, "path": text(found.path), "mtime": found.signature.mtime}
+        if found.signature.links > 1:
+            source["links"] = found.signature.links
+        return Arrival(
+            identity=identity,
+            size=found.size,
+            mtime=found.signature.mtime,
+            filename=found.name,
+            ranges=tuple(ranges),
+            node=self._node.name,
+            source=source,
+            properties=self._of_node(),
+        )
+
+    def _of_node(self) -> Mapping[str, Any]:
+        if self._properties is None:
+            self._properties = {"sysinfo": sysinfo_of(self._asker.about(), self._node.name, self._say)}
+        return self._properties
+
+    def _outcome(self, arrival: Arrival, found: Found, work: Callable[[], Receipt]) -> Outcome:
+        try:
+            receipt = work()
+        except StoreUnavailable:
+            raise
+        except ThothError as error:
+            return failed(self._node, found, error, "transfer", arrival.identity)
+        return Outcome(
+            receipt.result,
+            self._node.name,
+            found.path,
+            arrival.identity,
+            found.size,
+            receipt.sent,
+            None if receipt.result.good else "store",
+            receipt.reason,
+        )
+
+
+def failed(node: Node, found: Found, error: Exception, stage: str, identity: Identity | None = None) -> Outcome:
+    """What an error that concerns one dump means for it."""
+    result, reason = Result.FAILED, str(error)
+    if isinstance(error, SourceGone):
+        result = Result.GONE
+    elif isinstance(error, SourceDenied):
+        result = Result.DENIED
+    elif isinstance(error, StillChanging | NotAFile):
+        result = Result.SKIPPED
+    elif isinstance(error, NotADump):
+        result, reason = Result.SKIPPED, f"not a dump: {reason}"
+    return Outcome(result, node.name, found.path, identity, found.size, stage=stage, reason=reason)
+
+
+def _up_to(dumps: Sequence[Identified], total: int) -> Iterator[list[Identified]]:
+    """The dumps in runs of no more than ``total`` bytes, or of one."""
+    run: list[Identified] = []
+    held = 0
+    for dump in dumps:
+        if run and held + dump.found.size > total:
+            yield run
+            run, held = [], 0
+        run.append(dump)
+        held += dump.found.size
+    if run:
+        yield run
+
+
+def sysinfo_of(about: About, name: str, say: Callable[[str], None]) -> Mapping[str, Any]:
+    """The node's own sysinfo with ``_`` for blanks in names; else host name, OS and release under the same names."""
+    if about.sysinfo.strip():
+        try:
+            told = json.loads(about.sysinfo)
+        except (ValueError, RecursionError) as error:
+            say(f"{name}: its sysinfo is not JSON ({error}); noting host name and release only")
+        else:
+            if isinstance(told, dict):
+                return dict(_underscored(told))
+            say(f"{name}: its sysinfo is not a JSON object; noting host name and release only")
+    return {
+        "Hostname": about.node,
+        "System_Type": about.system,
+        "Release": about.release,
+        "Version": about.version,
+        "Machine": about.machine,
+    }
+
+
+def _underscored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key.replace(" ", "_"): _underscored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_underscored(item) for item in value]
+    return value

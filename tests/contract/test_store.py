@@ -1,0 +1,395 @@
+"""What every store promises. A new kind of store joins with one line in STORES."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreError
+from thoth.store.base import ABSENT, MAX_SMALL, Digests, ObjectStat, ObjectStore
+from thoth.store.directory import DirectoryStore
+from thoth.store.memory import MemoryStore
+from thoth.store.wrappers import Retrying, Verifying
+
+
+def _retrying(store: ObjectStore) -> ObjectStore:
+    return Retrying(store, sleep=_never, clock=time.monotonic, random=lambda: 0.5)
+
+
+def _never(seconds: float) -> None:
+    raise AssertionError(f"slept {seconds} s although nothing failed")
+
+
+STORES: dict[str, Callable[[Path], ObjectStore]] = {
+    "directory": DirectoryStore,
+    "memory": lambda root: MemoryStore(),
+    "verifying directory": lambda root: Verifying(DirectoryStore(root)),
+    "verifying memory": lambda root: Verifying(MemoryStore()),
+    "retrying directory": lambda root: _retrying(DirectoryStore(root)),
+    "retrying memory": lambda root: _retrying(MemoryStore()),
+}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    root = tmp_path / "store"
+    root.mkdir(mode=0o700)
+    made = STORES[request.param](root)
+    yield made
+    made.close()
+
+
+HOME = "/alice/stor/thoth"
+CORE = f"{HOME}/{'ab' * 16}/core.x"
+INFO = f"{HOME}/{'ab' * 16}/info.json"
+
+
+def digests(data: bytes) -> Digests:
+    return Digests(len(data), hashlib.md5(data).hexdigest(), hashlib.sha256(data).hexdigest())
+
+
+def upload(store: ObjectStore, name: str, *blocks: bytes) -> ObjectStat:
+    data = b"".join(blocks)
+    incoming = store.begin(name, len(data))
+    for block in blocks:
+        incoming.part(block)
+    return incoming.commit(digests(data))
+
+
+def content(store: ObjectStore, name: str) -> bytes:
+    with store.open(name) as found:
+        return found.read_at(0, found.size)
+
+
+def names(store: ObjectStore, directory: str) -> list[str]:
+    return [entry.name for entry in store.list(directory)]
+
+
+# ---- small objects --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", bytes(range(256)) * 300], ids=["empty", "small", "binary"])
+def test_what_is_put_can_be_had_in_every_way(store: ObjectStore, data: bytes) -> None:
+    etag = store.put(INFO, data)
+    assert store.get(INFO) == (data, etag)
+    assert store.stat(INFO) == ObjectStat(len(data), etag)
+    assert content(store, INFO) == data
+
+
+def test_put_replaces(store: ObjectStore) -> None:
+    store.put(INFO, b"a longer first version")
+    etag = store.put(INFO, b"second")
+    assert store.get(INFO) == (b"second", etag)
+
+
+def test_no_two_contents_share_an_etag(store: ObjectStore) -> None:
+    etags = [store.put(INFO, b"%04d" % number) for number in range(200)]
+    assert len(set(etags)) == 200
+    assert ABSENT not in etags
+
+
+def test_an_etag_does_not_come_back_after_a_delete(store: ObjectStore) -> None:
+    etags = []
+    for number in range(50):
+        etags.append(store.put(INFO, b"%04d" % number))
+        store.delete(INFO)
+    assert len(set(etags)) == 50
+
+
+def test_absent_makes_an_object_once(store: ObjectStore) -> None:
+    etag = store.put(INFO, b"first", if_match=ABSENT)
+    with pytest.raises(PreconditionFailed, match=r"info\.json"):
+        store.put(INFO, b"second", if_match=ABSENT)
+    assert store.get(INFO) == (b"first", etag)
+
+
+def test_an_object_that_was_deleted_is_absent(store: ObjectStore) -> None:
+    store.put(INFO, b"first")
+    store.delete(INFO)
+    etag = store.put(INFO, b"second", if_match=ABSENT)
+    assert store.get(INFO) == (b"second", etag)
+
+
+def test_compare_and_set(store: ObjectStore) -> None:
+    old = store.put(INFO, b"one")
+    new = store.put(INFO, b"two", if_match=old)
+    with pytest.raises(PreconditionFailed, match=r"info\.json"):
+        store.put(INFO, b"lost", if_match=old)
+    assert store.get(INFO) == (b"two", new)
+
+
+def test_compare_and_set_of_what_is_not_there_changes_nothing(store: ObjectStore) -> None:
+    with pytest.raises(PreconditionFailed):
+        store.put(INFO, b"x", if_match="an-etag")
+    assert names(store, "/alice") == []
+    with pytest.raises(NoSuchObject):
+        store.stat(INFO)
+
+
+def test_F36_threads_lose_no_change(store: ObjectStore) -> None:
+    store.put(INFO, b"0")
+    failures: list[BaseException] = []
+
+    def add(times: int) -> None:
+        try:
+            while times:
+                data, etag = store.get(INFO)
+                try:
+                    store.put(INFO, b"%d" % (int(data) + 1), if_match=etag)
+                except PreconditionFailed:
+                    continue
+                times -= 1
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=add, args=(25,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert store.get(INFO)[0] == b"100"
+
+
+def test_a_small_object_may_not_be_large(store: ObjectStore) -> None:
+    block = bytes(1 << 20)
+    upload(store, CORE, *[block] * (MAX_SMALL >> 20), b"x")
+    with pytest.raises(StoreError, match=r"core\.x.*large"):
+        store.get(CORE)
+    with pytest.raises(StoreError, match=r"info\.json.*large"):
+        store.put(INFO, bytes(MAX_SMALL + 1))
+    with pytest.raises(NoSuchObject):
+        store.stat(INFO)
+
+
+# ---- uploads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "blocks", [(), (b"",), (b"one",), (b"a", b"", b"bc" * 70_000, b"d")], ids=["none", "empty", "one", "several"]
+)
+def test_an_upload_is_the_sum_of_its_parts(store: ObjectStore, blocks: tuple[bytes, ...]) -> None:
+    stored = upload(store, CORE, *blocks)
+    assert stored == store.stat(CORE)
+    assert stored.size == len(b"".join(blocks))
+    assert content(store, CORE) == b"".join(blocks)
+
+
+def test_nothing_is_visible_before_commit(store: ObjectStore) -> None:
+    incoming = store.begin(CORE, 3)
+    incoming.part(b"abc")
+    assert names(store, "/alice") == []
+    with pytest.raises(NoSuchObject):
+        store.stat(CORE)
+    incoming.commit(digests(b"abc"))
+    assert names(store, f"{HOME}/{'ab' * 16}") == ["core.x"]
+
+
+def test_commit_replaces_and_changes_the_etag(store: ObjectStore) -> None:
+    old = upload(store, CORE, b"aaaa")
+    new = upload(store, CORE, b"bbbb")
+    assert (content(store, CORE), new) == (b"bbbb", store.stat(CORE))
+    assert old.etag != new.etag
+
+
+def test_an_aborted_upload_leaves_what_was_there(store: ObjectStore) -> None:
+    old = upload(store, CORE, b"old")
+    incoming = store.begin(CORE, 3)
+    incoming.part(b"new")
+    incoming.abort()
+    incoming.abort()
+    assert (content(store, CORE), store.stat(CORE)) == (b"old", old)
+
+
+def test_abort_after_commit_does_nothing(store: ObjectStore) -> None:
+    incoming = store.begin(CORE, 3)
+    incoming.part(b"abc")
+    stored = incoming.commit(digests(b"abc"))
+    incoming.abort()
+    assert store.stat(CORE) == stored
+
+
+def test_an_upload_that_is_over_takes_nothing(store: ObjectStore) -> None:
+    incoming = store.begin(CORE, 3)
+    incoming.abort()
+    with pytest.raises(StoreError, match=r"core\.x.*over"):
+        incoming.part(b"abc")
+    with pytest.raises(StoreError, match=r"core\.x.*over"):
+        incoming.commit(digests(b""))
+    with pytest.raises(NoSuchObject):
+        store.stat(CORE)
+
+
+@pytest.mark.parametrize("sent", [b"", b"ab", b"abcd"])
+def test_F06_a_wrong_size_is_not_stored(store: ObjectStore, sent: bytes) -> None:
+    old = upload(store, CORE, b"old")
+    incoming = store.begin(CORE, 3)
+    incoming.part(sent)
+    with pytest.raises(CorruptTransfer, match=r"core\.x"):
+        incoming.commit(digests(b"abc"))
+    incoming.abort()
+    assert (content(store, CORE), store.stat(CORE)) == (b"old", old)
+
+
+def test_two_uploads_to_one_name_do_not_mix(store: ObjectStore) -> None:
+    first, second = store.begin(CORE, 6), store.begin(CORE, 6)
+    first.part(b"one")
+    second.part(b"two")
+    first.part(b"one")
+    second.part(b"two")
+    second.commit(digests(b"twotwo"))
+    assert content(store, CORE) == b"twotwo"
+    stored = first.commit(digests(b"oneone"))
+    assert (content(store, CORE), store.stat(CORE)) == (b"oneone", stored)
+
+
+# ---- reading --------------------------------------------------------------------------------------
+
+
+def test_what_is_not_there(store: ObjectStore) -> None:
+    store.put(INFO, b"{}")
+    for name in ("/bob/x", f"{INFO}/below", HOME, f"{HOME}/x"):
+        for ask in (store.stat, store.get, store.open):
+            with pytest.raises(NoSuchObject, match=name):
+                ask(name)
+    for name in ("/bob/x", f"{INFO}/below", f"{HOME}/x"):
+        with pytest.raises(NoSuchObject, match=name):
+            store.delete(name)
+
+
+def test_read_at(store: ObjectStore) -> None:
+    upload(store, CORE, b"0123456789")
+    with store.open(CORE) as found:
+        assert found.size == 10
+        assert found.read_at(0, 4) == b"0123"
+        assert found.read_at(7, 100) == b"789"
+        assert found.read_at(8, 1 << 62) == b"89"
+        assert found.read_at(10, 1) == found.read_at(1 << 62, 5) == found.read_at(3, 0) == b""
+
+
+def test_an_open_object_stays_what_it_was(store: ObjectStore) -> None:
+    upload(store, CORE, b"old content")
+    with store.open(CORE) as found:
+        upload(store, CORE, b"new")
+        assert found.read_at(0, 100) == b"old content"
+        store.delete(CORE)
+        assert (found.size, found.read_at(4, 7)) == (11, b"content")
+
+
+def test_a_closed_object_cannot_be_read(store: ObjectStore) -> None:
+    store.put(INFO, b"{}")
+    with store.open(INFO) as found:
+        pass
+    with pytest.raises(StoreError, match=r"info\.json.*closed"):
+        found.read_at(0, 1)
+
+
+# ---- directories ----------------------------------------------------------------------------------
+
+
+def test_list_is_sorted_and_tells_directories_from_objects(store: ObjectStore) -> None:
+    before = time.time()
+    for name in ("b", "a", "C", "d/1", "d/2", "aa"):
+        store.put(f"{HOME}/{name}", b"x" * len(name))
+    entries = list(store.list(HOME))
+    assert [(entry.name, entry.directory, entry.size) for entry in entries] == [
+        ("C", False, 1),
+        ("a", False, 1),
+        ("aa", False, 2),
+        ("b", False, 1),
+        ("d", True, 0),
+    ]
+    # File systems round times down, some to two seconds.
+    assert all(before - 2 <= entry.mtime <= time.time() for entry in entries if not entry.directory)
+
+
+def test_a_directory_that_is_not_there_is_empty(store: ObjectStore) -> None:
+    assert names(store, HOME) == []
+    store.put(INFO, b"{}")
+    assert names(store, f"{HOME}/analyzers") == []
+    assert names(store, INFO) == []
+
+
+def test_delete(store: ObjectStore) -> None:
+    store.put(f"{HOME}/d/one", b"1")
+    store.put(f"{HOME}/d/two", b"2")
+    store.delete(f"{HOME}/d/one")
+    assert names(store, f"{HOME}/d") == ["two"]
+    with pytest.raises(StoreError, match="d: is not empty"):
+        store.delete(f"{HOME}/d")
+    store.delete(f"{HOME}/d/two")
+    store.delete(f"{HOME}/d")
+    assert names(store, HOME) == []
+    with pytest.raises(NoSuchObject):
+        store.delete(f"{HOME}/d")
+
+
+def test_an_object_is_no_directory_and_the_other_way_round(store: ObjectStore) -> None:
+    etag = store.put(INFO, b"{}")
+    incoming = store.begin(f"{INFO}/x", 0)
+    with pytest.raises(StoreError):
+        incoming.commit(digests(b""))
+    incoming = store.begin(HOME, 0)
+    with pytest.raises(StoreError):
+        incoming.commit(digests(b""))
+    with pytest.raises(StoreError):
+        store.put(f"{INFO}/x", b"")
+    with pytest.raises(StoreError):
+        store.put(HOME, b"")
+    assert store.get(INFO) == (b"{}", etag)
+
+
+# ---- names ----------------------------------------------------------------------------------------
+
+ODD = ["core.\udcff\udcfe", "a b\n\t'\"$(x);`y`|&", "-rf", "%2E%2e", "~", "*", "ü", "x" * 255, "\x1b[2J\x7f"]
+
+
+@pytest.mark.parametrize("last", ODD)
+def test_F20_odd_names_are_only_names(store: ObjectStore, last: str) -> None:
+    upload(store, f"{HOME}/{last}", last.encode("utf-8", "surrogateescape"))
+    assert names(store, HOME) == [last]
+    assert content(store, f"{HOME}/{last}") == last.encode("utf-8", "surrogateescape")
+    store.delete(f"{HOME}/{last}")
+    assert names(store, HOME) == []
+
+
+REFUSED = [
+    "",
+    "/",
+    "x",
+    "alice/x",
+    "//x",
+    "/a//b",
+    "/a/",
+    "/a/./b",
+    "/..",
+    "/a/../b",
+    "/a/.hidden",
+    "/.uploads/x",
+    "/.lock",
+    "/a/b\0c",
+    "/a/" + "x" * 256,
+    "/a/\ud800",
+]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_F18_names_that_are_refused(store: ObjectStore, name: str) -> None:
+    asks: list[Callable[[], object]] = [
+        lambda: store.stat(name),
+        lambda: store.get(name),
+        lambda: store.open(name),
+        lambda: list(store.list(name)),
+        lambda: store.put(name, b""),
+        lambda: store.begin(name, 0),
+        lambda: store.delete(name),
+    ]
+    for ask in asks:
+        with pytest.raises(StoreError, match="not a name in the store"):
+            ask()

@@ -1,0 +1,291 @@
+"""node.sh in every shell that a node may have: what it finds, what it reads, and that names are only names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from sdc_thoth import node as protocol
+from sdc_thoth.errors import ProtocolError
+from sdc_thoth.node import Bad, Found, Get, Odd, Place, System
+
+SHELLS = {
+    "dash": ["dash"],
+    "bash": ["bash"],
+    "bash-posix": ["bash", "--posix"],
+    "busybox": ["busybox", "sh"],
+    "ksh93": ["ksh93"],  # the sh of illumos
+}
+
+NASTY = [
+    b"a b",
+    b"tab\there",
+    b"new\nline",
+    b"ends in newline\n",
+    b"'single'",
+    b'"double"',
+    b";touch CANARY;",
+    b"$(touch CANARY)",
+    b"`touch CANARY`",
+    b"&touch CANARY&",
+    b"|touch CANARY",
+    b">CANARY",
+    b"<CANARY",
+    b"*",
+    b"?",
+    b"[a-z]",
+    b"{a,b}",
+    b"~",
+    b"!history",
+    b"#comment",
+    b"%s%n%d",
+    b"back\\slash\\n\\0101",
+    b"-rf",
+    b"--help",
+    b"..",
+    b"...",
+    b"=word",
+    b"ticket=X.k=v",
+    b"\xff\xfe\n;$(touch CANARY)",
+    b"\x81\x82\x83\x88",  # what dash uses for itself inside words
+    b"\x1b[31mred\x1b[0m",
+    b"\xe2\x80\xa8line separator",
+    b"\x7f\x01\x02",
+    bytes(range(1, 256)).replace(b"/", b"")[:200],
+    bytes(range(1, 256)).replace(b"/", b"")[200:],
+    b"x" * 250,
+    b"",
+]
+
+
+class Pipe:
+    """A reply as the parsers read it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = BytesIO(data)
+
+    def read_until(self, separator: bytes, limit: int) -> bytes:
+        start = self._data.tell()
+        found, there, _ = self._data.getvalue()[start : start + limit + 1].partition(separator)
+        if not there:
+            raise ProtocolError("no separator")
+        self._data.seek(start + len(found) + 1)
+        return found
+
+    def read_exactly(self, count: int) -> bytes:
+        data = self._data.read(count)
+        if len(data) != count:
+            raise ProtocolError("ended early")
+        return data
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    return SHELLS[request.param]
+
+
+def ask(shell: Sequence[str], request: bytes, cwd: Path) -> Pipe:
+    """Run the script as a node does: the shell takes it from stdin, then the request."""
+    text = protocol.script()
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell))]
+    done = subprocess.run(outer, input=text + request, capture_output=True, cwd=cwd, timeout=30, check=False)
+    assert done.stderr == b""
+    return Pipe(done.stdout)
+
+
+def discover(shell: Sequence[str], places: Sequence[Place], cwd: Path) -> list[System | Found | Odd | Bad]:
+    return list(protocol.discovered(ask(shell, protocol.discover_request(places), cwd), places))
+
+
+def found_in(shell: Sequence[str], places: Sequence[Place], cwd: Path) -> list[Found]:
+    return [item for item in discover(shell, places, cwd) if isinstance(item, Found)]
+
+
+def read(shell: Sequence[str], places: Sequence[Place], gets: Sequence[Get], cwd: Path) -> list[bytes | str]:
+    """The bytes of each part, or the status that says why there are none."""
+    reply = ask(shell, protocol.read_request(places, gets), cwd)
+    answers: list[bytes | str] = []
+    for start in range(0, len(gets), protocol.GROUP):
+        group = gets[start : start + protocol.GROUP]
+        statuses = protocol.statuses(reply, group)
+        answers += [reply.read_exactly(g.length) if s == "ok" else s for g, s in zip(group, statuses, strict=True)]
+        ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
+        assert all(protocol.unchanged(reply, ok))
+    protocol.ended(reply)
+    return answers
+
+
+@pytest.fixture
+def cores(tmp_path: Path) -> Path:
+    folder = tmp_path / "zones" / "7a1" / "cores"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[Place]:
+    return [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]
+
+
+def plant(folder: Path, name: bytes, content: bytes) -> Path:
+    path = os.fsencode(folder) + b"/" + name
+    Path(os.fsdecode(path)).write_bytes(content)
+    return Path(os.fsdecode(path))
+
+
+def test_F20_hostile_names_are_found_and_read(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    names = [b"core." + name for name in NASTY]
+    for number, name in enumerate(names):
+        plant(cores, name, b"%d:" % number + os.urandom(5000))
+    found = found_in(shell, places, tmp_path)
+    assert sorted(each.name for each in found) == sorted(names)
+    whole = read(shell, places, [Get(each) for each in found], tmp_path)
+    heads = read(shell, places, [Get(each, 0, 1) for each in found], tmp_path)
+    for each, body, head in zip(found, whole, heads, strict=True):
+        assert body == Path(os.fsdecode(each.path)).read_bytes()
+        assert head == body[:4096]
+    assert not list(tmp_path.rglob("CANARY"))
+
+
+def test_F20_hostile_directory_names(shell: list[str], tmp_path: Path, places: list[Place]) -> None:
+    for name in (b"a b", b"$(touch CANARY)", b"\xff\xfe;x", b"-n", b"q'\"q", b"new\nline", b"*"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/zones/" + name + b"/cores"))
+        folder.mkdir(parents=True)
+        (folder / "core.x").write_bytes(name)
+    found = found_in(shell, places, tmp_path)
+    bodies = read(shell, places, [Get(each) for each in found], tmp_path)
+    assert sorted(bodies) == sorted((b"a b", b"$(touch CANARY)", b"\xff\xfe;x", b"-n", b"q'\"q", b"new\nline", b"*"))
+    assert not list(tmp_path.rglob("CANARY"))
+
+
+def test_parts_of_files(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    content = os.urandom(50_001)
+    plant(cores, b"core.x", content)
+    (found,) = found_in(shell, places, tmp_path)
+    parts = [(0, None), (0, 3), (2, 5), (11, None), (12, 4), (12, None), (13, 1), (0, 100)]
+    gets = [Get(found, skip, units) for skip, units in parts]
+    answers = read(shell, places, gets, tmp_path)
+    ends = [None if units is None else (skip + units) * 4096 for skip, units in parts]
+    assert answers == [content[skip * 4096 : end] for (skip, _), end in zip(parts, ends, strict=True)]
+
+
+def test_more_than_one_listing(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    for number in range(450):
+        plant(cores, b"core.%d" % number, b"%d" % number)
+    found = found_in(shell, places, tmp_path)
+    assert len({each.name for each in found}) == 450
+    assert all(each.size == len(each.name) - 5 for each in found)
+
+
+def test_F16_what_is_not_a_file(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    os.mkfifo(cores / "core.fifo")
+    (cores / "core.folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(cores / "core.socket"))
+        os.mknod(cores / "core.zero", 0o20600, os.makedev(1, 5))
+        (cores / "core.link").symlink_to("/etc/passwd")
+        (cores / "core.dangling").symlink_to("/nowhere")
+        (cores / "core.loop").symlink_to("core.loop")
+        items = discover(shell, places, tmp_path)
+    kinds = {item.name: item.kind for item in items if isinstance(item, Odd)}
+    assert kinds == {
+        b"core.fifo": "a FIFO",
+        b"core.folder": "a directory",
+        b"core.socket": "a socket",
+        b"core.zero": "a device",
+        b"core.link": "a link",
+        b"core.dangling": "a link",
+        b"core.loop": "a link",
+    }
+    assert not any(isinstance(item, Found) for item in items)
+
+
+def test_F17_links_are_not_read(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    secret = plant(tmp_path, b"secret", b"another tenant's")
+    core = plant(cores, b"core.1", b"mine")
+    (found,) = found_in(shell, places, tmp_path)
+    core.unlink()
+    core.symlink_to(secret)
+    assert read(shell, places, [Get(found)], tmp_path) == ["a link"]
+    core.unlink()
+    os.link(secret, core)
+    (status,) = read(shell, places, [Get(found)], tmp_path)
+    assert isinstance(status, str) and status.startswith("changed ")
+    core.unlink()
+    os.mkfifo(core)
+    assert read(shell, places, [Get(found)], tmp_path) == ["not a regular file"]
+
+
+def test_F17_a_directory_that_becomes_a_link(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    plant(cores, b"core.1", b"mine")
+    (found,) = found_in(shell, places, tmp_path)
+    cores.rename(tmp_path / "elsewhere")
+    cores.symlink_to(tmp_path / "elsewhere")
+    assert read(shell, places, [Get(found)], tmp_path) == ["the path leads through a link"]
+    (bad,) = [item for item in discover(shell, places, tmp_path) if isinstance(item, Bad)]
+    assert bad.reason == "the path leads through a link"
+
+
+def test_F74_only_what_discovery_would_list(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    plant(cores, b"core.1", b"mine")
+    (found,) = found_in(shell, places, tmp_path)
+    deep = tmp_path / "zones" / "7a1" / "root" / "cores"
+    deep.mkdir(parents=True)
+    plant(deep, b"core.1", b"not listed")
+    forged = [
+        Found("core", b"/etc", b"passwd", found.signature),
+        Found("core", found.directory, b"../cores/core.1", found.signature),
+        Found("core", found.directory + b"/../cores", b"core.1", found.signature),
+        Found("core", os.fsencode(deep), b"core.1", found.signature),
+        Found("core", found.directory, b"bore.1", found.signature),
+    ]
+    for each in forged:
+        (status,) = read(shell, places, [Get(each)], tmp_path)
+        assert status in ("not a place where dumps are collected", "not a name", "the path leads through a link")
+
+
+def test_F13_F14_what_became_of_a_file(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    for name in (b"core.gone", b"core.grown", b"core.replaced", b"core.same"):
+        plant(cores, name, b"content")
+    found = {each.name: each for each in found_in(shell, places, tmp_path)}
+    (cores / "core.gone").unlink()
+    with (cores / "core.grown").open("ab") as file:
+        file.write(b" and more")
+    plant(cores, b"fresh", b"content").rename(cores / "core.replaced")
+    gets = [Get(found[name]) for name in (b"core.gone", b"core.grown", b"core.replaced", b"core.same")]
+    gone, grown, replaced, same = read(shell, places, gets, tmp_path)
+    assert gone == "gone"
+    assert isinstance(grown, str) and protocol.Signature.parse(grown[8:].encode()).size == 16
+    assert isinstance(replaced, str) and replaced.startswith("changed ")
+    assert same == b"content"
+
+
+def test_the_systems_own_places(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+    plant(cores, b"core.1", b"x")
+    other = [Place("core", "SunOS", places[0].directory, "core.*")]
+    assert not found_in(shell, other, tmp_path)
+    same = [Place("core", os.uname().sysname, places[0].directory, "core.*")]
+    assert len(found_in(shell, same, tmp_path)) == 1
+
+
+def test_a_place_that_is_not_there_is_empty(shell: list[str], tmp_path: Path) -> None:
+    places = [Place("core", "-", f"{tmp_path}/no/such", "core.*"), Place("core", "-", f"{tmp_path}/*/x", "core.*")]
+    (system,) = discover(shell, places, tmp_path)
+    assert isinstance(system, System) and system.name == os.uname().sysname and system.now
+
+
+def test_about(shell: list[str], tmp_path: Path) -> None:
+    about = protocol.about(ask(shell, protocol.about_request(), tmp_path))
+    uname = os.uname()
+    assert (about.system, about.node, about.release) == (uname.sysname, uname.nodename, uname.release)
+
+
+def test_every_shell_is_there() -> None:
+    assert all(shutil.which(words[0]) for words in SHELLS.values())

@@ -1,0 +1,110 @@
+"""What runs on this machine, read from /proc, for the bench's own cleaning and for the leak check."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process; ``start`` (clock ticks since boot) tells it from a later one with the same pid."""
+
+    pid: int
+    parent: int
+    start: int
+    state: str  # one letter: R, S, D, T (stopped), Z (dead and not yet waited for)
+    command: str  # at most 15 characters
+
+
+def process(pid: int) -> Process | None:
+    """The process, or None when there is none. Source of the fields: proc(5), /proc/PID/stat."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command may hold blanks and parentheses, so the fields are counted from the last parenthesis on.
+    head, _, tail = text.rpartition(")")
+    fields = tail.split()
+    return Process(pid, int(fields[1]), int(fields[19]), fields[0], head.partition("(")[2])
+
+
+def everything() -> Iterator[Process]:
+    """All processes that this one can see."""
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and (found := process(int(entry.name))):
+            yield found
+
+
+def descendants(pid: int) -> list[Process]:
+    """The children of a process, their children and so on, parents first; without the process itself."""
+    children = defaultdict(list)
+    for found in everything():
+        children[found.parent].append(found)
+    line = list(children[pid])
+    for found in line:
+        line.extend(children[found.pid])
+    return line
+
+
+def rooted_in(folder: Path) -> list[Process]:
+    """The processes that have the folder for their root directory, dead ones left out."""
+    wanted = folder.stat()
+    found = []
+    for candidate in everything():
+        try:
+            root = (PROC / str(candidate.pid) / "root").stat()
+        except OSError:  # it ended meanwhile, or is dead, or is not ours to look at
+            continue
+        if (root.st_dev, root.st_ino) == (wanted.st_dev, wanted.st_ino):
+            found.append(candidate)
+    return found
+
+
+def connections(address: str, port: int) -> set[int]:
+    """The socket inodes of established connections whose local end is this address and port."""
+    packed = int.from_bytes(socket.inet_aton(address), "little")
+    local = f"{packed:08X}:{port:04X}"
+    lines = (PROC / "net" / "tcp").read_text().splitlines()[1:]
+    rows = (line.split() for line in lines)
+    return {int(row[9]) for row in rows if row[1] == local and row[3] == "01"}  # 01: TCP_ESTABLISHED
+
+
+def holds_one_of(pid: int, sockets: set[int]) -> bool:
+    """Whether the process has one of these sockets open."""
+    wanted = {f"socket:[{inode}]" for inode in sockets}
+    folder = PROC / str(pid) / "fd"
+    try:
+        return any(str(entry.readlink()) in wanted for entry in folder.iterdir())
+    except OSError:  # it ended, or closed one while we looked
+        return False
+
+
+def send(signal_number: signal.Signals, pids: Iterable[int]) -> None:
+    """Sends a signal to each process that is still there."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal_number)
+        except ProcessLookupError:
+            continue
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.005) -> bool:
+    """Looks again and again until the condition holds; False when it does not within that time.
+
+    For what gives no event: another process's state, a file that a foreign program writes.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True

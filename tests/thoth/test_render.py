@@ -1,0 +1,218 @@
+"""Foreign text, sizes, ages, times, tables and JSON as people see them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from thoth.errors import UsageError
+from thoth.model import DumpInfo, text
+from thoth.render import age_text, cell, escaped, json_array, one_line, size_text, table, time_text
+
+ANY_TEXT = st.text(st.characters(codec=None)) | st.binary().map(text)
+ID = "76998f82a450a8914037e4da838ec609"
+
+
+def acts_on_a_terminal(char: str) -> bool:
+    """Whether a character does more than show itself: controls, surrogates, format characters, line separators."""
+    return unicodedata.category(char) in {"Cc", "Cs", "Cf", "Zl", "Zp"}
+
+
+def undone(shown: str) -> str:
+    """What ``escaped`` was given: written from its description, not from its code."""
+    out, at = [], 0
+    while at < len(shown):
+        if shown[at] != "\\":
+            out.append(shown[at])
+            at += 1
+            continue
+        kind = shown[at + 1]
+        if kind in "nrt\\":
+            out.append({"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}[kind])
+            at += 2
+            continue
+        digits = {"x": 2, "u": 4, "U": 8}[kind]
+        code = int(shown[at + 2 : at + 2 + digits], 16)
+        out.append(chr(code + 0xDC00 if kind == "x" and code >= 0x80 else code))
+        at += 2 + digits
+    return "".join(out)
+
+
+class TestEscaped:
+    @given(ANY_TEXT)
+    @example("\x1b[2J\x9b\x7f\x85\u2028\u202e\ufeff\udcff\ud800\U000e0041")
+    def test_nothing_that_acts_on_a_terminal_survives(self, value: str) -> None:
+        assert not any(acts_on_a_terminal(char) for char in escaped(value))
+
+    @given(ANY_TEXT)
+    @example("\x85\udc85\\x85")
+    @example("\\n\n")
+    @example("\u0130\\u0130")
+    def test_what_was_there_can_be_told_from_what_is_shown(self, value: str) -> None:
+        assert undone(escaped(value)) == value
+
+    @given(st.binary())
+    def test_bytes_are_shown_as_their_text(self, value: bytes) -> None:
+        assert escaped(value) == escaped(text(value))
+
+    def test_letters_of_any_script_stay(self) -> None:
+        assert escaped("Zürich Ωμέγα 北京 🦉") == "Zürich Ωμέγα 北京 🦉"
+
+    @pytest.mark.parametrize(
+        ("raw", "shown"),
+        [
+            (b"core.\xff\xfe\n;$(x)", "core.\\xff\\xfe\\n;$(x)"),
+            (b"\x1b]0;pwned\x07", "\\x1b]0;pwned\\x07"),
+            ("\u009b31m".encode(), "\\u009b31m"),
+            ("a\u202eb".encode(), "a\\u202eb"),
+            (b"C:\\x41", "C:\\\\x41"),
+            (b"", ""),
+        ],
+    )
+    def test_F23_named_cases(self, raw: bytes, shown: str) -> None:
+        assert escaped(raw) == shown
+
+
+class TestOneLine:
+    @given(ANY_TEXT, st.sampled_from(["utf-8", "ascii", "latin-1", "no-such-codec"]))
+    def test_it_is_one_harmless_line_in_the_encoding(self, value: str, encoding: str) -> None:
+        shown = one_line(value, encoding)
+        assert not any(acts_on_a_terminal(char) for char in shown)
+        shown.encode("ascii" if encoding == "no-such-codec" else encoding)
+
+    @given(ANY_TEXT)
+    def test_what_was_escaped_is_left_alone(self, value: str) -> None:
+        assert one_line(escaped(value)) == escaped(value)
+
+    def test_a_terminal_without_unicode_gets_escapes(self) -> None:
+        assert one_line("Zürich 北", "ascii") == "Z\\u00fcrich \\u5317"
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0B"),
+        (1023, "1023B"),
+        (1024, "1.00KB"),
+        (4016046, "3.83MB"),
+        ((1 << 20) - 1, "1.00MB"),
+        (1 << 40, "1.00TB"),
+        (1 << 70, "1048576.00PB"),
+    ],
+)
+def test_size_text(size: int, shown: str) -> None:
+    assert size_text(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (-5, "0s"),
+        (0.9, "0s"),
+        (59, "59s"),
+        (60, "1m0s"),
+        (3599, "59m59s"),
+        (7500, "2h5m"),
+        (86399, "23h59m"),
+        (349200, "4d1h"),
+    ],
+)
+def test_age_text(seconds: float, shown: str) -> None:
+    assert age_text(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, "-"),
+        (1449234626, "2015-12-04T13:10:26"),
+        (1449234626.999, "2015-12-04T13:10:26"),
+        (0, "1970-01-01T00:00:00"),
+        (-1, "1969-12-31T23:59:59"),
+        (4102444800, "2100-01-01T00:00:00"),
+        (1e12, "1e+12"),
+        (1e300, "1e+300"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+    ],
+)
+def test_F19_time_text(seconds: float | None, shown: str) -> None:
+    assert time_text(seconds) == shown
+
+
+class TestTable:
+    def info(self, **values: object) -> DumpInfo:
+        return DumpInfo({"id": ID, "type": "core", "time": 1449234626, **values})
+
+    def test_header_and_row_are_the_original_s(self) -> None:
+        assert list(table([self.info(cmd="bc")])) == [
+            "NAME             TYPE  TIME                NODE/CMD         TICKET",
+            "76998f82a450a891 core  2015-12-04T13:10:26 bc               -",
+        ]
+
+    def test_a_crash_dump_shows_its_node(self) -> None:
+        line = list(table([self.info(type="crash", node="95SY9R1", cmd="x")]))[1]
+        assert line == "76998f82a450a891 crash 2015-12-04T13:10:26 95SY9R1          -"
+
+    def test_properties_follow(self) -> None:
+        info = self.info(cmd="bc", ticket="OS-2359", stack=["a", "b"], properties={"triage": {"who": "bmc"}})
+        lines = list(table([info], ["stack", "properties.triage.who", "nope"]))
+        assert lines == [
+            "NAME             TYPE  TIME                NODE/CMD         TICKET       STACK        PROPERTIES.TRIAGE.WHO NOPE",
+            '76998f82a450a891 core  2015-12-04T13:10:26 bc               OS-2359      ["a", "b"]   bmc                   -',
+        ]
+
+    def test_a_long_value_is_shown_whole(self) -> None:
+        assert f" {'n' * 300} -" in list(table([self.info(cmd="n" * 300)]))[1]
+
+    def test_wide_letters_keep_the_columns(self) -> None:
+        line = list(table([self.info(cmd="北京e\u0301")]))[1]
+        assert line.endswith(" 北京e\u0301" + " " * (16 - 5) + " -")
+
+    def test_the_header_does_not_wait_for_the_dumps(self) -> None:
+        def endless() -> object:
+            raise AssertionError("a dump was asked for before the header was shown")
+            yield
+
+        assert next(table(endless())).startswith("NAME")  # type: ignore[arg-type]
+
+    def test_what_cannot_be_a_property_is_refused_before_the_first_line(self) -> None:
+        with pytest.raises(UsageError):
+            table([], ["a..b"])
+
+    def test_times_that_are_none_do_not_stop_the_list(self) -> None:
+        times = [None, "soon", 10**400, float("nan"), [], "1449234626"]
+        lines = list(table([self.info(time=time) for time in times]))
+        assert [line.split()[2] for line in lines[1:]] == ["-"] * 5 + ["2015-12-04T13:10:26"]
+
+    @given(st.dictionaries(st.sampled_from(["type", "cmd", "node", "ticket", "x"]), st.recursive(
+        ANY_TEXT | st.none() | st.integers() | st.floats(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+        max_leaves=4,
+    )))
+    def test_F23_no_document_gets_anything_raw_through(self, document: dict[str, object]) -> None:
+        for line in table([self.info(**document)], ["x", "x.y", "\x1b[0m"]):
+            assert not any(acts_on_a_terminal(char) for char in line)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), ("", "-"), (0, "0"), (False, "false"), ("a b", "a b"), ("a\nb", "a\\nb"), (["\x7f\x1b"], '["\\u007f\\u001b"]')],
+)
+def test_cell(value: object, shown: str) -> None:
+    assert cell(value) == shown
+
+
+class TestJsonArray:
+    def test_it_reads_back_and_is_laid_out_as_json_is(self) -> None:
+        infos = [DumpInfo({"id": ID, "psargs": "a\nb\x7f"}), DumpInfo({"id": ID, "stack": ["x"], "properties": {}})]
+        written = "".join(json_array(infos))
+        assert json.loads(written) == [info.document for info in infos]
+        assert written == json.dumps([info.document for info in infos], indent=4).replace("\x7f", "\\u007f") + "\n"
+
+    def test_none_is_an_empty_array(self) -> None:
+        assert "".join(json_array([])) == "[]\n"

@@ -1,0 +1,135 @@
+"""Keeps core and crash dumps: identify, store, describe, find. The names below are the library.
+
+They are loaded on first use (PEP 562), so that a command imports only what it needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thoth.config import Config, load_config
+    from thoth.dumps.describe import describe, fact_ranges
+    from thoth.dumps.identity import identify
+    from thoth.dumps.source import KnownRanges, LocalFile, MissingRange, Range, ReadAt
+    from thoth.durable import write_durably
+    from thoth.errors import (
+        BadDocument,
+        CorruptTransfer,
+        IndexFailure,
+        NotADump,
+        SourceChanged,
+        SourceDenied,
+        SourceError,
+        SourceGone,
+        StoreError,
+        StoreUnavailable,
+        ThothError,
+        UsageError,
+    )
+    from thoth.ingest import Arrival, Receipt, annotate, may_replace, receive
+    from thoth.library import Thoth, open_thoth
+    from thoth.model import DumpFacts, DumpInfo, Identity, Outcome, Result, raw_bytes, text
+    from thoth.render import age_text, escaped, size_text
+    from thoth.version import __version__
+
+_HOME = {
+    "Arrival": "ingest",
+    "BadDocument": "errors",
+    "Config": "config",
+    "CorruptTransfer": "errors",
+    "DumpFacts": "model",
+    "DumpInfo": "model",
+    "Identity": "model",
+    "IndexFailure": "errors",
+    "KnownRanges": "dumps.source",
+    "LocalFile": "dumps.source",
+    "MissingRange": "dumps.source",
+    "NotADump": "errors",
+    "Outcome": "model",
+    "Range": "dumps.source",
+    "ReadAt": "dumps.source",
+    "Receipt": "ingest",
+    "Result": "model",
+    "SourceChanged": "errors",
+    "SourceDenied": "errors",
+    "SourceError": "errors",
+    "SourceGone": "errors",
+    "StoreError": "errors",
+    "StoreUnavailable": "errors",
+    "Thoth": "library",
+    "ThothError": "errors",
+    "UsageError": "errors",
+    "__version__": "version",
+    "age_text": "render",
+    "annotate": "ingest",
+    "describe": "dumps.describe",
+    "escaped": "render",
+    "fact_ranges": "dumps.describe",
+    "identify": "dumps.identity",
+    "load_config": "config",
+    "may_replace": "ingest",
+    "open_thoth": "library",
+    "raw_bytes": "model",
+    "receive": "ingest",
+    "size_text": "render",
+    "text": "model",
+    "write_durably": "durable",
+}
+
+__all__ = [
+    "Arrival",
+    "BadDocument",
+    "Config",
+    "CorruptTransfer",
+    "DumpFacts",
+    "DumpInfo",
+    "Identity",
+    "IndexFailure",
+    "KnownRanges",
+    "LocalFile",
+    "MissingRange",
+    "NotADump",
+    "Outcome",
+    "Range",
+    "ReadAt",
+    "Receipt",
+    "Result",
+    "SourceChanged",
+    "SourceDenied",
+    "SourceError",
+    "SourceGone",
+    "StoreError",
+    "StoreUnavailable",
+    "Thoth",
+    "ThothError",
+    "UsageError",
+    "__version__",
+    "age_text",
+    "annotate",
+    "describe",
+    "escaped",
+    "fact_ranges",
+    "identify",
+    "load_config",
+    "may_replace",
+    "open_thoth",
+    "raw_bytes",
+    "receive",
+    "size_text",
+    "text",
+    "write_durably",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'thoth' has no attribute {name!r}") from None
+    return getattr(import_module(f"thoth.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

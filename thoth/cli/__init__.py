@@ -1,0 +1,148 @@
+"""The ``thoth`` command: finds the command that is asked for, runs it, and turns what goes wrong into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import SUPPRESS
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from thoth.cli.console import Console
+from thoth.cli.options import Parser, absent, add_places
+from thoth.errors import ThothError, UsageError
+from thoth.render import escaped
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Mapping, Sequence
+
+_INTERRUPTED: Final = 130  # what a shell shows for a process that SIGINT ended
+_NO_READER: Final = 141  # as for SIGPIPE: not 0, since a reader that left may have wanted more
+
+
+class _Command(NamedTuple):
+    home: str  # the module that has it, as ``declare_NAME(parser)``; the parser's default ``run`` does it
+    summary: str
+
+
+_COMMANDS: Final[Mapping[str, _Command]] = {
+    "init": _Command("keep", "make what the store and the index need"),
+    "upload": _Command("keep", "store dumps and print their identities"),
+    "info": _Command("find", "show all that is known of a dump, as JSON"),
+    "ls": _Command("find", "list dumps"),
+    "object": _Command("keep", "print the identity of local dumps; stores nothing"),
+}
+
+_EPILOG: Final = """\
+commands:
+{commands}
+
+examples:
+  thoth upload core.19972                 store a dump; prints its identity
+  thoth ls type=crash mtime=7d            crash dumps of the last week
+  thoth info 3e166b93                     one dump, by the beginning of its identity
+  thoth COMMAND --help                    all about a command
+
+With nothing configured, dumps are kept in a directory and an SQLite file under your data directory.
+THOTH_STORE=file:///DIRECTORY and THOTH_DB=sqlite:///FILE name other places.
+
+exit status: 0 done, 1 failed, 2 no such dump (info)
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``thoth`` with these arguments (default: the process's) and return its exit code."""
+    _occupy_closed_descriptors()
+    console = Console()
+    try:
+        return _reporting(list(sys.argv[1:] if argv is None else argv), console)
+    except BrokenPipeError:
+        _discard_output()
+        return _NO_READER
+
+
+def _reporting(argv: list[str], console: Console) -> int:
+    """The exit code of the command, after whatever ended it has been said in one line on stderr."""
+    try:
+        code = _run(argv, console)
+        console.flush()
+    except KeyboardInterrupt:
+        console.complain("interrupted")
+        return _INTERRUPTED
+    except ThothError as error:
+        console.failure(error)
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        console.failure(error, about=escaped(str(error.filename)) if error.filename else None)
+        _discard_output()
+        return ThothError.exit_code
+    return code
+
+
+def _run(argv: list[str], console: Console) -> int:
+    try:
+        arguments = _parsed(argv)
+    except SystemExit as stop:  # argparse has printed a help text or the version
+        return int(stop.code or 0)
+    console.quiet, console.debug = arguments.quiet, arguments.debug
+    return int(arguments.run(arguments, console))
+
+
+def _parsed(argv: list[str]) -> Namespace:
+    """The arguments of the command that is named; ``run`` among them does it. Raises UsageError."""
+    top = _top_parser()
+    arguments = top.parse_args(argv, absent())
+    if not arguments.command:
+        top.error("name a command")
+    name, *rest = arguments.command
+    if name not in _COMMANDS:
+        raise UsageError(_unknown(name))
+    home, summary = _COMMANDS[name]
+    parser = Parser(f"thoth {name}", summary)
+    getattr(import_module(f"thoth.cli.{home}"), f"declare_{name}")(parser)
+    return parser.parse(rest, arguments)
+
+
+def _top_parser() -> Parser:
+    from thoth.version import __version__
+
+    commands = "\n".join(f"  {name:<10} {command.summary}" for name, command in _COMMANDS.items())
+    parser = Parser(
+        "thoth",
+        "Keeps core and crash dumps: stores them under their identity, describes and finds them.",
+        _EPILOG.format(commands=commands),
+        usage="thoth [-h] [--version] [-q] [--debug] COMMAND ...",
+    )
+    parser.add_argument("--version", action="version", version=f"thoth {__version__}")
+    add_places(parser)
+    parser.add_argument("command", nargs="...", help=SUPPRESS)
+    return parser
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, _COMMANDS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "see 'thoth --help'"
+    return f"there is no command '{escaped(name)}'; {hint}"
+
+
+def _occupy_closed_descriptors() -> None:
+    """A file that is opened must not become descriptor 0, 1 or 2: whatever is said would go into it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush succeed: what is buffered for stdout has nowhere to go any more."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, ValueError):  # stdout is closed or no file, so nothing is flushed at the end
+        return
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    os.close(devnull)

@@ -1,0 +1,228 @@
+"""``thoth init``, ``upload`` and ``object``: dumps on their way in.
+
+What only one of them needs is imported by it: ``thoth object`` runs once for every dump on every node.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from thoth.cli.options import add_places, configured, word
+from thoth.errors import StoreUnavailable, ThothError
+from thoth.render import escaped, json_text
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from thoth.cli.console import Console
+    from thoth.dumps.source import LocalFile
+    from thoth.ingest import Arrival, Receipt
+    from thoth.library import Thoth
+    from thoth.model import Json
+
+_STREAM = "JSON lines instead: one object for each file"
+
+# ---- thoth init -----------------------------------------------------------------------------------
+
+
+def declare_init(parser: ArgumentParser) -> None:
+    parser.description = "Make what the store and the index need. Safe to repeat; what is there stays as it is."
+    parser.epilog = """\
+examples:
+  thoth init
+  THOTH_STORE=file:///dumps THOTH_DB=sqlite:////dumps/index.db thoth init
+"""
+    add_places(parser)
+    parser.set_defaults(run=init)
+
+
+def init(arguments: Namespace, console: Console) -> int:
+    """Make store and index ready and say what they are."""
+    from thoth.library import prepare
+
+    config = configured(arguments)
+    console.say(f"using store at {config.described('store')}")
+    console.say(f"using database at {config.described('db')}")
+    for made in prepare(config):
+        console.say(f"created {made}")
+    return 0
+
+
+# ---- thoth object ---------------------------------------------------------------------------------
+
+
+def declare_object(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Print the identity of each local dump, one a line, in the order of the files.\n"
+        "Reads headers and notes only, and neither store nor index."
+    )
+    parser.epilog = """\
+examples:
+  thoth object core.19972
+  thoth object /cores/core.*
+  thoth object -- -core.1                 a name that begins with a dash
+"""
+    parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
+    parser.add_argument("--json", action="store_true", help=_STREAM)
+    parser.set_defaults(run=object_)
+
+
+def object_(arguments: Namespace, console: Console) -> int:
+    """Print identities."""
+
+    def identified(path: str) -> bool:
+        identity = _identity(path)
+        console.result(_line({"path": path, "id": identity}) if arguments.json else identity)
+        return True
+
+    return for_each_file(arguments.files, console, identified)
+
+
+def _identity(path: str) -> str:
+    from thoth.dumps.identity import identify
+    from thoth.dumps.source import LocalFile
+
+    with LocalFile(path) as source:
+        return identify(source)
+
+
+# ---- thoth upload ---------------------------------------------------------------------------------
+
+
+def declare_upload(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Store dumps, describe and index them, and print the identity of each, one a line.\n"
+        "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
+        "A whole dump takes the place of one that was cut short."
+    )
+    parser.epilog = """\
+examples:
+  thoth upload core.19972
+  thoth upload /cores/core.* /var/crash/volatile/vmdump.*
+  thoth upload --json core.19972 | jq -r .result
+
+--json: {"path", "result", "id", "size", "sent", "reason"}; result is stored, present, replaced,
+stored-unindexed (kept, but `thoth ls` cannot find it yet), conflict or failed.
+"""
+    parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
+    parser.add_argument("--json", action="store_true", help=_STREAM)
+    add_places(parser)
+    parser.set_defaults(run=upload)
+
+
+def upload(arguments: Namespace, console: Console) -> int:
+    """Store dumps."""
+    from thoth.library import open_thoth
+
+    with open_thoth(configured(arguments)) as thoth:
+
+        def uploaded(path: str) -> bool:
+            return _upload(thoth, path, console, as_json=arguments.json)
+
+        def failed(path: str, error: Exception) -> None:
+            if arguments.json:
+                console.result(_line({"path": path, "result": "failed", "reason": str(error)}))
+
+        return for_each_file(arguments.files, console, uploaded, failed)
+
+
+def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> bool:
+    """Take one dump in and tell what became of it; whether that is good."""
+    import time
+
+    from thoth.dumps.source import LocalFile
+    from thoth.ingest import receive
+
+    with LocalFile(path) as source:
+        arrival = _arrival(source, os.uname().nodename)
+        receipt = receive(thoth, arrival, _announced(source, arrival, console), now=time.time())
+    _tell(path, receipt, console)
+    console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
+    console.flush()
+    return receipt.result.good
+
+
+def _arrival(source: LocalFile, node: str) -> Arrival:
+    """A local file as a dump that arrives. Raises NotADump and SourceError."""
+    from pathlib import Path
+
+    from thoth.dumps.describe import fact_ranges
+    from thoth.dumps.identity import identify
+    from thoth.ingest import Arrival
+    from thoth.model import text
+
+    path = os.fsencode(Path(source.path).absolute())
+    mtime = source.stat.st_mtime
+    return Arrival(
+        identity=identify(source),
+        size=source.size,
+        mtime=mtime,
+        filename=source.name,
+        ranges=tuple(fact_ranges(source)),
+        node=node,
+        source={"node": node, "path": text(path), "mtime": mtime},
+    )
+
+
+def _announced(source: LocalFile, arrival: Arrival, console: Console) -> Iterator[bytes]:
+    """The dump's blocks. Nothing is said unless somebody asks for them: a dump that is there is not created."""
+    console.say(f"creating {arrival.identity}")
+    console.say(f"uploading {escaped(arrival.filename)} to {arrival.identity}")
+    yield from console.progress(arrival.filename, arrival.size, source.stream())
+
+
+def _tell(path: str, receipt: Receipt, console: Console) -> None:
+    from thoth.model import Result
+
+    name, identity = escaped(path), receipt.info.id
+    if receipt.result is Result.PRESENT:
+        console.say(f"{name} is there already: {identity}")
+    elif receipt.result is Result.REPLACED:
+        console.say(f"{name} took the place of a dump that was cut short: {identity}")
+    elif receipt.result is Result.STORED_UNINDEXED:
+        console.complain(f"{name} is stored as {identity}, but not indexed; upload it again: {receipt.reason}")
+    elif not receipt.result.good:
+        console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
+
+
+def _receipt_json(path: str, receipt: Receipt) -> dict[str, Json]:
+    return {
+        "path": path,
+        "result": receipt.result.value,
+        "id": receipt.info.id,
+        "size": receipt.info.size,
+        "sent": receipt.sent,
+        "reason": receipt.reason,
+    }
+
+
+# ---- both -----------------------------------------------------------------------------------------
+
+
+def for_each_file(
+    paths: Iterable[str],
+    console: Console,
+    handle: Callable[[str], bool],
+    failed: Callable[[str, Exception], None] = lambda path, error: None,
+) -> int:
+    """The exit code of doing something with each file: one that fails is told, and the others go on.
+
+    Raises StoreUnavailable, since no other file would fare better.
+    """
+    good = True
+    for path in paths:
+        try:
+            good = handle(path) and good
+        except StoreUnavailable:
+            raise
+        except ThothError as error:
+            console.failure(error, about=escaped(path))
+            failed(path, error)
+            good = False
+    return 0 if good else 1
+
+
+def _line(value: Mapping[str, Json]) -> str:
+    return json_text(dict(value))

@@ -1,0 +1,74 @@
+"""Command lines: the options that every command has, and errors that end with ours instead of argparse's exit code."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from typing import TYPE_CHECKING, NoReturn
+
+from thoth.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from thoth.config import Config
+
+
+class Parser(ArgumentParser):
+    """An ArgumentParser that raises UsageError, takes no abbreviations and leaves the layout of texts alone."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None, usage: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=epilog,
+            formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        add_common(self)
+
+    def parse(self, words: Sequence[str], into: Namespace) -> Namespace:
+        """Options and positional arguments in any order; behind ``--`` everything is positional. Raises UsageError."""
+        # argparse knows no ``--`` where the two may mix. A NUL, which no argument of a process holds, keeps a word that
+        # begins with a dash from being an option, until ``word`` takes it off.
+        at = words.index("--") if "--" in words else len(words)
+        return self.parse_intermixed_args([*words[:at], *(f"\0{each}" for each in words[at + 1 :])], into)
+
+    def error(self, message: str) -> NoReturn:
+        _, _, command = self.prog.partition(" ")
+        about = f"{command}: " if command else ""
+        raise UsageError(f"{about}{message}; see '{self.prog} --help'")
+
+
+def word(argument: str) -> str:
+    """A positional argument as it was given: the ``type`` of each of them."""
+    return argument.removeprefix("\0")
+
+
+def add_common(parser: ArgumentParser) -> None:
+    """What may stand before as well as behind the name of the command; absent ones change nothing (SUPPRESS)."""
+    parser.add_argument("-q", "--quiet", action="store_true", default=SUPPRESS, help="results and errors only")
+    parser.add_argument("--debug", action="store_true", default=SUPPRESS, help="show the traceback of an error")
+
+
+def add_places(parser: ArgumentParser) -> None:
+    """The flags of the configuration, for commands that open a store and an index."""
+    group = parser.add_argument_group("where the dumps are, unless the environment or the file says so")
+    group.add_argument("--store", metavar="URL", default=SUPPRESS, help="file:///DIRECTORY (THOTH_STORE)")
+    group.add_argument("--db", metavar="URL", default=SUPPRESS, help="sqlite:///FILE (THOTH_DB)")
+    group.add_argument("--user", metavar="NAME", default=SUPPRESS, help="whose dumps (THOTH_USER, MANTA_USER)")
+    group.add_argument("--config", metavar="FILE", default=SUPPRESS, help="a TOML file (THOTH_CONFIG)")
+
+
+def absent() -> Namespace:
+    """The values of all the options above when none is given."""
+    return Namespace(quiet=False, debug=False, store=None, db=None, user=None, config=None)
+
+
+def configured(arguments: Namespace) -> Config:
+    """The configuration that flags, environment and file amount to. Raises UsageError."""
+    from thoth.config import environment, load_config
+
+    return load_config(
+        environment(), file=arguments.config, store=arguments.store, db=arguments.db, user=arguments.user
+    )

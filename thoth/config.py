@@ -1,0 +1,199 @@
+"""What Thoth is told: defaults < configuration file < environment < flags, each value with where it came from.
+
+The file is TOML with the keys ``store``, ``db`` and ``user``. It is the one that ``--config`` or THOTH_CONFIG names, which
+then has to exist, or else ``thoth/config.toml`` in the user's configuration directory (``~/.config`` on most systems),
+which may be missing. No other module reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+from thoth.errors import UsageError
+
+DEFAULT: Final = "default"  # the origin of a value that nobody gave
+_LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
+# Part of every name in the store, of the database's name, and of paths: Manta's logins, without '%'.
+_USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/].*@|\?.*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value and where it came from: ``default``, a file, a variable of the environment, or a flag."""
+
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a Thoth is opened with: the URLs of its store and of its index, and whose dumps they are."""
+
+    store: str
+    db: str
+    user: str
+    origins: Mapping[str, str]  # of each of the fields above
+
+    def described(self, name: str) -> str:
+        """A setting as people may see it, without credentials: ``URL (configured from THOTH_STORE)``."""
+        origin = self.origins[name]
+        where = DEFAULT if origin == DEFAULT else f"configured from {origin}"
+        return f"{without_credentials(getattr(self, name))} ({where})"
+
+
+_KEYS: Final = tuple(field.name for field in fields(Config) if field.name != "origins")
+
+
+def environment() -> Mapping[str, str]:
+    """The environment of this process. Nobody else looks at it."""
+    return os.environ
+
+
+def load_config(
+    environ: Mapping[str, str],
+    *,
+    file: str | None = None,
+    store: str | None = None,
+    db: str | None = None,
+    user: str | None = None,
+) -> Config:
+    """Put the configuration together; the keyword arguments are the flags.
+
+    Raises UsageError, which names the file, variable or flag and never holds a value that may be secret.
+    """
+    flags = {"store": store, "db": db, "user": user}
+    given = {name: Setting(value, f"--{name}") for name, value in flags.items() if value is not None}
+    told = {**_from_file(environ, file), **_from_environment(environ), **given}
+    _refuse_unbuilt(environ, told)
+    settings = told if told.keys() >= {"store", "db"} else {**_default_places(), **told}
+    settings.setdefault("user", Setting("thoth", DEFAULT))
+    _check_user(settings["user"])
+    return Config(
+        **{name: settings[name].value for name in _KEYS},
+        origins={name: settings[name].origin for name in _KEYS},
+    )
+
+
+def without_credentials(url: str) -> str:
+    """A URL without what may be secret: user and password before its host, and its query."""
+    return _CREDENTIALS.sub("", url)
+
+
+# ---- the environment ------------------------------------------------------------------------------
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
+    """What the variables say; one that is empty is not set."""
+    names = {"store": ("THOTH_STORE",), "db": ("THOTH_DB",), "user": ("THOTH_USER", "MANTA_USER")}
+    found = {key: _first_set(environ, variables) for key, variables in names.items()}
+    return {key: setting for key, setting in found.items() if setting is not None}
+
+
+def _first_set(environ: Mapping[str, str], variables: Iterable[str]) -> Setting | None:
+    for variable in variables:
+        if environ.get(variable):
+            return Setting(environ[variable], variable)
+    return None
+
+
+def _refuse_unbuilt(environ: Mapping[str, str], told: Mapping[str, Setting]) -> None:
+    """Say what would silently be something else: dumps meant for Manta must not land in a local directory."""
+    store = told.get("store") or (Setting("manta", "MANTA_URL") if environ.get("MANTA_URL") else None)
+    if store is not None and store.value == "manta":
+        raise UsageError(
+            f"{store.origin} asks for Manta as the store, which this version cannot use yet;"
+            " name a directory: THOTH_STORE=file:///ABSOLUTE/DIRECTORY"
+        )
+    if environ.get("THOTH_DB_HOST") and "db" not in told:
+        raise UsageError(
+            "THOTH_DB_HOST asks for RethinkDB as the index, which this version cannot use yet;"
+            " name a file: THOTH_DB=sqlite:///ABSOLUTE/FILE"
+        )
+
+
+def _check_user(user: Setting) -> None:
+    if not _USER.fullmatch(user.value):
+        raise UsageError(
+            f"{user.origin}: the user becomes part of every dump's name: 1 to 128 of letters, digits, '.', '_', '-', '@',"
+            " a letter or digit first"
+        )
+
+
+# ---- the file -------------------------------------------------------------------------------------
+
+
+def _from_file(environ: Mapping[str, str], flag: str | None) -> dict[str, Setting]:
+    named = flag or environ.get("THOTH_CONFIG")
+    path = Path(named) if named else _own_place("user_config_path", "config.toml")
+    if path is None:
+        return {}
+    table = _parsed(path, _read(path, must_exist=bool(named)))
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise UsageError(f"{path}: unknown key {key!r}; known are {', '.join(_KEYS)}")
+        if not isinstance(value, str) or not value:
+            raise UsageError(f"{path}: {key}: must be a text in quotes, not {_kind(value)}")
+    return {key: Setting(value, str(path)) for key, value in table.items()}
+
+
+def _read(path: Path, *, must_exist: bool) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not must_exist:
+            return b""
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'not a file name'}") from error
+    if len(data) > _LARGEST:
+        raise UsageError(f"{path}: over {_LARGEST >> 20} MiB, which is no configuration file")
+    return data
+
+
+def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:
+    import tomllib  # noqa: PLC0415 - most have no file
+
+    try:
+        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows begin a file with a byte order mark
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}: line {line}: not UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+
+
+def _kind(value: object) -> str:
+    kinds = {str: "an empty one", bool: "true or false", dict: "a table", list: "a list"}
+    return kinds.get(type(value), "a number or date")
+
+
+# ---- where things are when nobody says ------------------------------------------------------------
+
+
+def _default_places() -> dict[str, Setting]:
+    from urllib.parse import quote  # noqa: PLC0415 - as platformdirs below
+
+    home = _own_place("user_data_path")
+    if home is None:
+        raise UsageError("there is no home directory to keep dumps in; name THOTH_STORE and THOTH_DB")
+    place = quote(os.fsencode(home))
+    return {
+        "store": Setting(f"file://{place}/store", DEFAULT),
+        "db": Setting(f"sqlite://{place}/index.db", DEFAULT),
+    }
+
+
+def _own_place(kind: str, *below: str) -> Path | None:
+    """Our directory among the user's; None for a user who has no home."""
+    import platformdirs  # noqa: PLC0415 - for those who are told less than everything
+
+    try:
+        place: Path = getattr(platformdirs, kind)("thoth", appauthor=False)
+    except RuntimeError:
+        return None
+    return place.joinpath(*below) if place.is_absolute() else None

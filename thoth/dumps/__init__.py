@@ -1,0 +1,1 @@
+"""Reading dump files, local or remote, through ``ReadAt``."""

@@ -1,0 +1,120 @@
+"""What a Linux core says about its process, and a kernel's vmcore about its system.
+
+Sources: include/uapi/linux/elfcore.h (struct elf_prpsinfo, elf_prstatus), fs/binfmt_elf.c (NT_FILE), and for
+VMCOREINFO Documentation/admin-guide/kdump/vmcoreinfo.rst.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+from thoth.dumps.notes import NoteIndex
+from thoth.dumps.record import TEXT_LIMIT
+from thoth.model import DumpFacts
+
+NAME = b"CORE"
+NT_PRSTATUS, NT_PRPSINFO, NT_AUXV, NT_SIGINFO, NT_FILE = 1, 3, 6, 0x53494749, 0x46494C45
+AT_ENTRY, AT_EXECFN = 9, 31
+VMCOREINFO = (b"VMCOREINFO", 0)
+
+_TELLING = frozenset({(NAME, NT_SIGINFO), (NAME, NT_FILE), (b"LINUX", 0x202), (b"LINUX", 0x401), VMCOREINFO})
+NOTES = _TELLING | {(NAME, NT_PRSTATUS), (NAME, NT_PRPSINFO), (NAME, NT_AUXV)}
+
+_PRPSINFO_SIZES = {True: (136,), False: (124, 128)}
+_MACHINES = {
+    (2, 32): "sparc",
+    (3, 32): "i386",
+    (8, 32): "mips",
+    (8, 64): "mips64",
+    (20, 32): "ppc",
+    (21, 64): "ppc64",
+    (22, 32): "s390",
+    (22, 64): "s390x",
+    (40, 32): "arm",
+    (43, 64): "sparc64",
+    (62, 64): "x86_64",
+    (62, 32): "x86_64",
+    (183, 64): "aarch64",
+    (243, 32): "riscv32",
+    (243, 64): "riscv64",
+    (258, 64): "loongarch64",
+}
+_FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
+
+
+def is_linux(notes: NoteIndex) -> bool:
+    """Whether the notes are of a Linux core; without a note that only Linux has prpsinfo's size tells."""
+    return notes.any_of(_TELLING) or notes.size(NAME, NT_PRPSINFO) in _PRPSINFO_SIZES[notes.wide]
+
+
+def with_process(facts: DumpFacts, notes: NoteIndex, machine: int) -> DumpFacts:
+    """``facts`` and what the notes say about the process; about the system when it is the kernel's dump."""
+    known = replace(facts, os="linux", arch=_MACHINES.get((machine, 64 if notes.wide else 32)))
+    if notes.count(*VMCOREINFO):
+        return _with_vmcoreinfo(known, notes)
+    return _with_threads(_with_prpsinfo(known, notes), notes)
+
+
+def exec_address(notes: NoteIndex) -> int | None:
+    """Where in memory the path that was given to execve lies."""
+    return notes.auxv(NAME, NT_AUXV).get(AT_EXECFN)
+
+
+def mapped_executable(notes: NoteIndex) -> bytes | None:
+    """The path of the mapped file that holds the program's entry point."""
+    entry = notes.auxv(NAME, NT_AUXV).get(AT_ENTRY)
+    data = notes.description(NAME, NT_FILE, _FILES_LIMIT)
+    form = struct.Struct(notes.order + ("QQQ" if notes.wide else "III"))
+    word = form.size // 3
+    count = notes.record(NAME, NT_FILE).number(0, "Q" if notes.wide else "I") or 0
+    names = 2 * word + count * form.size
+    if entry is None or names > len(data):
+        return None
+    for index, (start, end, _) in enumerate(form.iter_unpack(data[2 * word : names])):
+        if start <= entry < end:
+            return _nth_text(data[names:], index)
+    return None
+
+
+def _nth_text(texts: bytes, index: int) -> bytes | None:
+    parts = texts.split(b"\0", index + 1)
+    return parts[index] if len(parts) == index + 2 else None
+
+
+def _with_prpsinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
+    info = notes.record(NAME, NT_PRPSINFO)
+    if notes.wide:
+        uid, pid, name, args = info.number(16, "I"), 24, 40, 56
+    elif notes.size(NAME, NT_PRPSINFO) == 128:  # user ids of 32 bits move all that follows
+        uid, pid, name, args = info.number(8, "I"), 16, 32, 48
+    else:
+        uid, pid, name, args = info.number(8, "H"), 12, 28, 44
+    return replace(
+        facts,
+        uid=uid,
+        pid=info.number(pid, "i"),
+        ppid=info.number(pid + 4, "i"),
+        cmd=info.text(name, 16),
+        psargs=info.text(args, 80),
+    )
+
+
+def _with_threads(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
+    status = notes.record(NAME, NT_PRSTATUS)
+    signal = status.number(12, "h") or notes.record(NAME, NT_SIGINFO).number(0, "i")
+    threads = notes.count(NAME, NT_PRSTATUS)
+    return replace(
+        facts,
+        signal=signal or None,
+        lwp=status.number(32 if notes.wide else 24, "i"),
+        lwps=threads or None,
+    )
+
+
+def _with_vmcoreinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
+    lines = notes.description(*VMCOREINFO, TEXT_LIMIT).split(b"\n")
+    values = dict(line.split(b"=", 1) for line in lines[:-1] if b"=" in line)
+    seconds = values.get(b"CRASHTIME", b"")
+    known = seconds.isdigit() and len(seconds) < 20
+    return replace(facts, release=values.get(b"OSRELEASE"), time=float(seconds) if known else None)

@@ -1,0 +1,221 @@
+"""Where the bytes of a dump come from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from thoth.errors import SourceChanged, SourceDenied, SourceError, SourceGone
+
+BLOCK = 1 << 20  # bytes per read when a whole file is streamed
+
+
+class Range(NamedTuple):
+    """``length`` bytes from ``offset`` on."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+class ReadAt(Protocol):
+    """A file of known size that can be read anywhere.
+
+    ``read_at`` returns ``length`` bytes from ``offset`` on, fewer only where the file ends before that, and
+    none at or behind its end. Both numbers are >= 0. It raises SourceError when the bytes cannot be had.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    def read_at(self, offset: int, length: int) -> bytes: ...
+
+
+class LocalFile:
+    """A dump on this machine, opened in the only way that dumps are opened here.
+
+    A link is not followed, a FIFO or device does not block or act: only a regular file is opened. Reads go to
+    the file that was opened, whatever happens to its name. Raises SourceGone, SourceDenied or SourceError.
+    """
+
+    __slots__ = ("_fd", "path", "stat")
+
+    def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
+        self.path = os.fsdecode(path)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            self._fd = os.open(self.path, flags)
+        except (OSError, ValueError) as error:
+            raise _translated(error, self.path) from error
+        self.stat = os.fstat(self._fd)
+        if not stat.S_ISREG(self.stat.st_mode):
+            self.close()
+            raise SourceError("not a regular file")
+
+    @property
+    def size(self) -> int:
+        return self.stat.st_size
+
+    @property
+    def name(self) -> bytes:
+        """The last part of the path, as bytes."""
+        return os.fsencode(Path(self.path).name)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        try:
+            data = os.pread(self._fd, length, offset)
+            # One call gives at most 2 GiB, and may give less on some file systems.
+            while data and len(data) < length:
+                more = os.pread(self._fd, length - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise _translated(error, self.path) from error
+        return data
+
+    def stream(self) -> Iterator[bytes]:
+        """The whole file in blocks. Raises SourceChanged when it is not, at the end, what was opened."""
+        at = 0
+        while at < self.size:
+            block = self.read_at(at, min(BLOCK, self.size - at))
+            if not block:
+                break
+            at += len(block)
+            yield block
+        if self.changed():
+            raise SourceChanged("changed while it was read")
+
+    def changed(self) -> bool:
+        """Whether the open file was written to, cut or extended since it was opened."""
+        now = os.fstat(self._fd)
+        return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
+            self.stat.st_size,
+            self.stat.st_mtime_ns,
+            self.stat.st_ctime_ns,
+        )
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _translated(error: OSError | ValueError, path: str) -> SourceError:
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return SourceGone("no such file")
+    if number in (errno.EACCES, errno.EPERM):
+        return SourceDenied("permission denied")
+    if number in (errno.ELOOP, errno.EMLINK):
+        return SourceError("is a symbolic link; name the file itself" if os.path.islink(path) else "too many links in the path")  # noqa: PTH114 - path may be bytes' text
+    if number == errno.ENXIO:
+        return SourceError("not a regular file")
+    return SourceError(getattr(error, "strerror", None) or str(error))
+
+
+class MissingRange(Exception):
+    """A range that ``KnownRanges`` does not hold. Caught by who can fetch it; never shown."""
+
+    def __init__(self, wanted: Range) -> None:
+        super().__init__(f"{wanted.length} bytes at {wanted.offset} are not known")
+        self.wanted = wanted
+
+
+class KnownRanges:
+    """The parts of a remote file that have been fetched so far, as a ReadAt.
+
+    Reading what is not there raises MissingRange; what lies behind the end of the file reads as empty.
+    """
+
+    __slots__ = ("_parts", "_size")
+
+    def __init__(self, size: int, parts: Iterable[tuple[int, bytes]] = ()) -> None:
+        self._size = size
+        self._parts: list[tuple[int, bytes]] = []
+        for offset, data in parts:
+            self.add(offset, data)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def add(self, offset: int, data: bytes) -> None:
+        self._parts.append((offset, data))
+
+    def clipped(self, wanted: Range) -> Range:
+        """The part of a range that lies inside the file."""
+        start = min(wanted.offset, self._size)
+        return Range(start, max(0, min(wanted.end, self._size) - start))
+
+    def missing(self, wanted: Iterable[Range]) -> list[Range]:
+        """Those of the ranges, clipped to the file, that would raise MissingRange."""
+        inside = (self.clipped(each) for each in wanted)
+        return [each for each in inside if each.length and self._find(each) is None]
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        inside = self.clipped(Range(offset, length))
+        if not inside.length:
+            return b""
+        found = self._find(inside)
+        if found is None:
+            raise MissingRange(inside)
+        return found
+
+    def _find(self, wanted: Range) -> bytes | None:
+        # A handful of parts: a search tree would be more text than work saved.
+        for offset, data in self._parts:
+            if offset <= wanted.offset and wanted.end <= offset + len(data):
+                start = wanted.offset - offset
+                return data[start : start + wanted.length]
+        return None
+
+
+class Recorder:
+    """Keeps, of a stream that passes by once, the ranges that will be looked at when it has ended."""
+
+    __slots__ = ("_at", "_buffers", "_ranges")
+
+    def __init__(self, ranges: Iterable[Range]) -> None:
+        self._ranges = _merged(ranges)
+        self._buffers = [bytearray() for _ in self._ranges]
+        self._at = 0
+
+    def feed(self, block: bytes) -> None:
+        """The next bytes of the stream."""
+        start, end = self._at, self._at + len(block)
+        for wanted, kept in zip(self._ranges, self._buffers, strict=True):
+            low, high = max(start, wanted.offset), min(end, wanted.end)
+            if low < high:
+                kept += memoryview(block)[low - start : high - start]
+        self._at = end
+
+    def known(self) -> KnownRanges:
+        """What was kept, as a file of the size that went by."""
+        return KnownRanges(self._at, ((r.offset, bytes(b)) for r, b in zip(self._ranges, self._buffers, strict=True)))
+
+
+def _merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same bytes as sorted ranges that neither overlap nor touch."""
+    merged: list[Range] = []
+    for each in sorted(r for r in ranges if r.length > 0):
+        if merged and each.offset <= merged[-1].end:
+            last = merged[-1]
+            merged[-1] = Range(last.offset, max(last.end, each.end) - last.offset)
+        else:
+            merged.append(each)
+    return merged

@@ -1,0 +1,1 @@
+"""Where dumps are looked up: documents by query."""

@@ -1,0 +1,67 @@
+"""A document on its way into an index: its text, and what an index may assume of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Final
+
+from thoth.errors import BadDocument
+from thoth.index.base import MAX_INTEGER
+from thoth.model import DumpInfo, Json
+
+MAX_DEPTH: Final = 200  # of lists and objects in each other; readers of JSON give up between 500 and 2,000
+
+
+def stored_text(info: DumpInfo) -> str:
+    """The document as compact ASCII JSON. Raises BadDocument for one that could not be read back."""
+    if _depth_exceeds(info.document, MAX_DEPTH):
+        raise BadDocument(f"{info.id}: nested deeper than {MAX_DEPTH}")
+    try:
+        return json.dumps(info.document, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadDocument(f"{info.id}: cannot be written as JSON: {error}") from error
+
+
+def is_plain(value: Json) -> bool:
+    """Whether a database's own JSON functions read this value as Python does.
+
+    They don't when text holds a NUL (SQLite before 3.45 cuts it there), when an integer has more than 64 bits,
+    for NaN and infinities, which are not JSON, and for a fraction in a list, whose text they don't give back.
+    """
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str(text) if "\0" in text:
+                return False
+            case int(whole) if not -MAX_INTEGER <= whole <= MAX_INTEGER:
+                return False
+            case float(fraction) if not math.isfinite(fraction):
+                return False
+            case list(items):
+                if any(isinstance(item, float) for item in items):
+                    return False
+                waiting += items
+            case dict(members):
+                waiting += members
+                waiting += members.values()
+    return True
+
+
+def _depth_exceeds(value: Json, limit: int) -> bool:
+    """Whether lists and objects lie in each other more than ``limit`` deep. Ends for one that contains itself."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [item for outer in level for item in _inside(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Json) -> list[Json]:
+    """The lists and objects that lie directly in a value."""
+    if isinstance(value, dict):
+        return [item for item in value.values() if isinstance(item, list | dict)]
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, list | dict)]
+    return []

@@ -1,0 +1,273 @@
+"""A query as SQL for SQLite's ``dumps`` table. Whatever a user wrote goes in as a parameter.
+
+Documents that SQLite's JSON functions read as Python does have ``odd = 0``, and only those are asked here; the
+few others are judged by ``thoth.query.matches``, row by row. What SQL can only ask about, and not decide, stays in
+``residual`` for the same judge.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from thoth.glob import glob_matches
+from thoth.index.base import MAX_INTEGER
+from thoth.query import (
+    MAX_PATTERN,
+    Constraint,
+    Equals,
+    Glob,
+    KeyPath,
+    Named,
+    Newer,
+    Older,
+    Timeless,
+    Undefined,
+    number,
+)
+
+Parameter = str | int | float | bytes | None
+
+# Top-level properties that have a column of their own, which holds their text.
+COLUMNS: Final = (
+    "type",
+    "node",
+    "cmd",
+    "platform",
+    "ticket",
+    "pid",
+    "zone",
+    "signature",
+    "sha256",
+    "complete",
+)
+
+# SQLite's GLOB reads each of these as U+FFFD, so it takes one for the other; a NUL ends its pattern.
+_BLURRED: Final = re.compile("[\ud800-\udfff\ufffd-\uffff]")
+# A path names a key by its characters as they stand in the JSON text, where these are the ones without escapes.
+_PLAIN_KEY: Final = re.compile(r"""[ !#-\[\]-~]+""")
+_NUMERIC: Final = frozenset("0123456789+-.e")
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition on a row of ``dumps``, its parameters in order, and what it leaves to be judged in Python."""
+
+    sql: str
+    parameters: tuple[Parameter, ...] = ()
+    residual: tuple[Constraint, ...] = ()
+
+
+def where(constraints: Iterable[Constraint]) -> Where:
+    """The condition under which a plain document satisfies all constraints, but for the residual ones."""
+    compiled = [_compiled(constraint) for constraint in constraints]
+    return Where(
+        " AND ".join(["odd = 0", *(each.sql for each in compiled)]),
+        tuple(parameter for each in compiled for parameter in each.parameters),
+        tuple(constraint for each in compiled for constraint in each.residual),
+    )
+
+
+def value_label(path: KeyPath) -> Where | None:
+    """An expression for the label of the value at a path; NULL stands for undefined. None: SQL cannot tell."""
+    if _is_column(path):
+        return Where(path[0])
+    keys = _json_path(path)
+    if keys is None:
+        return None
+    # Asked for twice, a value comes as a JSON array of its own text, which keeps each digit of a fraction.
+    twice = "json_extract(document, ?, ?)"
+    return Where(
+        "CASE json_type(document, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+        f"WHEN 'real' THEN substr({twice}, 2, (length({twice}) - 3) / 2) "
+        "ELSE CAST(json_extract(document, ?) AS TEXT) END",
+        (keys,) * 6,
+    )
+
+
+def text_parameter(text: str) -> str | bytes:
+    """Text as a parameter for ``CAST(? AS TEXT)``: lone surrogates become the bytes that JSON's escapes do."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass")
+
+
+def _compiled(constraint: Constraint) -> Where:
+    match constraint:
+        case Newer(than):
+            return Where("time > ?", (than,))
+        case Older(than):
+            return Where("time < ?", (than,))
+        case Timeless():
+            return Where("time IS NULL")
+        case Named(prefixes):
+            return _named(prefixes)
+        case _:
+            return _column(constraint) if _is_column(constraint.path) else _json(constraint)
+
+
+def _is_column(path: KeyPath) -> bool:
+    return len(path) == 1 and (path[0] == "id" or path[0] in COLUMNS)
+
+
+def _named(prefixes: frozenset[str]) -> Where:
+    # All digits sort before g, so what begins with a prefix lies between it and it with a g.
+    if len(prefixes) == 1:
+        (prefix,) = prefixes
+        return Where("id >= ? AND id < ?", (prefix, prefix + "g"))
+    return Where(
+        "id IN (SELECT d.id FROM json_each(?) AS p CROSS JOIN dumps AS d"
+        " WHERE d.id >= p.value AND d.id < p.value || 'g')",
+        (json.dumps(sorted(prefixes)),),
+    )
+
+
+# ---- properties that have a column ----------------------------------------------------------------
+
+
+def _column(constraint: Equals | Glob | Undefined) -> Where:
+    name = constraint.path[0]
+    match constraint:
+        case Undefined():
+            return Where(f"{name} IS NULL")
+        case Equals(_, text):
+            return _column_equals(name, constraint, text)
+        case Glob(_, pattern):
+            return _column_glob(name, constraint, pattern)
+
+
+def _column_equals(name: str, constraint: Equals, text: str) -> Where:
+    # A column has text: 5 of a document stands there as "5". 5.0 asks for it too, but not for the text "5".
+    wanted = number(text)
+    whole = str(int(wanted)) if wanted is not None and int(wanted) == wanted else text
+    if whole == text:
+        return Where(f"{name} = CAST(? AS TEXT)", (text_parameter(text),))
+    return Where(f"{name} IN (?, ?)", (text, whole), (constraint,))
+
+
+def _column_glob(name: str, constraint: Glob, pattern: str) -> Where:
+    if not _globbable(pattern):
+        return Where(f"{name} IS NOT NULL", (), (constraint,))
+    prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    asks, parameters = [f"{name} IS NOT NULL"], list[Parameter]()
+    if prefix:
+        start = prefix.encode("utf-8", "surrogatepass")
+        asks = [f"{name} >= CAST(? AS TEXT) AND {name} < CAST(? AS TEXT)"]
+        parameters += [start, start[:-1] + bytes([start[-1] + 1])]
+    if pattern == prefix + "*":
+        return Where(asks[0], tuple(parameters))
+    asks.append(f"{name} GLOB CAST(? AS TEXT)")
+    parameters.append(_sql_glob(pattern))
+    return Where(" AND ".join(asks), tuple(parameters), _unless_exact(constraint))
+
+
+# ---- properties inside the document ---------------------------------------------------------------
+
+
+def _json(constraint: Equals | Glob | Undefined) -> Where:
+    keys = _json_path(constraint.path)
+    if keys is None:
+        return Where("1", (), (constraint,))
+    match constraint:
+        case Undefined():
+            return Where("coalesce(json_type(document, ?), 'null') = 'null'", (keys,))
+        case Equals(_, text):
+            return _any_item(keys, _contains_text(text), _equal_items(keys, text))
+        case Glob(_, pattern) if _globbable(pattern):
+            found = _any_item(keys, _contains_literal(pattern), _glob_items(keys, pattern))
+            return Where(found.sql, found.parameters, _unless_exact(constraint))
+        case Glob():
+            return Where("1", (), (constraint,))
+
+
+def _json_path(path: KeyPath) -> str | None:
+    """A path as SQLite writes it; None when a key has characters that it would not find."""
+    if not all(_PLAIN_KEY.fullmatch(key) for key in path):
+        return None
+    return "$" + "".join(f'."{key}"' for key in path)
+
+
+def _any_item(keys: str, precondition: list[Where], alternatives: list[Where]) -> Where:
+    """That the value, or an item of it when it is a list, satisfies one of the alternatives."""
+    asks = [
+        *precondition,
+        # Members of an object would come as items too.
+        Where("coalesce(json_type(document, ?), 'object') <> 'object'", (keys,)),
+        Where(
+            "EXISTS (SELECT 1 FROM json_each(document, ?) AS item WHERE "
+            + " OR ".join(each.sql for each in alternatives)
+            + ")",
+            (keys, *(parameter for each in alternatives for parameter in each.parameters)),
+        ),
+    ]
+    return Where(
+        " AND ".join(each.sql for each in asks),
+        tuple(parameter for each in asks for parameter in each.parameters),
+    )
+
+
+def _equal_items(keys: str, text: str) -> list[Where]:
+    items = [Where("item.type = 'text' AND item.atom = CAST(? AS TEXT)", (text_parameter(text),))]
+    wanted = number(text)
+    if wanted is not None and int(wanted) == wanted and abs(wanted) <= MAX_INTEGER:
+        items.append(Where("item.type = 'integer' AND item.atom = ?", (int(wanted),)))
+    for written in _fractions(wanted):
+        asked = "item.type = 'real' AND json_extract(document, ?, ?) = ?"
+        items.append(Where(asked, (keys, keys, f"[{written},{written}]")))
+    if text in ("true", "false"):
+        items.append(Where("item.type = ?", (text,)))
+    return items
+
+
+def _fractions(wanted: int | float | None) -> list[str]:
+    """How a document writes the floating-point numbers that equal this one. SQLite's own reading may be one off."""
+    try:
+        near = float(wanted) if wanted is not None else None
+    except OverflowError:
+        return []
+    if near is None or near != wanted:
+        return []
+    return [repr(near)] if near else ["0.0", "-0.0"]
+
+
+def _glob_items(keys: str, pattern: str) -> list[Where]:
+    glob = _sql_glob(pattern)
+    items = [Where("item.type = 'text' AND item.atom GLOB CAST(? AS TEXT)", (glob,))]
+    if _NUMERIC.issuperset(pattern.replace("*", "").replace("?", "")):
+        twice = f"[[]{pattern},{pattern}]"  # no number has a comma, so each half matches its own
+        items.append(Where("item.type = 'integer' AND CAST(item.atom AS TEXT) GLOB ?", (pattern,)))
+        items.append(
+            Where("item.type = 'real' AND json_extract(document, ?, ?) GLOB ?", (keys, keys, twice))
+        )
+    items += [Where("item.type = ?", (word,)) for word in ("true", "false") if glob_matches(pattern, word)]
+    return items
+
+
+# Most documents lack the text that is asked for: they need not be parsed to be passed over.
+
+
+def _contains_text(text: str) -> list[Where]:
+    if number(text) is not None or text in ("true", "false"):
+        return []
+    return [Where("instr(document, ?)", (json.dumps(text),))]
+
+
+def _contains_literal(pattern: str) -> list[Where]:
+    longest = max(re.split(r"[*?]", pattern), key=len)
+    return [Where("instr(document, ?)", (json.dumps(longest)[1:-1],))] if longest else []
+
+
+# ---- globs ----------------------------------------------------------------------------------------
+
+
+def _globbable(pattern: str) -> bool:
+    return "\0" not in pattern and len(pattern) <= MAX_PATTERN
+
+
+def _unless_exact(constraint: Glob) -> tuple[Constraint, ...]:
+    return (constraint,) if _BLURRED.search(constraint.pattern) else ()
+
+
+def _sql_glob(pattern: str) -> str | bytes:
+    return text_parameter(pattern.replace("[", "[[]"))

@@ -1,0 +1,1 @@
+"""Where dumps live: objects by name."""

@@ -1,0 +1,106 @@
+"""What a store of objects promises. Names are Manta paths (``/USER/stor/thoth/...``), everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What was read at the source, in lower-case hex, to hold against what was written."""
+
+    size: int
+    md5: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStat:
+    """``etag`` names this content of the object: another content has another one."""
+
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a directory of the store."""
+
+    name: str  # the last part only
+    directory: bool
+    size: int  # 0 for a directory
+    mtime: float  # seconds since 1970, by the store's clock
+
+
+ABSENT: Final = ""  # as ``if_match``: the object must not exist yet
+
+
+class StoredObject(Protocol):
+    """An object opened for reading: a ReadAt that is closed after use."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read_at(self, offset: int, length: int) -> bytes: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Upload(Protocol):
+    """An object on its way in. Nothing is visible under its name until ``commit`` returns.
+
+    - ``part`` takes the next bytes, in order, of any length.
+    - ``commit`` makes the object durable and visible at once, taking the place of an older one. Bytes that do
+      not add up to ``digests`` raise CorruptTransfer, and the object is as it was before.
+    - ``abort`` leaves no trace. It may be called at any time, any number of times, and after ``commit``, when it
+      does nothing. An upload whose process dies is swept away by a later one.
+    """
+
+    def part(self, data: bytes) -> None: ...
+
+    def commit(self, digests: Digests) -> ObjectStat: ...
+
+    def abort(self) -> None: ...
+
+
+class ObjectStore(Protocol):
+    """Objects by name. Safe to use from several threads; other processes may use the same store.
+
+    Every method raises StoreError: NoSuchObject, PreconditionFailed, or StoreUnavailable when nothing else
+    would work either (full, read-only, access denied, unreachable).
+
+    - ``stat``, ``get``, ``open``, ``delete`` raise NoSuchObject for a name that is not an object's.
+    - ``get`` returns a small object whole, with its etag; over ``MAX_SMALL`` bytes it raises StoreError.
+    - ``put`` writes a small object durably and atomically and returns its new etag; parents are made as needed.
+      With ``if_match`` it is a compare-and-set: the object's etag must be that one, or with ABSENT there must
+      be none, else PreconditionFailed and nothing has changed.
+    - ``list`` gives the entries of one directory, sorted by name; a directory that is not there is empty.
+    - ``delete`` removes an object, or a directory that is empty. A directory that is not empty raises StoreError.
+    - ``begin`` starts an upload; ``size`` is the number of bytes that will come, for a check of free space.
+    """
+
+    def stat(self, name: str) -> ObjectStat: ...
+
+    def get(self, name: str) -> tuple[bytes, str]: ...
+
+    def put(self, name: str, data: bytes, *, if_match: str | None = None) -> str: ...
+
+    def open(self, name: str) -> StoredObject: ...
+
+    def list(self, name: str) -> Iterator[Entry]: ...
+
+    def delete(self, name: str) -> None: ...
+
+    def begin(self, name: str, size: int) -> Upload: ...
+
+    def close(self) -> None: ...
+
+
+MAX_SMALL: Final = 64 << 20  # bytes of the largest object that get and put handle: an info.json, an analyzer

@@ -1,0 +1,280 @@
+"""What cuts across stores: a store around a store, with the same contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Never, Self, TypeVar
+
+from thoth.digest import digests_of
+from thoth.errors import (
+    CannotWrite,
+    CorruptTransfer,
+    NoSuchObject,
+    PreconditionFailed,
+    StoreError,
+    StoreTransient,
+)
+from thoth.store.base import Digests, Entry, ObjectStat, ObjectStore, StoredObject, Upload
+
+_T = TypeVar("_T")
+_BLOCK: Final = 1 << 20  # bytes per read of an object that is read back
+
+
+class _Wrapper:
+    """Passes everything on."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def stat(self, name: str) -> ObjectStat:
+        return self._store.stat(name)
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        return self._store.get(name)
+
+    def put(self, name: str, data: bytes, *, if_match: str | None = None) -> str:
+        return self._store.put(name, data, if_match=if_match)
+
+    def open(self, name: str) -> StoredObject:
+        return self._store.open(name)
+
+    def list(self, name: str) -> Iterator[Entry]:
+        return self._store.list(name)
+
+    def delete(self, name: str) -> None:
+        self._store.delete(name)
+
+    def begin(self, name: str, size: int) -> Upload:
+        return self._store.begin(name, size)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class DryRun(_Wrapper):
+    """A store that can only be read. Every write raises CannotWrite and reaches nothing."""
+
+    def put(self, name: str, data: bytes, *, if_match: str | None = None) -> Never:
+        raise _cannot_write(name)
+
+    def delete(self, name: str) -> Never:
+        raise _cannot_write(name)
+
+    def begin(self, name: str, size: int) -> Never:
+        raise _cannot_write(name)
+
+
+def _cannot_write(name: str) -> CannotWrite:
+    return CannotWrite(f"{name}: would be written in a dry run; this is a defect, please report it")
+
+
+class Verifying(_Wrapper):
+    """A store whose uploads are read back and held against size, MD5 and SHA-256 before ``commit`` returns.
+
+    When they differ, what was stored is deleted and ``commit`` raises CorruptTransfer. An older object whose
+    place it had taken does not come back. ``put`` is passed on.
+    """
+
+    def begin(self, name: str, size: int) -> Upload:
+        return _VerifiedUpload(self._store, name, size)
+
+
+class _VerifiedUpload:
+    def __init__(self, store: ObjectStore, name: str, size: int) -> None:
+        self._store = store
+        self._name = name
+        self._upload = store.begin(name, size)
+
+    def part(self, data: bytes) -> None:
+        self._upload.part(data)
+
+    def abort(self) -> None:
+        self._upload.abort()
+
+    def commit(self, digests: Digests) -> ObjectStat:
+        stored = self._upload.commit(digests)
+        try:
+            found = read_back(self._store, self._name)
+        except NoSuchObject as error:
+            raise CorruptTransfer(f"{self._name}: the store took it and does not have it") from error
+        if found != digests:
+            self._take_back(stored, found, digests)
+        return stored
+
+    def _take_back(self, stored: ObjectStat, found: Digests, digests: Digests) -> Never:
+        if self._store.stat(self._name).etag != stored.etag:
+            raise PreconditionFailed(f"{self._name}: another writer replaced it before it was verified")
+        what = "size" if found.size != digests.size else "digest"
+        fault = f"{self._name}: the {what} of what was stored is not that of what was read"
+        try:
+            self._store.delete(self._name)
+        except StoreError as error:
+            raise CorruptTransfer(f"{fault}, and it cannot be deleted: {error}") from error
+        raise CorruptTransfer(f"{fault}; it was deleted, upload it again")
+
+
+def read_back(store: ObjectStore, name: str) -> Digests:
+    """Size and digests of an object as the store has it now. Raises StoreError, NoSuchObject among them."""
+    with store.open(name) as found:
+        return digests_of(_blocks(found))
+
+
+def _blocks(found: StoredObject) -> Iterator[bytes]:
+    at = 0
+    while block := found.read_at(at, _BLOCK):
+        at += len(block)
+        yield block
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a transient failure is borne: tries and seconds for one call; both hold."""
+
+    attempts: int = 5
+    total: float = 60.0
+    first: float = (
+        0.5  # seconds before the second try; each later pause is twice as long, give or take a half
+    )
+
+
+class Retrying(_Wrapper):
+    """A store that tries again after StoreTransient, with growing pauses, and then raises the last of them.
+
+    Uploads are passed on: a stream cannot be sent twice. ``sleep`` and ``clock`` are in seconds, ``clock`` is
+    monotonic, ``random`` gives numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        sleep: Callable[[float], object],
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        patience: Patience = Patience(),
+    ) -> None:
+        super().__init__(store)
+        self._sleep = sleep
+        self._clock = clock
+        self._random = random
+        self._patience = patience
+
+    def stat(self, name: str) -> ObjectStat:
+        return self._tries().run(lambda: self._store.stat(name))
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        return self._tries().run(lambda: self._store.get(name))
+
+    def open(self, name: str) -> StoredObject:
+        found = self._tries().run(lambda: self._store.open(name))
+        return _RetryingObject(found, self._tries)
+
+    def put(self, name: str, data: bytes, *, if_match: str | None = None) -> str:
+        tries = self._tries()
+
+        def once() -> str:
+            try:
+                return self._store.put(name, data, if_match=if_match)
+            except PreconditionFailed:
+                # The first try may have been done and only its answer lost.
+                if tries.failed and (etag := self._etag_of(name, data)):
+                    return etag
+                raise
+
+        return tries.run(once)
+
+    def _etag_of(self, name: str, data: bytes) -> str:
+        """The object's etag if it holds just these bytes, else empty."""
+        try:
+            found, etag = self._store.get(name)
+        except NoSuchObject:
+            return ""
+        return etag if found == data else ""
+
+    def delete(self, name: str) -> None:
+        tries = self._tries()
+
+        def once() -> None:
+            try:
+                self._store.delete(name)
+            except NoSuchObject:
+                if not tries.failed:  # else the first try was done and only its answer lost
+                    raise
+
+        tries.run(once)
+
+    def list(self, name: str) -> Iterator[Entry]:
+        tries = self._tries()
+        last = ""
+        while True:
+            try:
+                for entry in self._store.list(name):
+                    if entry.name > last:
+                        last = entry.name
+                        yield entry
+            except StoreTransient as error:
+                tries.pause(error)
+            else:
+                return
+
+    def _tries(self) -> _Tries:
+        return _Tries(self._patience, self._sleep, self._clock, self._random)
+
+
+class _Tries:
+    """The tries of one call."""
+
+    def __init__(
+        self,
+        patience: Patience,
+        sleep: Callable[[float], object],
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._patience = patience
+        self._sleep = sleep
+        self._clock = clock
+        self._random = random
+        self._deadline = clock() + patience.total
+        self.failed = 0
+
+    def run(self, once: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                return once()
+            except StoreTransient as error:
+                self.pause(error)
+
+    def pause(self, error: StoreTransient) -> None:
+        """Wait before another try, or raise ``error`` when there is to be none."""
+        self.failed += 1
+        # Jitter: or all who were turned away at once come back at once.
+        pause = self._patience.first * 2 ** (self.failed - 1) * (0.5 + self._random())
+        pause = max(pause, error.retry_after or 0.0)
+        if self.failed >= self._patience.attempts or self._clock() + pause > self._deadline:
+            raise error
+        self._sleep(pause)
+
+
+class _RetryingObject:
+    def __init__(self, found: StoredObject, tries: Callable[[], _Tries]) -> None:
+        self._found = found
+        self._tries = tries
+
+    @property
+    def size(self) -> int:
+        return self._found.size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self._tries().run(lambda: self._found.read_at(offset, length))
+
+    def __enter__(self) -> Self:
+        self._found.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._found.__exit__(kind, error, trace)
