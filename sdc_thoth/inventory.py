@@ -24,6 +24,11 @@ class Node:
         """The address, with the port where it is not the usual one: ``10.99.99.7``, ``[10.99.99.7]:2222``."""
         return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
 
+    @property
+    def shown(self) -> str:
+        """The node as messages name it: ``cn7 (10.99.99.7)``."""
+        return f"{escaped(self.name)} ({escaped(self.place)})"
+
 
 def select(nodes: Iterable[Node], names: Sequence[str], exclude: bool = False) -> tuple[Node, ...]:
     """The nodes that are named by name or UUID, or with ``exclude`` all others, in the order of the inventory.

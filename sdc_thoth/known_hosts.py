@@ -13,15 +13,23 @@ import hmac
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from sdc_thoth.errors import NodeDenied
 from sdc_thoth.inventory import Node
 from thoth import UsageError, escaped
 
+ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {  # type of the key -> algorithms it signs with
+    "ssh-ed25519": ("ssh-ed25519",),
+    "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
+    "ecdsa-sha2-nistp384": ("ecdsa-sha2-nistp384",),
+    "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
+    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
+}
 _SIZE_MAX: Final = 64 << 20  # bytes of a known_hosts file: 10^5 nodes with three keys each are half of that
 _HASHED: Final = re.compile(r"\|1\|([A-Za-z0-9+/=]+)\|([A-Za-z0-9+/=]+)")
 _KEY_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9@.-]*")
@@ -155,6 +163,31 @@ class KnownHosts:
     def is_revoked(self, node: Node, key: HostKey) -> bool:
         return any(entry.revoked and entry.key == key for entry in self.entries_of(node))
 
+    def check(self, node: Node, key: HostKey) -> None:
+        """Raises NodeDenied unless the node may show this key: with both fingerprints, and the command that pins."""
+        file, accept = _shown(self.path), f"sdc-thoth hostkeys {escaped(node.name)}"
+        if self.is_revoked(node, key):
+            raise NodeDenied(f"{node.shown}: shows the host key {key}, which is revoked in {file}")
+        pinned = self.keys(node)
+        if key in pinned:
+            return
+        if not pinned:
+            raise NodeDenied(
+                f"{node.shown}: host key unknown: it shows {key}; compare it on the node, then run: {accept}"
+            )
+        expected = ", ".join(map(str, pinned))
+        raise NodeDenied(
+            f"{node.shown}: HOST KEY CHANGED: it shows {key}, {file} pins {expected}; someone may answer in its place."
+            f" If the node was installed anew, run: {accept}"
+        )
+
+
+def algorithms(pinned: Iterable[HostKey] = ()) -> tuple[str, ...]:
+    """All algorithms for host keys, those of pinned keys first: a host shows the key of the first that it has."""
+    types = {key.type for key in pinned}
+    order = sorted(ALGORITHMS, key=lambda type: type not in types)
+    return tuple(name for type in order for name in ALGORITHMS[type])
+
 
 def host_names(node: Node) -> tuple[str, ...]:
     """What a line may call the node: its address and its name, as ``[..]:PORT`` when the port is not 22."""
@@ -164,7 +197,7 @@ def host_names(node: Node) -> tuple[str, ...]:
 
 def _content(path: Path) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb") as file:
+    with os.fdopen(fd, "rb") as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{_shown(path)}: not a regular file")

@@ -235,8 +235,7 @@ def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Foun
         elif kind == b"found":
             yield from _listed(reply, places)
         elif kind == b"odd":
-            type, directory, name = _word(reply), _field(reply), _field(reply)
-            yield Odd(type, directory, _asked(places, type, directory, name), _word(reply))
+            yield _odd(reply, places)
         elif kind == b"bad":
             _word(reply)
             yield Bad(_field(reply), _word(reply))
@@ -253,6 +252,12 @@ def _listed(reply: Reader, places: Sequence[Place]) -> Iterator[Found]:
         raise ProtocolError(f"{count} names came with {len(signatures)} signatures")
     for name, signature in zip(names, signatures, strict=True):
         yield Found(type, directory, name, Signature.parse(signature))
+
+
+def _odd(reply: Reader, places: Sequence[Place]) -> Odd:
+    type, directory = _word(reply), _field(reply)
+    name = _asked(places, type, directory, _field(reply))
+    return Odd(type, directory, name, _word(reply))
 
 
 def _asked(places: Sequence[Place], type: str, directory: bytes, name: bytes) -> bytes:
@@ -305,10 +310,10 @@ def about(reply: Reader) -> About:
     """The reply to an about request."""
     if _field(reply, 16) != b"about":
         raise ProtocolError("not a reply to about")
-    words = [_word(reply) for _ in range(5)]
+    system, node, release, version, machine = (_word(reply) for _ in range(5))
     sysinfo = _field(reply, _SYSINFO_MAX)
     ended(reply)
-    return About(*words, sysinfo)
+    return About(system, node, release, version, machine, sysinfo)
 
 
 def _field(reply: Reader, limit: int = _NAME_MAX) -> bytes:

@@ -12,20 +12,412 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self, cast
 
 import paramiko
 from paramiko.common import MSG_DISCONNECT, MSG_EXT_INFO, MSG_KEXINIT
 from paramiko.packet import Packetizer
 
 from sdc_thoth import wire as wires
-from sdc_thoth.channel import SshChannel
+from sdc_thoth.channel import Channel, SshChannel
 from sdc_thoth.config import SshSettings
-from sdc_thoth.errors import NodeDenied, NodeError, NodeLost, NodeTimeout, NodeUnreachable
+from sdc_thoth.errors import NodeDenied, NodeError, NodeLost, NodeTimeout, NodeUnreachable, ProtocolError
+from sdc_thoth.inbox import Inbox, Overrun
 from sdc_thoth.inventory import Node
-from sdc_thoth.known_hosts import HostKey, KnownHosts
+from sdc_thoth.known_hosts import HostKey, KnownHosts, algorithms
 from sdc_thoth.private_key import read_private_key
 from sdc_thoth.wire import Wire
 from thoth import UsageError, escaped
+
+
+__all__ = ["Channel", "Credentials", "Session", "fetch_host_key", "open_session", "read_credentials"]
+
+
+class Session(Protocol):
+    """A node that proved to be itself and let us in. Several threads may each have a channel at the same time."""
+
+    def run(self, command: str, stdin: bytes = b"") -> Channel:
+        """Start a command and give it stdin, of which it may read as much as it likes, when it likes.
+
+        Raises NodeTimeout, NodeLost, NodeDenied.
+        """
+
+    def close(self, reason: str = ...) -> None:
+        """End the connection. A thread that waits in one of its channels gets NodeLost with the reason at once.
+
+        Safe to repeat, and from any thread.
+        """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+# ---- what we prove ourselves with, and whom we trust ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The collector's key and the keys of the nodes. Made by ``read_credentials``, for all sessions of a run."""
+
+    key: paramiko.PKey
+    key_shown: str  # file and fingerprint, for messages
+    known_hosts: KnownHosts
+
+
+_KEY_CLASSES: Final[Mapping[str, type[paramiko.PKey]]] = {
+    "ed25519": paramiko.Ed25519Key,
+    "ecdsa": paramiko.ECDSAKey,
+    "rsa": paramiko.RSAKey,
+}
+
+
+def read_credentials(ssh: SshSettings) -> Credentials:
+    """Read the key and known_hosts that the configuration names. Raises UsageError; connects to nothing."""
+    if ssh.key is None:
+        raise UsageError("no private key: none of the usual ones exists in ~/.ssh; name one with [ssh] key")
+    kind, text = read_private_key(ssh.key)
+    key = _KEY_CLASSES[kind].from_private_key(io.StringIO(text))
+    shown = f"{escaped(str(ssh.key))} ({HostKey(key.get_name(), key.asbytes()).fingerprint})"
+    return Credentials(key, shown, KnownHosts.read(ssh.known_hosts))
+
+
+# ---- the connection --------------------------------------------------------------------------------
+
+# paramiko opens packets of this cipher twice as fast as those of its own first choice.
+_CIPHERS: Final = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+)
+_MACS: Final = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
+_SHA1: Final = "-sha1"  # the end of key exchanges that are not safe any more
+_WINDOW: Final = 2 << 20  # bytes; four times as much made it no faster
+_KEEPALIVE: Final = 30.0  # seconds without anything sent
+_EXTENSIONS_MAX: Final = 64
+
+
+class _Packets(Packetizer):
+    """paramiko's packets, with what it drops: why a peer said goodbye and what it offered."""
+
+    # A re-key that paramiko starts can hang while data is under way, one that the server starts does not. So the
+    # server decides; OpenSSH does after 64 GiB with these ciphers.
+    REKEY_BYTES = 1 << 40
+    REKEY_PACKETS = 1 << 32
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire)
+        self._wire = wire
+        self.offers: Mapping[str, Sequence[str]] = {}  # kind of algorithm -> names
+        self.farewell = ""
+
+    def start_handshake(self, timeout: float) -> None:
+        # paramiko would start a timer, whose thread outlives a handshake that fails. The wire keeps the time.
+        self._wire.begin("key exchange", timeout)
+
+    def read_message(self) -> tuple[int, paramiko.Message]:
+        kind, message = super().read_message()
+        if kind == MSG_KEXINIT:
+            message.get_bytes(16)
+            names = ("key exchange", "host key", "cipher", "", "MAC")
+            self.offers = {name: message.get_list() for name in names}
+            message.rewind()
+        elif kind == MSG_DISCONNECT:
+            message.get_int()
+            self.farewell = escaped(message.get_string()[:200])
+            message.rewind()
+        elif kind == MSG_EXT_INFO:
+            # paramiko loops as often as this number says, up to 2^32 times.
+            if message.get_int() > _EXTENSIONS_MAX:
+                raise paramiko.SSHException("announces too many extensions")
+            message.rewind()
+        return kind, message
+
+
+class _Patience(threading.Event):
+    """An event that nobody waits for without end: after that time TimeoutError is raised."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout is None and not super().wait(self._seconds):
+            raise TimeoutError
+        return super().wait(timeout)
+
+
+class SshSession:
+    """``Session`` over paramiko. Made by ``open_session``."""
+
+    def __init__(self, node: Node, wire: Wire, connect_timeout: float) -> None:
+        _quiet()
+        self._where = node.shown
+        self._node = node
+        self._wire = wire
+        self._timeout = connect_timeout
+        self._idle = connect_timeout
+        self._ended_because: str | None = None
+        self._cause: Exception | None = None
+        wire.begin("SSH banner", connect_timeout)
+        self._transport = paramiko.Transport(wire, packetizer_class=_Packets)
+        self._packets = cast(_Packets, self._transport.packetizer)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        transport, timeout = self._transport, self._timeout
+        options = transport.get_security_options()
+        options.ciphers = _CIPHERS
+        options.digests = _MACS
+        options.kex = tuple(name for name in options.kex if not name.endswith(_SHA1))
+        options.compression = ("none",)
+        # The wire's deadline comes first in each of these; they are for what does not read from it.
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+        transport.daemon = True
+
+    @property
+    def offers(self) -> Mapping[str, Sequence[str]]:
+        """The names of the algorithms that the node offers, by their kind: ``host key``, ``cipher``, ..."""
+        return self._packets.offers
+
+    # ---- getting in ------------------------------------------------------------------------------
+
+    def shake_hands(self, names: Sequence[str]) -> HostKey:
+        """Exchange keys and return the host's, which it has proved to own. Raises NodeUnreachable."""
+        self._transport.get_security_options().key_types = tuple(names)
+        try:
+            self._transport.start_client(timeout=3 * self._timeout)
+            key = self._transport.get_remote_server_key()
+        except Exception as error:  # noqa: BLE001 - paramiko lets through whatever a hostile peer makes it trip over
+            raise self._no_handshake(error) from error
+        return HostKey(key.get_name(), key.asbytes())
+
+    def _no_handshake(self, error: Exception) -> NodeError:
+        if self._wire.failure:
+            return self._because_of_wire(self._wire.failure)
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            return NodeUnreachable(f"{self._where}: {self._missing_algorithm() or escaped(str(error))}")
+        if isinstance(error, EOFError) or self._packets.farewell:
+            said = f": {self._packets.farewell}" if self._packets.farewell else ""
+            return NodeUnreachable(f"{self._where}: closed the connection before the {self._wire.step}{said}")
+        return NodeUnreachable(f"{self._where}: no SSH server that we can talk to: {_reason(error)}")
+
+    def _missing_algorithm(self) -> str:
+        """The kind of algorithm that the node offers none of ours for, and what it offers."""
+        options = self._transport.get_security_options()
+        ours = {
+            "key exchange": options.kex,
+            "host key": options.key_types,
+            "cipher": options.ciphers,
+            "MAC": options.digests,
+        }
+        for kind, names in ours.items():
+            theirs = self.offers.get(kind, ())
+            if not set(names) & set(theirs):
+                offered = escaped(", ".join(theirs)[:300])
+                return f"offers no {kind} algorithm that is still safe, only {offered}; needed is one of {', '.join(names)}"
+        return ""
+
+    def authenticate(self, credentials: Credentials) -> None:
+        """Log in with our key. Raises NodeDenied, NodeUnreachable."""
+        self._wire.begin("authentication", self._timeout)
+        try:
+            further = self._transport.auth_publickey(self._node.user, credentials.key)
+        except Exception as error:  # noqa: BLE001 - as in shake_hands
+            raise self._not_let_in(error, credentials) from error
+        if further:
+            methods = escaped(", ".join(further)[:200])
+            raise NodeDenied(f"{self._where}: takes our key and then wants {methods}, which we do not have")
+
+    def _not_let_in(self, error: Exception, credentials: Credentials) -> NodeError:
+        if self._wire.failure:
+            return self._because_of_wire(self._wire.failure)
+        if algorithms := self._sha1_only(credentials.key):
+            return NodeDenied(
+                f"{self._where}: takes RSA keys only with SHA-1 (it names {algorithms}): use an ed25519 key"
+            )
+        user = escaped(self._node.user)
+        denied = f"{self._where}: does not let {user} in with the key {credentials.key_shown}"
+        if isinstance(error, paramiko.BadAuthenticationType):
+            return NodeDenied(f"{denied}: it takes only {escaped(', '.join(error.allowed_types)[:200])}")
+        if self._packets.farewell:
+            return NodeDenied(f"{denied}: {self._packets.farewell}")
+        if isinstance(error, paramiko.AuthenticationException) and self._transport.is_active():
+            return NodeDenied(f"{denied}; its public half has to be in {user}'s authorized_keys there")
+        return NodeUnreachable(f"{self._where}: closed the connection during authentication")
+
+    def _sha1_only(self, key: paramiko.PKey) -> str:
+        """The signature algorithms that the node takes, when none of them is one that our RSA key can make today."""
+        taken = getattr(self._transport, "server_extensions", {}).get("server-sig-algs", b"")
+        names = taken.decode("ascii", "replace").split(",")
+        safe = not taken or key.get_name() != "ssh-rsa" or "rsa-sha2-512" in names or "rsa-sha2-256" in names
+        return "" if safe else escaped(", ".join(names)[:200])
+
+    def established(self, idle: float) -> None:
+        """From now on only a silence of ``idle`` seconds is an end."""
+        self._idle = idle
+        self._wire.established(idle)
+        self._transport.clear_to_send_timeout = idle
+        self._transport.set_keepalive(_KEEPALIVE)
+
+    # ---- commands --------------------------------------------------------------------------------
+
+    def run(self, command: str, stdin: bytes = b"") -> SshChannel:
+        raw, inbox = self._open_channel()
+        try:
+            raw.event = _Patience(self._idle)  # exec_command waits for the node's reply without end
+            raw.exec_command(command)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            with contextlib.suppress(NodeError), self.translated():
+                raw.close()
+            if isinstance(error, paramiko.SSHException) and self._alive():
+                raise NodeDenied(f"{self._where}: refuses to run a command: {_reason(error)}") from error
+            raise self._error(error) from error
+        channel = SshChannel(raw, inbox, self, self._where, self._idle)
+        channel.feed(stdin)
+        return channel
+
+    def _open_channel(self) -> tuple[paramiko.Channel, Inbox]:
+        try:
+            raw = self._transport.open_session(_WINDOW, timeout=self._idle)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if isinstance(error, paramiko.ChannelException) and self._alive():
+                raise NodeDenied(f"{self._where}: refuses another command: {escaped(error.text)}") from error
+            raise self._error(error) from error
+        raw.settimeout(self._idle)
+        inbox = Inbox(_WINDOW)
+        raw.in_buffer, raw.in_stderr_buffer = inbox.out, inbox.err  # type: ignore[assignment]  # all that is used of it
+        if raw.closed or raw.eof_received:  # it ended before the exchange
+            inbox.close()
+        return raw, inbox
+
+    # ---- the end, of one kind or the other -------------------------------------------------------
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Exception) -> NodeError:
+        if self._wire.failure:
+            self._wire.close()  # it may have been our sending that failed: then nobody else knows yet
+        # paramiko has exceptions of its own for what takes too long, and no others while the connection stands.
+        if isinstance(error, TimeoutError | paramiko.SSHException) and self._alive():
+            return NodeTimeout(f"{self._where}: nothing came for {self._idle:g} s")
+        return self.lost(error)
+
+    def _alive(self) -> bool:
+        """Whether the connection stands, and not because of us or a limit it is about to end."""
+        if self._ended_because is not None or self._wire.failure:
+            return False
+        self._transport.join(0.1)  # it ends its channels first and itself right after
+        return self._transport.is_alive()
+
+    def lost(self, error: Exception | None = None) -> NodeError:
+        if self._ended_because is not None:
+            return NodeLost(f"{self._where}: {self._ended_because}")
+        if self._wire.failure:
+            return self._because_of_wire(self._wire.failure)
+        if self._alive():
+            return NodeLost(f"{self._where}: closed the channel before the command had ended")
+        self._cause = self._cause or self._transport.get_exception() or error
+        kind = ProtocolError if isinstance(self._cause, Overrun) else NodeLost
+        why = self._packets.farewell or _reason(self._cause)
+        return kind(f"{self._where}: the connection broke{why and ': '}{why}")
+
+    def _because_of_wire(self, failure: NodeError) -> NodeError:
+        return type(failure)(f"{self._where}: {failure}")
+
+    def close(self, reason: str = "the session was closed") -> None:
+        self._ended_because = self._ended_because or reason
+        self._transport.close()
+        self._wire.close()
+        if self._transport.ident is not None and self._transport is not threading.current_thread():
+            self._transport.join(2.0)
+        self._wire.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _reason(error: Exception | None) -> str:
+    """What an exception of a foreign library says, on one line; empty for an end without a reason."""
+    if error is None or isinstance(error, EOFError):
+        return ""
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return escaped(str(error)[:200]) or type(error).__name__
+
+
+def _quiet() -> None:
+    # paramiko logs tracebacks of its threads. What matters of them is in our errors.
+    log = logging.getLogger("paramiko")
+    log.setLevel(logging.CRITICAL)
+    log.propagate = False
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+
+
+def open_session(node: Node, ssh: Credentials, *, connect_timeout: float, idle_timeout: float) -> SshSession:
+    """Connect, check the host key, log in.
+
+    ``connect_timeout`` seconds are for each step: connection, banner, key exchange, authentication. After that
+    ``idle_timeout`` seconds may pass without a byte. Raises NodeUnreachable, NodeDenied.
+    """
+    pinned = ssh.known_hosts.keys(node)
+    session = _connected(node, connect_timeout)
+    try:
+        key = session.shake_hands(algorithms(pinned))
+        ssh.known_hosts.check(node, key)
+        session.authenticate(ssh)
+        session.established(idle_timeout)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def fetch_host_key(
+    node: Node, seconds: float, names: Sequence[str] | None = None
+) -> tuple[HostKey, frozenset[str]]:
+    """A key of the host, of the first of these algorithms (all, if None) that it has; and the algorithms it offers.
+
+    Raises NodeUnreachable.
+    """
+    session = _connected(node, seconds)
+    try:
+        key = session.shake_hands(names or algorithms())
+        return key, frozenset(session.offers.get("host key", ()))
+    finally:
+        session.close()
+
+
+def _connected(node: Node, seconds: float) -> SshSession:
+    where = node.shown
+    try:
+        wire = wires.connect(node.address, node.port, seconds)
+    except TimeoutError as error:
+        raise NodeUnreachable(f"{where}: no answer within {seconds:g} s") from error
+    except (OSError, UnicodeError) as error:
+        raise NodeUnreachable(f"{where}: cannot connect: {_reason(error)}") from error
+    try:
+        return SshSession(node, wire, seconds)
+    except BaseException:
+        wire.release()
+        raise

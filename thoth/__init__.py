@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thoth.config import Config, load_config
+    from thoth.config import Config, environment, load_config
     from thoth.dumps.describe import describe, fact_ranges
-    from thoth.dumps.identity import identify
+    from thoth.dumps.identity import identify, identity_ranges
     from thoth.dumps.source import KnownRanges, LocalFile, MissingRange, Range, ReadAt
     from thoth.durable import write_durably
     from thoth.errors import (
         BadDocument,
+        CannotWrite,
         CorruptTransfer,
         IndexFailure,
         NotADump,
@@ -28,21 +29,25 @@ if TYPE_CHECKING:
         ThothError,
         UsageError,
     )
+    from thoth.index.base import Known
     from thoth.ingest import Arrival, Receipt, annotate, may_replace, receive
     from thoth.library import Thoth, open_thoth
-    from thoth.model import DumpFacts, DumpInfo, Identity, Outcome, Result, raw_bytes, text
-    from thoth.render import age_text, escaped, size_text
+    from thoth.model import DumpFacts, DumpInfo, Outcome, Result
+    from thoth.naming import Identity, raw_bytes, text
+    from thoth.render import age_text, escaped, one_line, size_text
     from thoth.version import __version__
 
 _HOME = {
     "Arrival": "ingest",
     "BadDocument": "errors",
+    "CannotWrite": "errors",
     "Config": "config",
     "CorruptTransfer": "errors",
     "DumpFacts": "model",
     "DumpInfo": "model",
-    "Identity": "model",
+    "Identity": "naming",
     "IndexFailure": "errors",
+    "Known": "index.base",
     "KnownRanges": "dumps.source",
     "LocalFile": "dumps.source",
     "MissingRange": "dumps.source",
@@ -65,28 +70,33 @@ _HOME = {
     "age_text": "render",
     "annotate": "ingest",
     "describe": "dumps.describe",
+    "environment": "config",
     "escaped": "render",
     "fact_ranges": "dumps.describe",
     "identify": "dumps.identity",
+    "identity_ranges": "dumps.identity",
     "load_config": "config",
     "may_replace": "ingest",
+    "one_line": "render",
     "open_thoth": "library",
-    "raw_bytes": "model",
+    "raw_bytes": "naming",
     "receive": "ingest",
     "size_text": "render",
-    "text": "model",
+    "text": "naming",
     "write_durably": "durable",
 }
 
 __all__ = [
     "Arrival",
     "BadDocument",
+    "CannotWrite",
     "Config",
     "CorruptTransfer",
     "DumpFacts",
     "DumpInfo",
     "Identity",
     "IndexFailure",
+    "Known",
     "KnownRanges",
     "LocalFile",
     "MissingRange",
@@ -109,11 +119,14 @@ __all__ = [
     "age_text",
     "annotate",
     "describe",
+    "environment",
     "escaped",
     "fact_ranges",
     "identify",
+    "identity_ranges",
     "load_config",
     "may_replace",
+    "one_line",
     "open_thoth",
     "raw_bytes",
     "receive",

@@ -14,11 +14,11 @@ from thoth.dumps.describe import describe
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, Range, Recorder
 from thoth.edit import revise, stored_form
-from thoth.errors import IndexFailure, NoSuchObject, PreconditionFailed, SourceChanged
+from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, PreconditionFailed, SourceChanged
 from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
-from thoth.store.base import ABSENT, Digests
-from thoth.store.names import dump_dir, info_name, safe_filename
+from thoth.store.base import ABSENT, Digests, Upload
+from thoth.store.names import dump_dir, dump_name, info_name
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
 
@@ -50,21 +50,25 @@ class Receipt:
 def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: float) -> Receipt:
     """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
 
-    The stream is read once, and not at all when the dump turns out to be there. What it raises goes through, after
-    the upload was abandoned. Raises SourceChanged when the bytes that came are not those that were identified,
-    and StoreError. ``now``: seconds since 1970.
+    The stream is read once, and not at all when the dump turns out to be there. What it raises goes through,
+    after the upload was abandoned. Raises SourceChanged when the bytes that came are not those that were
+    identified, and StoreError. ``now``: seconds since 1970.
     """
     current = thoth.stored_info(arrival.identity)
     if current is not None and not may_replace(current[0], arrival.size):
         return annotate(thoth, arrival)
-    name = f"{dump_dir(thoth.user, arrival.identity)}/{safe_filename(arrival.filename)}"
-    facts, digests, outdone = _send(thoth, arrival, stream, name, current and current[0])
-    if outdone:
-        return annotate(thoth, arrival)
-    info = compose(arrival, facts, digests, name, now)
-    if current is None:
-        return _publish(thoth, arrival, info)
-    return _publish_replacement(thoth, arrival, info, *current)
+    name = dump_name(thoth.user, arrival.identity, arrival.filename)
+    upload = thoth.store.begin(name, arrival.size)
+    try:
+        facts, digests = _streamed(arrival, stream, upload)
+        info = compose(arrival, facts, digests, name, now)
+        current = thoth.stored_info(arrival.identity)  # the stream took its time: somebody may have been faster
+        if current is not None and not may_replace(current[0], digests.size):
+            return _kept(thoth, arrival, info)
+        etag = upload.commit(digests).etag
+    finally:
+        upload.abort()
+    return _publish(thoth, arrival, info, etag)
 
 
 def may_replace(stored: DumpInfo, size: int) -> bool:
@@ -109,21 +113,11 @@ def _listed(source: Mapping[str, Json], listed: Iterable[Json]) -> bool:
     return any(isinstance(each, dict) and (each.get("node"), each.get("path")) == where for each in listed)
 
 
-def _send(
-    thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], name: str, stored: DumpInfo | None
-) -> tuple[DumpFacts, Digests, bool]:
-    """Stream the dump into the store. The last value is True when what is stored is as good, and was kept."""
-    upload = thoth.store.begin(name, arrival.size)
-    try:
-        recorder = Recorder(arrival.ranges)
-        digests = _pump(stream, recorder.feed, upload.part)
-        facts = _verified(arrival, digests, recorder.known())
-        outdone = stored is not None and not (facts.complete or digests.size > (stored.size or 0))
-        if not outdone:
-            upload.commit(digests)
-    finally:
-        upload.abort()
-    return facts, digests, outdone
+def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests]:
+    """Send the stream and look at it as it passes: what the dump tells, and the digests of its bytes."""
+    recorder = Recorder(arrival.ranges)
+    digests = _pump(stream, recorder.feed, upload.part)
+    return _verified(arrival, digests, recorder.known()), digests
 
 
 def _pump(stream: Iterable[bytes], *sinks: Callable[[bytes], None]) -> Digests:
@@ -147,39 +141,88 @@ def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFac
     return describe(known)
 
 
-def _publish(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
-    size = info.size or 0
+def _publish(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Receipt:
+    """Give the object that was committed as ``etag`` its document."""
     try:
         thoth.store.put(info_name(thoth.user, info.id), stored_form(info), if_match=ABSENT)
     except PreconditionFailed:
-        return _met_another(thoth, arrival, info)
-    return _indexed(thoth, Receipt(Result.STORED, info, sent=size))
+        return _reconcile(thoth, arrival, info, etag)
+    return _indexed(thoth, Receipt(Result.STORED, info, sent=info.size or 0))
 
 
-def _publish_replacement(thoth: Thoth, arrival: Arrival, info: DumpInfo, old: DumpInfo, etag: str) -> Receipt:
-    """A better copy took the place of a cut one: keep what people set on it, drop the cut object."""
-    kept = {key: old.document[key] for key in ("ticket", "properties", "sources") if key in old.document}
-    merged = DumpInfo({**old.document, **info.document, **kept, "revision": old.revision + 1})
-    merged = _annotated(merged, arrival) or merged
+def _reconcile(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Receipt:
+    """There is a document already: of a dump that was cut short, or of one that was stored while ours was.
+
+    The document has to be that of the object that is there. Of several uploads at the same time the last to commit
+    is here after all commits, and sees whose bytes are in the store.
+    """
+    replaced: DumpInfo | None = None
+
+    def choose(stored: DumpInfo) -> DumpInfo | None:
+        nonlocal replaced
+        replaced = stored if _prevails(thoth, info, etag, stored) else None
+        return _merged(stored, info, arrival) if replaced else None
+
+    failure = None
     try:
-        thoth.store.put(info_name(thoth.user, info.id), stored_form(merged), if_match=etag)
-    except PreconditionFailed:
-        return _met_another(thoth, arrival, info)
-    if old.document.get("dump") not in (None, info.document["dump"]):
-        _delete_if_there(thoth, str(old.document["dump"]))
-    return _indexed(thoth, Receipt(Result.REPLACED, merged, sent=info.size or 0))
+        final = revise(thoth, info.id, choose)
+    except IndexFailure as error:
+        final, failure = _document(thoth, info.id), error
+    if replaced is None:
+        _drop_object(thoth, info, kept=final)
+        return _kept(thoth, arrival, info)
+    _drop_object(thoth, replaced, kept=final)
+    if failure:
+        return Receipt(Result.STORED_UNINDEXED, final, info.size or 0, str(failure))
+    if replaced.complete:
+        reason = f"another dump with this identity, sha256 {replaced.sha256}, was stored and overwritten meanwhile"
+        return Receipt(Result.CONFLICT, final, info.size or 0, reason)
+    return Receipt(Result.REPLACED, final, info.size or 0)
 
 
-def _met_another(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
-    """Somebody else stored a dump of the same identity while we did. The first info.json is the truth."""
-    found = thoth.stored_info(info.id)
-    if found is not None and found[0].sha256 != info.sha256 and found[0].complete and info.complete:
-        reason = f"another dump with this identity is stored: sha256 {found[0].sha256}, this one has {info.sha256}"
-        return Receipt(Result.CONFLICT, found[0], reason=reason)
+def _prevails(thoth: Thoth, info: DumpInfo, etag: str, stored: DumpInfo) -> bool:
+    """Whether the document has to become ours, which describes the object that was committed as ``etag``."""
+    if stored.sha256 == info.sha256 or stored.document.get("purged"):
+        return False
+    if stored.document.get("dump") != info.document["dump"]:
+        return may_replace(stored, info.size or 0)
+    try:
+        return thoth.store.stat(str(info.document["dump"])).etag == etag
+    except NoSuchObject:
+        return False
+
+
+def _merged(stored: DumpInfo, info: DumpInfo, arrival: Arrival) -> DumpInfo:
+    """Our document in place of another's, with what people set on that."""
+    kept = {key: stored.document[key] for key in ("ticket", "properties", "sources") if key in stored.document}
+    merged = DumpInfo({**stored.document, **info.document, **kept, "revision": stored.revision})
+    return _annotated(merged, arrival) or merged.changed()
+
+
+def _kept(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
+    """What is stored stays; ours is noted on it, unless it is another dump."""
+    stored = _document(thoth, info.id)
+    comparable = info.complete and not stored.document.get("purged")
+    if comparable and stored.sha256 not in (None, info.sha256):
+        what = "another dump with this identity" if stored.complete else "a copy of it that was cut short"
+        reason = f"{what} is stored: sha256 {stored.sha256}, this one has {info.sha256}"
+        return Receipt(Result.CONFLICT, stored, reason=reason)
     return annotate(thoth, arrival)
 
 
-def _delete_if_there(thoth: Thoth, name: str) -> None:
+def _document(thoth: Thoth, identity: Identity) -> DumpInfo:
+    found = thoth.stored_info(identity)
+    if found is None:
+        raise NoSuchDump(f"{identity}: was removed while it was stored; try again")
+    return found[0]
+
+
+def _drop_object(thoth: Thoth, loser: DumpInfo, *, kept: DumpInfo) -> None:
+    """Remove the object of a document that did not stay, unless it is the one that did."""
+    name = str(loser.document.get("dump"))
+    ours = name.startswith(f"{dump_dir(thoth.user, loser.id)}/")  # an info.json must not make us delete other things
+    if not ours or (name == kept.document.get("dump") and not kept.document.get("purged")):
+        return
     try:
         thoth.store.delete(name)
     except NoSuchObject:

@@ -95,4 +95,4 @@ def _local_path(url: str, scheme: str, setting: str) -> Path:
     path = unquote(parts.path)
     if parts.scheme != scheme or parts.netloc or not path.startswith("/"):
         raise UsageError(f"{setting}: {without_credentials(url)!r}: this version knows {scheme}:///ABSOLUTE/PATH only")
-    return Path(path)
+    return Path("/" + path.lstrip("/"))  # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own

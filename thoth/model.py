@@ -8,36 +8,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from thoth.errors import BadDocument, UsageError
+from thoth.errors import BadDocument
+from thoth.naming import Identity, is_identity, raw_bytes, text
+
+__all__ = ["DumpFacts", "DumpInfo", "Identity", "Json", "Outcome", "Result", "raw_bytes", "text"]
 
 Json = Any  # a value that json.loads can return
-
-_HEX = frozenset("0123456789abcdef")
-
-
-class Identity(str):
-    """The name of a dump: 32 lower-case hex digits. Raises UsageError for any other text."""
-
-    __slots__ = ()
-
-    def __new__(cls, digits: str) -> Identity:
-        if len(digits) != 32 or not _HEX.issuperset(digits):
-            raise UsageError(f"not a dump's identity (32 hex digits): {digits[:64]!r}")
-        return super().__new__(cls, digits)
-
-
-def text(raw: bytes) -> str:
-    """Text out of a dump or a file name, undamaged: bytes that are not UTF-8 become lone surrogates.
-
-    ``raw_bytes`` turns it back. JSON carries it as ``\\udcXX``; only ``thoth.render`` may show it.
-    """
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def raw_bytes(value: str) -> bytes:
-    """The bytes that ``text`` was given."""
-    return value.encode("utf-8", "surrogateescape")
-
 
 @dataclass(frozen=True, slots=True)
 class DumpFacts:
@@ -112,7 +88,7 @@ class DumpInfo:
     def _identity_digits(self) -> str:
         # The original writes no id: the last part of the name is the identity.
         for value in (self.document.get("id"), str(self.document.get("name", "")).rpartition("/")[2]):
-            if isinstance(value, str) and len(value) == 32 and _HEX.issuperset(value):
+            if isinstance(value, str) and is_identity(value):
                 return value
         return ""
 

@@ -21,7 +21,7 @@ KeyPath = tuple[str, ...]  # keys from the document inwards: ("properties", "tri
 
 MAX_PARTS: Final = 32  # of a dotted name; documents are not nested deeper than we can show
 MAX_NAME: Final = 1024  # characters of a dotted name
-MAX_PATTERN: Final = 4096  # characters of a glob; SQLite takes 50,000 bytes
+MAX_PATTERN: Final = 1024  # characters of a glob: what a text costs grows with it
 MAX_CONSTRAINTS: Final = 100  # SQLite takes an expression 1,000 deep
 MAX_NAMES: Final = 1_000_000  # dumps named on standard input
 
@@ -54,7 +54,7 @@ class Equals:
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """The whole text of the value matches: ``*`` any characters, ``?`` one, others itself. A list: any item."""
+    """All of the value's text matches: ``*`` any characters, ``?`` one, others itself. A list: any item."""
 
     path: KeyPath
     pattern: str

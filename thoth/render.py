@@ -5,13 +5,12 @@ Only here are file names decoded and is text out of dumps made fit to be shown.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from thoth.model import text
+from thoth.naming import text
 
 if TYPE_CHECKING:
     from thoth.model import DumpInfo, Json
@@ -109,6 +108,8 @@ def _iso(at: time.struct_time) -> str | None:
 
 def json_text(value: Json, indent: int | None = None) -> str:
     """A value as JSON in ASCII that no terminal acts on: control characters, DEL included, are escaped."""
+    import json  # noqa: PLC0415 - thoth object prints text
+
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 

@@ -172,7 +172,9 @@ def test_a_small_object_may_not_be_large(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "blocks", [(), (b"",), (b"one",), (b"a", b"", b"bc" * 70_000, b"d")], ids=["none", "empty", "one", "several"]
+    "blocks",
+    [(), (b"",), (b"one",), (b"a", b"", b"bc" * 70_000, b"d")],
+    ids=["none", "empty", "one", "several"],
 )
 def test_an_upload_is_the_sum_of_its_parts(store: ObjectStore, blocks: tuple[bytes, ...]) -> None:
     stored = upload(store, CORE, *blocks)

@@ -35,7 +35,7 @@ def dumphdr(
     bits: int = 64,
     endian: Endian = "little",
 ) -> bytes:
-    """dumphdr_t: 1912 bytes of a 64-bit kernel, 1876 of a 32-bit one. The uuid follows from the rest."""
+    """dumphdr_t: 1912 bytes of a 64-bit kernel, 1876 of a 32-bit one. No uuid: one that follows."""
     mark = "<" if endian == "little" else ">"
     digest = hashlib.sha256(repr((_raw(node), _raw(panic), time)).encode()).hexdigest()
     own = (

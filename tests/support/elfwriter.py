@@ -12,8 +12,8 @@ Cores by hand, every number of which can be a lie::
     elf([Segment(PT_NOTE, notes), Segment(PT_LOAD, b"text", vaddr=0x400000)], bits=32, endian="big")
     elf([Segment(PT_NOTE, b"", filesz=1 << 63)], phnum=0xFFFF, phentsize=1)
 
-Text may be str or bytes. The structures in notes are notewriter's, crash dumps crashwriter's; all are names of
-this module.
+Text may be str or bytes. The structures in notes are notewriter's, crash dumps are crashwriter's; all are
+names of this module.
 """
 
 from __future__ import annotations
@@ -222,7 +222,9 @@ def illumos_core(
         (32, "big"): EM_SPARC,
     }
     fixed = [Segment(PT_NOTE, old, flags=4), Segment(PT_NOTE, new, flags=4)]
-    return _filled(fixed, raw(exec), pid, size, bits, endian, machine[bits, endian])
+    return _filled(
+        fixed, raw(exec), seed=pid, size=size, bits=bits, endian=endian, machine=machine[bits, endian]
+    )
 
 
 def _filled(
@@ -267,7 +269,7 @@ def linux_core(
     notes = threads[0] + about + one(0x53494749, record(128, endian, (0, "i", signal))) + vector
     machine = EM_X86_64 if bits == 64 else EM_386
     segments = [Segment(PT_NOTE, notes + b"".join(threads[1:]), flags=0)]
-    return _filled(segments, raw(exec), pid, size, bits, endian, machine)
+    return _filled(segments, raw(exec), seed=pid, size=size, bits=bits, endian=endian, machine=machine)
 
 
 def elf_vmcore(*lines: Text, cpus: int = 1) -> bytes:

@@ -180,5 +180,3 @@ def linux_prstatus(
     regs = [(112 + 8 * i if w else 72 + 4 * i, "Q" if w else "I", r) for i, r in enumerate(registers)]
     fields: list[Field] = [(0, "i", signal), (12, "h", signal), (32 if w else 24, "i", tid)]
     return record(336 if w else 144, endian, *fields, *regs)
-
-

@@ -54,7 +54,7 @@ def can_isolate() -> bool:
 
 
 def make_key(path: Path, kind: str = "ed25519") -> str:
-    """Makes the key pair ``path``, ``path``.pub without passphrase; returns the public half: type and base64."""
+    """Makes ``path`` and ``path``.pub without passphrase; returns the public half: type and base64."""
     for old in (path, path.with_name(path.name + ".pub")):
         old.unlink(missing_ok=True)
     command = [str(program("ssh-keygen")), "-q", "-t", kind, "-N", "", "-C", "bench", "-f", str(path)]
@@ -144,14 +144,14 @@ class Server:
         self._write_configuration(port)
         for name in ("pid", "log"):
             (self.folder / name).unlink(missing_ok=True)
-        self._keeper = subprocess.Popen(
-            self._command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "log").open("ab"),
-            start_new_session=True,
-        )
-        keeper = self._keeper
+        with (self.folder / "log").open("ab") as log:
+            keeper = self._keeper = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
         # sshd writes its pid once it listens on what it could get.
         wait_until(lambda: (self.folder / "pid").exists() or keeper.poll() is not None, _START, pause=0.002)
         if keeper.poll() is None and (self.folder / "pid").exists() and "Bind to port" not in self.log:

@@ -90,7 +90,7 @@ class Node:
         return self.root / text.lstrip("/")
 
     def put(self, name: str | bytes, content: bytes | Path, *, age: float = 3600.0) -> Path:
-        """Writes a file, given as bytes or as one to copy, last changed ``age`` seconds ago; makes folders."""
+        """Writes a file, given as bytes or as one to copy, last changed ``age`` seconds ago."""
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)

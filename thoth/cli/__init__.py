@@ -58,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _reporting(list(sys.argv[1:] if argv is None else argv), console)
     except BrokenPipeError:
-        _discard_output()
         return _NO_READER
+    finally:
+        console.release()
 
 
 def _reporting(argv: list[str], console: Console) -> int:
@@ -77,7 +78,6 @@ def _reporting(argv: list[str], console: Console) -> int:
         raise
     except OSError as error:
         console.failure(error, about=escaped(str(error.filename)) if error.filename else None)
-        _discard_output()
         return ThothError.exit_code
     return code
 
@@ -135,14 +135,3 @@ def _occupy_closed_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-
-
-def _discard_output() -> None:
-    """Let the interpreter's last flush succeed: what is buffered for stdout has nowhere to go any more."""
-    try:
-        descriptor = sys.stdout.fileno()
-    except (AttributeError, ValueError):  # stdout is closed or no file, so nothing is flushed at the end
-        return
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, descriptor)
-    os.close(devnull)

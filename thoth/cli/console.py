@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from thoth.errors import ThothError
@@ -26,12 +28,12 @@ class Console:
 
     def result(self, line: str) -> None:
         """One line of results."""
-        out = self._stdout()
-        out.write(one_line(line, out.encoding) + "\n")
+        self.block(one_line(line, self._stdout().encoding) + "\n")
 
     def block(self, text: str) -> None:
-        """Results of several lines that are safe already, such as JSON."""
-        self._stdout().write(text)
+        """Results that may be several lines, and are safe already, such as JSON."""
+        with _named("stdout"):
+            self._stdout().write(text)
 
     def say(self, message: str) -> None:
         """Talk, which ``-q`` silences. Foreign text in it has gone through ``escaped``."""
@@ -70,10 +72,32 @@ class Console:
         yield from watched(escaped(name), size, blocks, self._err)
 
     def flush(self) -> None:
+        """Results are with their reader when this returns."""
         if self._out is not None:
-            self._out.flush()
+            with _named("stdout"):
+                self._out.flush()
+
+    def release(self) -> None:
+        """Let the interpreter's own last flush succeed when what is buffered has nowhere to go any more."""
+        try:
+            self.flush()
+        except (BrokenPipeError, ThothError):
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, sys.stdout.fileno())
+            os.close(devnull)
 
     def _stdout(self) -> TextIO:
         if self._out is None:
             raise ThothError("stdout is closed; there is nowhere to write the result")
         return self._out
+
+
+@contextmanager
+def _named(stream: str) -> Iterator[None]:
+    """Say which stream failed. A reader that has gone is no failure: BrokenPipeError goes through."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ThothError(f"{stream}: {error.strerror}") from error

@@ -32,7 +32,7 @@ def declare_init(parser: ArgumentParser) -> None:
     parser.epilog = """\
 examples:
   thoth init
-  THOTH_STORE=file:///dumps THOTH_DB=sqlite:////dumps/index.db thoth init
+  THOTH_STORE=file:///dumps THOTH_DB=sqlite:///dumps/index.db thoth init
 """
     add_places(parser)
     parser.set_defaults(run=init)
@@ -46,7 +46,7 @@ def init(arguments: Namespace, console: Console) -> int:
     console.say(f"using store at {config.described('store')}")
     console.say(f"using database at {config.described('db')}")
     for made in prepare(config):
-        console.say(f"created {made}")
+        console.say(made)
     return 0
 
 

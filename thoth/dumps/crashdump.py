@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from thoth.dumps.record import ByteOrder, Record, ends_inside
@@ -23,8 +22,7 @@ _TRAILER = 65536  # DUMP_OFFSET: the second copy of the header begins at a multi
 _UUID_SINCE = 10
 
 
-@dataclass(frozen=True, slots=True)
-class CrashHeader:
+class CrashHeader(NamedTuple):
     """What a dumphdr_t says. None: the file ends before it, or the version has it not."""
 
     version: int | None
@@ -86,8 +84,7 @@ _INCOMPLETE = 0x8  # DUMP_DH_COMPRESSED_INCOMPLETE
 _DESCRIPTOR = 24  # sizeof (page_desc_t): offset, size, flags, page_flags
 
 
-@dataclass(frozen=True, slots=True)
-class KdumpHeader:
+class KdumpHeader(NamedTuple):
     """What a disk_dump_header says. None: the file ends before it."""
 
     bits: int
@@ -108,10 +105,11 @@ def is_kdump(head: bytes) -> bool:
 
 
 def parse_kdump(head: bytes) -> KdumpHeader:
-    """The header at the start of ``head``. Its block size makes sense in one byte order and width only."""
-    order, bits = next(
-        ((order, bits) for order in _ORDERS for bits in (64, 32) if _plausible(head, order, bits)), ("<", 64)
-    )
+    """The header at the start of ``head``: of the byte order that makes its version small, of the width that
+    makes its block size one.
+    """
+    order: ByteOrder = "<" if (Record(head, "<").number(8, "I") or 0) < _SMALL else ">"
+    bits = 32 if _plausible(head, order, 32) and not _plausible(head, order, 64) else 64
     field = Record(head, order)
     at = _TIME[bits]
     seconds = field.number(at, "q" if bits == 64 else "i")
@@ -131,13 +129,13 @@ def parse_kdump(head: bytes) -> KdumpHeader:
     )
 
 
-_ORDERS: tuple[ByteOrder, ...] = ("<", ">")
+_SMALL = 1 << 16  # versions are 1 to 6
 _TIME = {64: 408, 32: 404}  # offset of the timestamp: two longs, then status and block size
 
 
 def _plausible(head: bytes, order: ByteOrder, bits: int) -> bool:
     size = Record(head, order).number(_TIME[bits] + bits // 4 + 4, "I") or 0
-    return 512 <= size <= 1 << 20 and not size & (size - 1)
+    return 512 <= size <= 1 << 16 and not size & (size - 1)
 
 
 def kdump_ranges(source: ReadAt, header: KdumpHeader) -> Iterator[Range]:

@@ -11,11 +11,9 @@ from thoth.dumps.elfcore import HEAD, ElfCore
 from thoth.dumps.identity import identity_ranges
 from thoth.dumps.notes import NoteIndex
 from thoth.dumps.record import ByteOrder
-from thoth.dumps.source import Range, ReadAt
+from thoth.dumps.source import Range, ReadAt, merged
 from thoth.errors import NotADump
 from thoth.model import DumpFacts
-
-EXEC_LIMIT = 4096  # bytes that are read for the path of the executable: PATH_MAX of Linux, the longest
 
 _NOTES = illumos.NOTES | linux.NOTES | freebsd.NOTES
 
@@ -35,10 +33,10 @@ def describe(source: ReadAt) -> DumpFacts:
 
 
 def fact_ranges(source: ReadAt) -> list[Range]:
-    """Every range that ``identify`` and ``describe`` read, in the order of the file.
+    """Every range that ``identify`` and ``describe`` read, in the order of the file, without overlap.
 
-    They may overlap and pass its end, and are at most 1 MiB more than the identity needs. Raises NotADump,
-    and MissingRange when ``source`` does not hold yet what says where the next bytes lie.
+    They may pass its end, and are at most 1 MiB more than the identity needs. Raises NotADump, and MissingRange
+    when ``source`` does not hold yet what says where the next bytes lie.
     """
     ranges = identity_ranges(source)
     core = ElfCore.from_source(source)
@@ -46,7 +44,7 @@ def fact_ranges(source: ReadAt) -> list[Range]:
         ranges += _core_ranges(core)
     else:
         ranges += _crash_ranges(source)
-    return sorted({each for each in ranges if each.length})
+    return merged(ranges)
 
 
 # ---- cores ----------------------------------------------------------------------------------------
@@ -84,7 +82,7 @@ def _core_facts(core: ElfCore) -> DumpFacts:
 
 def _executable(core: ElfCore, notes: NoteIndex, system: _System) -> bytes | None:
     address = system.exec_address(notes)
-    path, nul, _ = core.memory.read(address, EXEC_LIMIT).partition(b"\0") if address else (b"", b"", b"")
+    path, nul, _ = core.memory.read(address, linux.PATH_MAX).partition(b"\0") if address else (b"", b"", b"")
     if nul and path.startswith(b"/"):
         return path
     # A relative path says little; where the kernel noted which file was mapped that one is better.
@@ -95,7 +93,7 @@ def _core_ranges(core: ElfCore) -> list[Range]:
     notes = NoteIndex(core, _NOTES)
     system = _system(notes)
     address = system.exec_address(notes) if system else None
-    path = core.memory.ranges(address, EXEC_LIMIT) if address else []
+    path = core.memory.ranges(address, linux.PATH_MAX) if address else []
     return [core.first_section(), core.segment_table(), core.section_table(), *core.note_segments(), *path]
 
 

@@ -221,12 +221,13 @@ class ElfCore:
     def note_segments(self) -> Iterator[Range]:
         """Where notes lie, clipped to the file; of what the identity does not read EXTRA bytes at most."""
         size, spare = self.source.size, EXTRA
-        for each in self.segments():
+        hashed = self.header.phnum if self.header.phoff < _FAR else 0
+        for index, each in enumerate(self.segments()):
             if each.type != PT_NOTE or not each.filesz or each.offset >= size:
                 continue
             length = min(each.filesz, size - each.offset)
-            if each.offset >= _FAR or each.filesz >= _FAR:
-                # The identity reads another place for these (see thoth.dumps.identity).
+            if index >= hashed or each.offset >= _FAR or each.filesz >= _FAR:
+                # The identity reads another place for these (see thoth.dumps.identity), or none.
                 length = min(length, spare)
                 spare -= length
             if length:
@@ -276,6 +277,7 @@ class ElfCore:
         tables_inside = (
             size >= (64 if head.wide else 52)
             and ends_inside(head.phoff, self.segment_count() * head.phentsize, size)
+            and ends_inside(*self.first_section(), size)
             and ends_inside(head.shoff, self.section_count() * head.shentsize, size)
         )
         return (

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from thoth.dumps.crashdump import MAGIC, flattened_head, flattened_ranges, is_flattened, is_kdump
 from thoth.dumps.elfcore import HEAD, PT_NOTE, Header, parse_header
-from thoth.dumps.source import Range, ReadAt
+from thoth.dumps.source import Range, ReadAt, merged
 from thoth.errors import NotADump
-from thoth.model import Identity
+from thoth.naming import Identity
 
 HASHED_LIMIT = 256 << 20  # bytes of header table and notes together; a larger core is refused
 
@@ -51,7 +51,7 @@ def identify(source: ReadAt) -> Identity:
 
 
 def identity_ranges(source: ReadAt) -> list[Range]:
-    """Every range that ``identify`` reads, in the order of the file. They may overlap and pass its end.
+    """Every range that ``identify`` reads, in the order of the file, without overlap. They may pass its end.
 
     Raises NotADump, and MissingRange when ``source`` does not hold yet what says where the next bytes lie.
     """
@@ -59,8 +59,8 @@ def identity_ranges(source: ReadAt) -> list[Range]:
     header = parse_header(head)
     if header is None:
         _refuse_unless_crash(source, head)
-        return [Range(0, HEAD), *(flattened_ranges(source) if is_flattened(head) else ())]
-    return sorted([Range(0, HEAD), _table(header), *_plan(source, header, head).notes])
+        return merged([Range(0, HEAD), *(flattened_ranges(source) if is_flattened(head) else ())])
+    return merged([Range(0, HEAD), _table(header), *_plan(source, header, head).notes])
 
 
 # ---- cores ----------------------------------------------------------------------------------------

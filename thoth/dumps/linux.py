@@ -40,6 +40,8 @@ _MACHINES = {
     (243, 64): "riscv64",
     (258, 64): "loongarch64",
 }
+PATH_MAX = 4096
+
 _FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
 
 
@@ -79,7 +81,8 @@ def mapped_executable(notes: NoteIndex) -> bytes | None:
 
 def _nth_text(texts: bytes, index: int) -> bytes | None:
     parts = texts.split(b"\0", index + 1)
-    return parts[index] if len(parts) == index + 2 else None
+    known = len(parts) == index + 2 and len(parts[index]) <= PATH_MAX
+    return parts[index] if known else None
 
 
 def _with_prpsinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
@@ -113,7 +116,7 @@ def _with_threads(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
 
 
 def _with_vmcoreinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
-    lines = notes.description(*VMCOREINFO, TEXT_LIMIT).split(b"\n")
+    lines = notes.description(*VMCOREINFO, TEXT_LIMIT).partition(b"\0")[0].split(b"\n")
     values = dict(line.split(b"=", 1) for line in lines[:-1] if b"=" in line)
     seconds = values.get(b"CRASHTIME", b"")
     known = seconds.isdigit() and len(seconds) < 20

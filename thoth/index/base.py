@@ -37,20 +37,21 @@ def clamped_revision(info: DumpInfo) -> int:
 class Index(Protocol):
     """Documents by query. Safe to use from several threads; other processes may use the same index.
 
-    Every method raises IndexFailure when the index cannot be used. An index that was never written to is empty,
-    and asking it makes nothing.
+    Every method raises IndexFailure when the index cannot be used. An index that was never written to is
+    empty, and asking it makes nothing.
 
     - ``create`` makes what the index needs and returns a line for each thing that it made; safe to repeat.
-    - ``put`` stores a document unless the index has one of a higher revision; True when it was stored. It makes
-      the index when there is none. It raises BadDocument for a document that no index can keep.
+    - ``put`` stores a document unless the index has one of a higher revision; True when it was stored. It
+      makes the index when there is none. It raises BadDocument for a document that no index can keep.
     - ``put_many`` does so with many documents, all or none when it raises; the number of those stored.
     - ``known`` asks for any number of dumps in few questions; those not there are left out.
     - ``get`` gives one document, or None.
     - ``named`` gives up to ``limit`` identities that begin with ``prefix``, sorted.
-    - ``find`` streams the documents that match, oldest first, unknown time before all, equal times by identity.
-      It shows the index as it was when the first document was asked for, whatever is written meanwhile.
+    - ``find`` streams the documents that match, oldest first, unknown time before all, equal times by
+      identity. It shows the index as it was at the first one asked for, whatever is written meanwhile.
     - ``count`` is how many documents ``find`` would give.
-    - ``report`` counts them by a property's value, as ``thoth.query.label`` writes it; rarest first, then by label.
+    - ``report`` counts them by a property's value, as ``thoth.query.label`` writes it; rarest first, then
+      by label.
     - ``delete`` removes a document; one that is not there is no error.
     """
 

@@ -26,8 +26,8 @@ def stored_text(info: DumpInfo) -> str:
 def is_plain(value: Json) -> bool:
     """Whether a database's own JSON functions read this value as Python does.
 
-    They don't when text holds a NUL (SQLite before 3.45 cuts it there), when an integer has more than 64 bits,
-    for NaN and infinities, which are not JSON, and for a fraction in a list, whose text they don't give back.
+    They don't when text holds a NUL (SQLite before 3.45 cuts it there), when an integer has more than 64
+    bits, for NaN and infinities, which are not JSON, and for a fraction in a list, which they may round.
     """
     waiting = [value]
     while waiting:
@@ -49,10 +49,10 @@ def is_plain(value: Json) -> bool:
 
 
 def _depth_exceeds(value: Json, limit: int) -> bool:
-    """Whether lists and objects lie in each other more than ``limit`` deep. Ends for one that contains itself."""
-    level = [value]
+    """Whether lists and objects lie in each other more than ``limit`` deep; one that contains itself does."""
+    level = {id(value): value}  # by identity: one that contains itself twice would double at each step
     for _ in range(limit + 1):
-        level = [item for outer in level for item in _inside(outer)]
+        level = {id(item): item for outer in level.values() for item in _inside(outer)}
         if not level:
             return False
     return True

@@ -1,4 +1,4 @@
-"""An index in memory, for tests and for what lives no longer than the process: the meaning of a query, no more."""
+"""An index in memory: the meaning of a query and no more."""
 
 from __future__ import annotations
 

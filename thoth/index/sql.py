@@ -1,8 +1,8 @@
 """A query as SQL for SQLite's ``dumps`` table. Whatever a user wrote goes in as a parameter.
 
-Documents that SQLite's JSON functions read as Python does have ``odd = 0``, and only those are asked here; the
-few others are judged by ``thoth.query.matches``, row by row. What SQL can only ask about, and not decide, stays in
-``residual`` for the same judge.
+Documents that SQLite's JSON functions read as Python does have ``odd = 0``, and only those are asked here;
+the few others are judged by ``thoth.query.matches``, row by row. What SQL can only narrow down, and not
+decide, stays in ``residual`` for the same judge.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ COLUMNS: Final = (
 
 # SQLite's GLOB reads each of these as U+FFFD, so it takes one for the other; a NUL ends its pattern.
 _BLURRED: Final = re.compile("[\ud800-\udfff\ufffd-\uffff]")
-# A path names a key by its characters as they stand in the JSON text, where these are the ones without escapes.
+# SQLite before 3.45 looks for a key as it stands in the JSON text, where these characters have no escapes.
 _PLAIN_KEY: Final = re.compile(r"""[ !#-\[\]-~]+""")
 _NUMERIC: Final = frozenset("0123456789+-.e")
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A condition on a row of ``dumps``, its parameters in order, and what it leaves to be judged in Python."""
+    """An expression over a row of ``dumps``, its parameters in order, and what it leaves to Python."""
 
     sql: str
     parameters: tuple[Parameter, ...] = ()
@@ -72,7 +72,7 @@ def where(constraints: Iterable[Constraint]) -> Where:
 
 
 def value_label(path: KeyPath) -> Where | None:
-    """An expression for the label of the value at a path; NULL stands for undefined. None: SQL cannot tell."""
+    """The label of the value at a path, NULL where it is undefined. None: SQL cannot tell."""
     if _is_column(path):
         return Where(path[0])
     keys = _json_path(path)
@@ -89,7 +89,7 @@ def value_label(path: KeyPath) -> Where | None:
 
 
 def text_parameter(text: str) -> str | bytes:
-    """Text as a parameter for ``CAST(? AS TEXT)``: lone surrogates become the bytes that JSON's escapes do."""
+    """Text as a parameter for ``CAST(? AS TEXT)``: lone surrogates as bytes, as JSON's escapes become."""
     return text if text.isascii() else text.encode("utf-8", "surrogatepass")
 
 
@@ -115,7 +115,8 @@ def _named(prefixes: frozenset[str]) -> Where:
     # All digits sort before g, so what begins with a prefix lies between it and it with a g.
     if len(prefixes) == 1:
         (prefix,) = prefixes
-        return Where("id >= ? AND id < ?", (prefix, prefix + "g"))
+        bounds = text_parameter(prefix), text_parameter(prefix + "g")
+        return Where("id >= CAST(? AS TEXT) AND id < CAST(? AS TEXT)", bounds)
     return Where(
         "id IN (SELECT d.id FROM json_each(?) AS p CROSS JOIN dumps AS d"
         " WHERE d.id >= p.value AND d.id < p.value || 'g')",
@@ -190,14 +191,13 @@ def _json_path(path: KeyPath) -> str | None:
 
 def _any_item(keys: str, precondition: list[Where], alternatives: list[Where]) -> Where:
     """That the value, or an item of it when it is a list, satisfies one of the alternatives."""
+    either = " OR ".join(each.sql for each in alternatives)
     asks = [
         *precondition,
         # Members of an object would come as items too.
         Where("coalesce(json_type(document, ?), 'object') <> 'object'", (keys,)),
         Where(
-            "EXISTS (SELECT 1 FROM json_each(document, ?) AS item WHERE "
-            + " OR ".join(each.sql for each in alternatives)
-            + ")",
+            f"EXISTS (SELECT 1 FROM json_each(document, ?) AS item WHERE {either})",  # noqa: S608 - ours
             (keys, *(parameter for each in alternatives for parameter in each.parameters)),
         ),
     ]
@@ -221,7 +221,7 @@ def _equal_items(keys: str, text: str) -> list[Where]:
 
 
 def _fractions(wanted: int | float | None) -> list[str]:
-    """How a document writes the floating-point numbers that equal this one. SQLite's own reading may be one off."""
+    """How a document writes the fractions that equal this number; SQLite may read their neighbours."""
     try:
         near = float(wanted) if wanted is not None else None
     except OverflowError:
@@ -237,9 +237,7 @@ def _glob_items(keys: str, pattern: str) -> list[Where]:
     if _NUMERIC.issuperset(pattern.replace("*", "").replace("?", "")):
         twice = f"[[]{pattern},{pattern}]"  # no number has a comma, so each half matches its own
         items.append(Where("item.type = 'integer' AND CAST(item.atom AS TEXT) GLOB ?", (pattern,)))
-        items.append(
-            Where("item.type = 'real' AND json_extract(document, ?, ?) GLOB ?", (keys, keys, twice))
-        )
+        items.append(Where("item.type = 'real' AND json_extract(document, ?, ?) GLOB ?", (keys, keys, twice)))
     items += [Where("item.type = ?", (word,)) for word in ("true", "false") if glob_matches(pattern, word)]
     return items
 

@@ -34,7 +34,7 @@ def safe_filename(raw: bytes) -> str:
 
 def home(user: str) -> str:
     """``/USER/stor/thoth``, which holds all that is ours. Raises UsageError for what cannot be a user."""
-    return f"/{_part(user, 'user')}/stor/thoth"
+    return f"/{_part(user, 'a user')}/stor/thoth"
 
 
 def dump_dir(user: str, identity: Identity) -> str:
@@ -58,7 +58,7 @@ def analyzers_dir(user: str) -> str:
 
 def analyzer_name(user: str, analyzer: str) -> str:
     """The object that holds an analyzer. Raises UsageError for a name that is a path."""
-    return f"{analyzers_dir(user)}/{_part(analyzer, 'analyzer')}"
+    return f"{analyzers_dir(user)}/{_part(analyzer, 'an analyzer')}"
 
 
 def config_name(user: str) -> str:
@@ -85,7 +85,7 @@ def parts(name: str) -> tuple[str, ...]:
 def _part(value: str, what: str) -> str:
     fault = "has a /" if "/" in value else _fault(value)
     if fault:
-        raise UsageError(f"not the name of a {what}, it {fault}: {value[:200]!r}")
+        raise UsageError(f"not {what}'s name, it {fault}: {value[:200]!r}")
     return value
 
 

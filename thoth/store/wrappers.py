@@ -22,8 +22,8 @@ _T = TypeVar("_T")
 _BLOCK: Final = 1 << 20  # bytes per read of an object that is read back
 
 
-class _Wrapper:
-    """Passes everything on."""
+class Passing:
+    """A store that passes everything on to another: what wrappers have in common."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -53,7 +53,7 @@ class _Wrapper:
         self._store.close()
 
 
-class DryRun(_Wrapper):
+class DryRun(Passing):
     """A store that can only be read. Every write raises CannotWrite and reaches nothing."""
 
     def put(self, name: str, data: bytes, *, if_match: str | None = None) -> Never:
@@ -70,7 +70,7 @@ def _cannot_write(name: str) -> CannotWrite:
     return CannotWrite(f"{name}: would be written in a dry run; this is a defect, please report it")
 
 
-class Verifying(_Wrapper):
+class Verifying(Passing):
     """A store whose uploads are read back and held against size, MD5 and SHA-256 before ``commit`` returns.
 
     When they differ, what was stored is deleted and ``commit`` raises CorruptTransfer. An older object whose
@@ -139,7 +139,7 @@ class Patience:
     )
 
 
-class Retrying(_Wrapper):
+class Retrying(Passing):
     """A store that tries again after StoreTransient, with growing pauses, and then raises the last of them.
 
     Uploads are passed on: a stream cannot be sent twice. ``sleep`` and ``clock`` are in seconds, ``clock`` is

@@ -1,0 +1,223 @@
+"""The collector's settings: defaults, then a TOML file, then an inventory file of the same shape.
+
+    [ssh]      key, known_hosts, user
+    [paths]    core, crash          lists of patterns, each a directory and a name; * and ? stand for parts of either
+    [limits]   settle, max_size
+    [[node]]   name, address, port, user, uuid, remote_thoth
+
+A file is checked whole before anything is connected to. A key that we do not know is an error: it is a spelling
+mistake, and what was meant would silently not hold.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from sdc_thoth.inventory import Node
+from sdc_thoth.toml import TomlFile, TomlTable
+from thoth import UsageError
+
+_USUAL_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "sdc.id_rsa")  # the last one is Triton's own
+_TABLES: Final = ("ssh", "paths", "limits", "node")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SIZE: Final = re.compile(r"([0-9]{1,15}) ?([KMGTP]?)(?:i?B)?", re.IGNORECASE)
+
+Pattern = tuple[str, str]  # of a directory, of a name
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """What sessions are opened with. ``key`` is None when there is no private key in any of the usual places."""
+
+    key: Path | None
+    known_hosts: Path
+    user: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is collected."""
+
+    settle: float = 5.0  # seconds that a dump must have been still
+    max_size: int | None = None  # bytes; larger dumps stay where they are
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that files say. ``core`` and ``crash`` are empty when the usual places hold."""
+
+    directory: Path  # for journal and lock
+    ssh: SshSettings
+    core: tuple[Pattern, ...] = ()
+    crash: tuple[Pattern, ...] = ()
+    limits: Limits = Limits()
+    nodes: tuple[Node, ...] = ()
+
+
+def load_settings(
+    *,
+    config: Path | None = None,
+    inventory: str | None = None,
+    directory: Path | None = None,
+    home: Path | None = None,
+) -> Settings:
+    """Put the settings together. The inventory's nodes stand in for the configuration's; its other tables add to them.
+
+    ``directory`` is where journal, lock and known_hosts lie unless something else is said. Nothing is created.
+    Raises UsageError with file, line where it is known, table and key; also when there is no node at all.
+    """
+    settings = _defaults(directory, home or Path.home())
+    if config is not None:
+        settings = _applied(settings, TomlFile.read(config))
+    if inventory == "cnapi":
+        raise UsageError("--inventory cnapi: not available yet; list the nodes in a file, as [[node]] tables")
+    if inventory is not None:
+        settings = _applied(settings, TomlFile.read(Path(inventory)))
+        if not settings.nodes:
+            raise UsageError(f"--inventory {inventory}: lists no [[node]]")
+    if not settings.nodes:
+        raise UsageError("no nodes: name a file with [[node]] tables by --inventory")
+    return settings
+
+
+def _defaults(directory: Path | None, home: Path) -> Settings:
+    if directory is None:
+        from platformdirs import user_state_path  # noqa: PLC0415 - not needed when the directory is given
+
+        directory = user_state_path("sdc-thoth", appauthor=False)
+    directory = directory.absolute()
+    usual = (home / ".ssh" / name for name in _USUAL_KEYS)
+    key = next((path for path in usual if os.path.lexists(path)), None)
+    return Settings(directory, SshSettings(key, directory / "known_hosts"))
+
+
+def _applied(settings: Settings, file: TomlFile) -> Settings:
+    """The settings with what the file says in the place of what was said before."""
+    file.only(_TABLES)
+    ssh = _ssh(settings.ssh, file.table("ssh"))
+    paths = file.table("paths")
+    core, crash = _patterns(paths, "core"), _patterns(paths, "crash")
+    paths.done()
+    nodes = _nodes(file.tables("node"), ssh.user)
+    return replace(
+        settings,
+        ssh=ssh,
+        core=settings.core if core is None else core,
+        crash=settings.crash if crash is None else crash,
+        limits=_limits(settings.limits, file.table("limits")),
+        nodes=nodes or tuple(settings.nodes),
+    )
+
+
+def _ssh(before: SshSettings, table: TomlTable) -> SshSettings:
+    settings = SshSettings(
+        key=_path(table, "key") or before.key,
+        known_hosts=_path(table, "known_hosts") or before.known_hosts,
+        user=table.matching("user", _NAME, "a user's name") or before.user,
+    )
+    table.done()
+    return settings
+
+
+def _path(table: TomlTable, key: str) -> Path | None:
+    """A path; a relative one starts at the file's own directory."""
+    value = table.text(key)
+    if value is None:
+        return None
+    if not value or "\0" in value:
+        raise table.error(key, "not a path")
+    try:
+        return table.folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise table.error(key, "no such user's home directory") from error
+
+
+def _limits(before: Limits, table: TomlTable) -> Limits:
+    settle = table.number_in("settle", 0, 1e7)
+    size: int | str | None = table.take("max_size", (int, str), "a number of bytes, or text like 20G")
+    limits = Limits(
+        before.settle if settle is None else settle,
+        before.max_size if size is None else _size(size, table),
+    )
+    table.done()
+    return limits
+
+
+def _size(value: int | str, table: TomlTable) -> int:
+    parsed = _SIZE.fullmatch(str(value))
+    if not parsed or int(parsed[1]) == 0:
+        raise table.error("max_size", "not a number of bytes above 0, or text like 20G")
+    return int(parsed[1]) << 10 * " KMGTP".index(parsed[2].upper() or " ")
+
+
+# ---- [paths] ---------------------------------------------------------------------------------------
+
+
+def _patterns(table: TomlTable, key: str) -> tuple[Pattern, ...] | None:
+    values = table.texts(key)
+    return None if values is None else tuple(_pattern(value, key, table) for value in values)
+
+
+def _pattern(value: str, key: str, table: TomlTable) -> Pattern:
+    directory, slash, name = value.rpartition("/")
+    parts = directory.split("/")[1:]
+    if not value.startswith("/") or not slash or not name or len(value) > 1024:
+        raise table.error(key, f"{value[:80]!r}: not the absolute path of files, like /cores/core.*")
+    if any(part in ("", ".", "..") for part in (*parts, name)):
+        raise table.error(key, f"{value[:80]!r}: holds an empty part, '.' or '..'")
+    if not value.isprintable() or any(char in "[]\\" for char in value):
+        raise table.error(
+            key, f"{value[:80]!r}: only * and ? make patterns; control characters, [, ] and \\ cannot be used"
+        )
+    return directory or "/", name
+
+
+# ---- [[node]] --------------------------------------------------------------------------------------
+
+
+def _nodes(tables: Sequence[TomlTable], user: str) -> tuple[Node, ...]:
+    nodes = tuple(_node(table, user) for table in tables)
+    _refuse_twice(zip(nodes, tables, strict=True))
+    return nodes
+
+
+def _node(table: TomlTable, user: str) -> Node:
+    name = table.matching("name", _NAME, "a name of letters, digits, '.', '_' and '-'")
+    if name is None:
+        raise table.error("name", "missing")
+    address = table.matching("address", _ADDRESS, "a host name or IP address") or name
+    port = table.number_in("port", 1, 65535, whole=True)
+    login = table.matching("user", _NAME, "a user's name") or user
+    uuid = table.text("uuid")
+    if uuid is not None and not _UUID.fullmatch(uuid := uuid.lower()):
+        raise table.error("uuid", f"not a UUID: {uuid[:80]!r}")
+    thoth = table.text("remote_thoth")
+    if thoth is not None and not (thoth.startswith("/") and thoth.isprintable()):
+        raise table.error("remote_thoth", "not an absolute path")
+    table.done()
+    return Node(name, address, 22 if port is None else int(port), login, uuid, thoth)
+
+
+def _refuse_twice(nodes: Iterable[tuple[Node, TomlTable]]) -> None:
+    """A name or UUID has to mean one node, also where one node's UUID is another's name; an address too."""
+    seen: dict[object, Node] = {}
+    for node, table in nodes:
+        claims: dict[object, str] = {node.name.lower(): "name", (node.address.lower(), node.port): "address"}
+        if node.uuid:
+            claims.setdefault(node.uuid, "uuid")
+        for claim, key in claims.items():
+            if other := seen.get(claim):
+                raise table.error(key, f"{_claimed(claim)} is already that of node {other.name}")
+            seen[claim] = node
+
+
+def _claimed(claim: object) -> str:
+    return f"{claim[0]} port {claim[1]}" if isinstance(claim, tuple) else str(claim)

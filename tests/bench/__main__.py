@@ -1,0 +1,22 @@
+"""``make bench``: figures, as ratios within one run where something is compared. All of it, or the parts that are named."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import identity, node, stream
+
+_PARTS = {"identity": identity.measure, "node": node.measure, "stream": stream.measure}
+
+
+def main(names: list[str]) -> int:
+    unknown = set(names) - _PARTS.keys()
+    if unknown:
+        raise SystemExit(f"bench: no part is called {', '.join(sorted(unknown))}; there are {', '.join(_PARTS)}")
+    for name, measure in _PARTS.items():
+        if not names or name in names:
+            measure()
+    return 0
+
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,382 @@
+"""What every index promises: thoth/index/base.py, on each implementation.
+
+An index is held to ``thoth.query.matches``, which says what a query means. Another index is added by a line in
+``INDEXES``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from thoth.errors import BadDocument, CannotWrite
+from thoth.index.base import Index, Known
+from thoth.index.documents import MAX_DEPTH
+from thoth.index.dry import DryRunIndex
+from thoth.index.memory import MemoryIndex
+from thoth.index.sqlite import BATCH, SqliteIndex
+from thoth.model import DumpInfo, Identity, Json
+from thoth.query import (
+    Constraint,
+    Equals,
+    Glob,
+    Named,
+    Newer,
+    Older,
+    Query,
+    Timeless,
+    Undefined,
+    label,
+    lookup,
+    matches,
+    sort_key,
+)
+
+Make = Callable[[Path], Index]
+
+INDEXES: list[Make] = [
+    lambda directory: MemoryIndex(),
+    lambda directory: SqliteIndex(directory / "index" / "thoth.db"),
+]
+NAMES = ["memory", "sqlite"]
+
+
+def named(number: int) -> Identity:
+    return Identity(f"{number:032x}")
+
+
+def dump(number: int, **values: Json) -> DumpInfo:
+    return DumpInfo({"id": named(number), "time": 1000 + number, "type": "core", "properties": {}, **values})
+
+
+@pytest.fixture(params=INDEXES, ids=NAMES)
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    opened = request.param(tmp_path)
+    yield opened
+    opened.close()
+
+
+def ids(index: Index, *constraints: Constraint, limit: int | None = None) -> list[int]:
+    return [int(info.id, 16) for info in index.find(Query(constraints, limit))]
+
+
+def test_never_written_to_is_empty(index: Index) -> None:
+    assert list(index.find(Query())) == []
+    assert index.count(Query()) == 0
+    assert index.report(Query(), ("cmd",)) == {}
+    assert index.known([named(1)]) == {}
+    assert index.get(named(1)) is None
+    assert index.named("") == []
+    index.delete(named(1))
+
+
+def test_create_can_be_repeated(index: Index) -> None:
+    index.create()
+    index.put(dump(1))
+    assert index.create() == []
+    assert ids(index) == [1]
+
+
+def test_put_and_get_keep_every_character(index: Index) -> None:
+    info = dump(
+        1, cmd="a\udcff\0\n\u2028\U0001f600'\";--", properties={"é\udc80": [None, True, 1, 1.5, 10**30, {}]}
+    )
+    assert index.put(info)
+    assert index.get(info.id) == info
+    assert list(index.find(Query())) == [info]
+
+
+def test_what_was_put_is_not_shared(index: Index) -> None:
+    properties = {"a": "before"}
+    index.put(dump(1, properties=properties))
+    properties["a"] = "after"
+    first = index.get(named(1))
+    assert first is not None
+    assert first.document["properties"] == {"a": "before"}
+
+
+def test_higher_revision_wins(index: Index) -> None:
+    def put(revision: object, cmd: str) -> tuple[bool, Json]:
+        stored = index.put(dump(1, revision=revision, cmd=cmd))
+        current = index.get(named(1))
+        return stored, current and current.document["cmd"]
+
+    assert put(3, "a") == (True, "a")
+    assert put(2, "b") == (False, "a")
+    assert put(3, "c") == (True, "c")  # the same revision again: the last one is as good
+    assert put(4, "d") == (True, "d")
+    assert put("5", "e") == (False, "d")  # no revision at all
+    assert put(10**40, "f") == (True, "f")
+    assert ids(index, Equals(("cmd",), "f")) == [1]
+    assert ids(index, Equals(("cmd",), "d")) == []
+
+
+def test_put_many_tells_how_many_were_stored(index: Index) -> None:
+    index.put(dump(2, revision=9))
+    assert index.put_many(dump(number, revision=1) for number in range(5)) == 4
+    assert index.put_many([]) == 0
+    assert ids(index) == [0, 1, 2, 3, 4]
+
+
+def test_put_many_stores_all_or_none(index: Index) -> None:
+    with pytest.raises(BadDocument):
+        index.put_many([dump(1), DumpInfo({"id": named(2), "a": {1, 2}})])
+    assert ids(index) == []
+
+
+def nested(depth: int) -> Json:
+    value: Json = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_deep_document_is_kept_or_refused_whole(index: Index) -> None:
+    assert index.put(dump(1, properties=nested(MAX_DEPTH - 1)))
+    assert ids(index, Equals(("cmd",), "x")) == []
+    around: dict[str, Json] = {}
+    around["a"] = around["b"] = around
+    for deep in (nested(MAX_DEPTH + 1), nested(100_000), around):
+        with pytest.raises(BadDocument, match="nested"):
+            index.put(dump(2, properties=deep))
+    assert ids(index) == [1]
+
+
+def test_known(index: Index) -> None:
+    index.put(dump(1, revision=2, size=77, complete=True, sha256="ab" * 32))
+    index.put(dump(2, size="77", complete="yes", sha256=5))
+    index.put(dump(3, complete=False, sha256="\udcff\0", size=10**30, cmd=["odd"]))
+    assert index.known(named(number) for number in range(5)) == {
+        named(1): Known(2, 77, True, "ab" * 32),
+        named(2): Known(0, None, None, None),
+        named(3): Known(0, None, False, "\udcff\0"),
+    }
+
+
+def test_known_takes_any_number(index: Index) -> None:
+    count = 2 * BATCH + 1
+    index.put_many(dump(number) for number in range(0, count, 2))
+    assert set(index.known(named(number) for number in range(count))) == {
+        named(n) for n in range(0, count, 2)
+    }
+
+
+def test_named(index: Index) -> None:
+    index.put_many(dump(number) for number in [0xAB << 120, (0xAB << 120) + 1, 0xAC << 120, 5])
+    assert index.named("ab") == [named(0xAB << 120), named((0xAB << 120) + 1)]
+    assert index.named("a", limit=2) == [named(0xAB << 120), named((0xAB << 120) + 1)]
+    assert index.named(named(5)) == [named(5)]
+    for none in ("b", "AB", "\udcff", "a*", named(5) + "0"):
+        assert index.named(none) == []
+
+
+def test_delete(index: Index) -> None:
+    index.put_many([dump(1, cmd="a"), dump(2, cmd="a")])
+    index.delete(named(1))
+    index.delete(named(1))
+    assert ids(index, Equals(("cmd",), "a")) == [2]
+    assert index.put(dump(1))
+
+
+def test_oldest_first(index: Index) -> None:
+    times: list[Json] = [5, "4", None, "%s", -3.5, 4.0, 5, "nan", 10**400]
+    index.put_many(dump(number, time=at) for number, at in enumerate(times))
+    assert ids(index) == [2, 3, 7, 8, 4, 1, 5, 0, 6]
+    assert ids(index, Newer(4)) == [0, 6]
+    assert ids(index, Older(5)) == [4, 1, 5]
+    assert ids(index, Timeless()) == [2, 3, 7, 8]
+    assert ids(index, limit=6) == [2, 3, 7, 8, 4, 1]
+
+
+def test_odd_documents_stand_among_the_others(index: Index) -> None:
+    values: list[Json] = ["a", ["a"], "a\0", {"a": 1}, "a", float("inf"), ["a", 1.5], 10**30]
+    index.put_many(dump(number, cmd=value) for number, value in enumerate(values))
+    assert ids(index) == list(range(8))
+    assert ids(index, Equals(("cmd",), "a")) == [0, 1, 4, 6]
+    assert ids(index, Equals(("cmd",), "a"), limit=3) == [0, 1, 4]
+    assert ids(index, Glob(("cmd",), "a?")) == [2]
+    assert index.count(Query((Equals(("cmd",), "a"),))) == 4
+    assert index.report(Query(), ("cmd",)) == {
+        "1" + "0" * 30: 1,
+        "Infinity": 1,
+        '["a",1.5]': 1,
+        '["a"]': 1,
+        "a\0": 1,
+        '{"a":1}': 1,
+        "a": 2,
+    }
+
+
+def test_report(index: Index) -> None:
+    index.put_many(
+        dump(number, platform="new" if number < 3 else "old", n=number % 2 / 4) for number in range(8)
+    )
+    assert list(index.report(Query(), ("platform",)).items()) == [("new", 3), ("old", 5)]
+    assert index.report(Query((Newer(1004),)), ("platform",)) == {"old": 3}
+    assert index.report(Query(limit=4), ("platform",)) == {"old": 1, "new": 3}
+    assert index.report(Query(), ("nothing",)) == {"undefined": 8}
+    assert index.report(Query(), ("n",)) == {"0.0": 4, "0.25": 4}
+
+
+def test_find_shows_one_moment(index: Index) -> None:
+    index.put_many(dump(number, ticket="A") for number in range(50))
+    seen = []
+    for info in index.find(Query((Equals(("ticket",), "A"),))):
+        seen.append(int(info.id, 16))
+        index.put(info.changed(ticket="B", time=9999))
+        index.put(dump(100 + len(seen), ticket="A"))
+    assert seen == list(range(50))
+    assert ids(index, Equals(("ticket",), "A")) == list(range(101, 151))
+
+
+def test_find_half_read_holds_nothing_back(index: Index) -> None:
+    index.put_many(dump(number) for number in range(10))
+    first = index.find(Query())
+    next(first)
+    del first
+    assert ids(index, limit=2) == [0, 1]
+    index.put(dump(10))
+    assert ids(index) == list(range(11))
+
+
+def test_threads_lose_nothing(index: Index) -> None:
+    start = threading.Barrier(4)
+
+    def write(worker: int) -> None:
+        start.wait()
+        for number in range(25):
+            index.put(dump(worker * 100 + number, cmd="each"))
+            index.put(dump(9999, revision=worker * 25 + number))
+            index.known([named(9999)])
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert index.count(Query((Equals(("cmd",), "each"),))) == 100
+    assert index.known([named(9999)])[named(9999)].revision == 99
+
+
+def test_dry_run_reads_and_cannot_write(index: Index) -> None:
+    index.put(dump(1, cmd="a"))
+    dry = DryRunIndex(index)
+    assert ids(dry) == [1]
+    assert dry.count(Query()) == 1
+    assert dry.report(Query(), ("cmd",)) == {"a": 1}
+    assert dry.get(named(1)) == index.get(named(1))
+    assert dry.known([named(1)]).keys() == {named(1)}
+    assert dry.named("0") == [named(1)]
+    writes: list[Callable[[], object]] = [
+        dry.create,
+        lambda: dry.put(dump(2)),
+        lambda: dry.put_many([]),
+        lambda: dry.delete(named(1)),
+    ]
+    for write in writes:
+        with pytest.raises(CannotWrite):
+            write()
+    assert ids(index) == [1]
+
+
+# ---- any documents, any query ---------------------------------------------------------------------
+
+# Few characters, so that texts meet; those that JSON, SQL, globs and UTF-8 treat in ways of their own among them.
+LETTERS = st.sampled_from(
+    [*"ab01.-e", *"*?[]\"\\'%", "\0", "\n", "\x7f", "é", "\ufffd", "\uffff", "\U0001f600", "\udc80", "\udcff"]
+)
+TEXTS = st.text(LETTERS, max_size=4) | st.sampled_from(
+    ["true", "1.0", "1e2", "-0", "0.1", "100", "svc.startd", "undefined"]
+)
+NUMBERS = (
+    st.integers(-3, 101)
+    | st.sampled_from([2**53 + 1, 2**63 - 1, 2**63, -(2**63), 10**30])
+    | st.floats()
+    | st.sampled_from([0.1, -0.0, 1.0, 100.0, 1e22, float(2**53), 1.7976931348623157e308])
+)
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS
+KEYS = st.sampled_from(["cmd", "ticket", "x", "y z", 'q"', "\\", "é", "\udcff", "d.t", "0", "[0]"])
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+TOP = [
+    ("cmd",),
+    ("ticket",),
+    ("sha256",),
+    ("complete",),
+    ("pid",),
+    ("stack",),
+    ("x",),
+    ("size",),
+    ("time",),
+    ("id",),
+]
+PATHS = st.sampled_from(TOP) | st.lists(KEYS, min_size=1, max_size=2).map(lambda keys: ("properties", *keys))
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> list[DumpInfo]:
+    infos = []
+    for number in range(draw(st.integers(0, 6))):
+        fields = draw(st.dictionaries(st.sampled_from([path[0] for path in TOP[:-1]]), VALUES, max_size=5))
+        document = {
+            **fields,
+            "id": named(number << 120),
+            "properties": draw(st.dictionaries(KEYS, VALUES, max_size=3)),
+        }
+        # As they come from JSON: a pair of surrogates is one character there.
+        infos.append(DumpInfo.from_json(json.dumps(document)))
+    return infos
+
+
+@st.composite
+def constraints(draw: st.DrawFn, infos: list[DumpInfo]) -> Constraint:
+    kind = draw(st.sampled_from(["equals", "glob", "glob", "undefined", "time", "name"]))
+    if kind == "time":
+        at = draw(st.floats(allow_nan=False, allow_infinity=False))
+        return draw(st.sampled_from([Newer(at), Older(at), Timeless()]))
+    if kind == "name":
+        return Named(
+            frozenset(draw(st.lists(st.text("0123", min_size=1, max_size=3), min_size=1, max_size=3)))
+        )
+    path = draw(PATHS)
+    if kind == "undefined":
+        return Undefined(path)
+    values = [lookup(info.document, path) for info in infos]
+    there = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    text = label(draw(st.sampled_from(there))) if there and draw(st.booleans()) else draw(TEXTS)
+    if kind == "equals":
+        return Equals(path, text)
+    kept = draw(st.lists(st.booleans(), min_size=len(text), max_size=len(text)))
+    wild = draw(st.sampled_from("*?"))
+    return Glob(path, "".join(each if keep else wild for each, keep in zip(text, kept, strict=True)))
+
+
+@pytest.mark.parametrize("make", INDEXES, ids=NAMES)
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_index_means_what_matches_says(make: Make, data: st.DataObject) -> None:
+    infos = data.draw(documents())
+    asked = data.draw(st.lists(st.lists(constraints(infos), max_size=3), min_size=1, max_size=8))
+    limit = data.draw(st.none() | st.integers(1, 4))
+    path = data.draw(PATHS)
+    with TemporaryDirectory() as directory:
+        index = make(Path(directory))
+        assert index.put_many(infos) == len(infos)
+        for each in asked:
+            query = Query(tuple(each), limit)
+            wanted = [info for info in sorted(infos, key=sort_key) if matches(query, info.document)][:limit]
+            assert [info.to_json() for info in index.find(query)] == [info.to_json() for info in wanted]
+            assert index.count(query) == len(wanted)
+            assert index.report(query, path) == Counter(label(lookup(info.document, path)) for info in wanted)
+        index.close()

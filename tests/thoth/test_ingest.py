@@ -1,0 +1,478 @@
+"""Dumps on their way in, and changes of their documents: what is there afterwards, whatever happened meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.elfwriter import illumos_core, linux_core, vmdump
+from thoth.dumps.describe import fact_ranges
+from thoth.dumps.identity import identify
+from thoth.dumps.source import KnownRanges
+from thoth.edit import revise
+from thoth.errors import IndexFailure, NoSuchDump, NotADump, SourceChanged, StoreError
+from thoth.index.memory import MemoryIndex
+from thoth.ingest import Arrival, Receipt, annotate, may_replace, receive
+from thoth.library import Thoth
+from thoth.model import DumpInfo, Identity, Result, text
+from thoth.store.base import Digests, ObjectStat
+from thoth.store.memory import MemoryStore, MemoryUpload
+
+NOW = 1_700_000_000.5
+CORE = illumos_core(pid=19972, cmd="utmpd", psargs="/usr/lib/utmpd", node="95SY9R1", size=1 << 16)
+CUT = CORE[: 40_000]  # behind headers and notes: the same identity
+SHORTER = CORE[: 30_000]
+
+
+@pytest.fixture
+def thoth() -> Thoth:
+    return Thoth(MemoryStore(now=lambda: NOW), MemoryIndex(), "bmc")
+
+
+def arrival(data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Arrival:
+    known = KnownRanges(len(data), [(0, data)])
+    settings: dict[str, Any] = {
+        "identity": identify(known),
+        "size": len(data),
+        "mtime": 1366869350.0,
+        "filename": filename,
+        "ranges": tuple(fact_ranges(known)),
+        "node": "headnode",
+        "source": {"node": "headnode", "path": f"/cores/{text(filename)}"},
+    }
+    return Arrival(**{**settings, **changes})
+
+
+def take(thoth: Thoth, data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Receipt:
+    return receive(thoth, arrival(data, filename, **changes), in_blocks(data), now=NOW)
+
+
+def in_blocks(data: bytes, size: int = 7001) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def unread() -> Iterator[bytes]:
+    raise AssertionError("the stream was read")
+    yield b""
+
+
+def objects(thoth: Thoth) -> dict[str, bytes]:
+    """Everything that the dump's directories hold, by name."""
+    home = f"/{thoth.user}/stor/thoth"
+    names = [f"{home}/{d.name}/{e.name}" for d in thoth.store.list(home) for e in thoth.store.list(f"{home}/{d.name}")]
+    return {name: thoth.store.get(name)[0] for name in names}
+
+
+def whole(thoth: Thoth, identity: Identity) -> DumpInfo:
+    """The dump's document, once it is sure that object, info.json and index are of one mind and nothing else is there."""
+    stored = objects(thoth)
+    found = thoth.stored_info(identity)
+    assert found is not None
+    document = found[0].document
+    directory = f"/{thoth.user}/stor/thoth/{identity}"
+    assert sorted(stored) == sorted([f"{directory}/info.json", document["dump"]])
+    assert hashlib.sha256(stored[document["dump"]]).hexdigest() == document["sha256"]
+    assert len(stored[document["dump"]]) == document["size"]
+    assert thoth.index.get(identity) == found[0]
+    return found[0]
+
+
+class TestStored:
+    def test_a_core(self, thoth: Thoth) -> None:
+        receipt = take(thoth, CORE)
+        identity = identify(KnownRanges(len(CORE), [(0, CORE)]))
+        assert (receipt.result, receipt.sent, receipt.reason) == (Result.STORED, len(CORE), None)
+        document = whole(thoth, identity).document
+        assert receipt.info.document == document
+        assert list(document)[:11] == [
+            "name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "type", "properties",
+        ]  # fmt: skip
+        expected = {
+            "name": f"/bmc/stor/thoth/{identity}",
+            "dump": f"/bmc/stor/thoth/{identity}/core.19972",
+            "pid": "19972",
+            "cmd": "utmpd",
+            "psargs": "/usr/lib/utmpd",
+            "node": "95SY9R1",
+            "version": "1",
+            "time": 1366869350,
+            "type": "core",
+            "properties": {},
+            "id": identity,
+            "revision": 0,
+            "size": len(CORE),
+            "sha256": hashlib.sha256(CORE).hexdigest(),
+            "md5": hashlib.md5(CORE).hexdigest(),
+            "complete": True,
+            "uploaded": NOW,
+            "sources": [{"node": "headnode", "path": "/cores/core.19972"}],
+        }
+        assert {key: document[key] for key in expected} == expected
+        assert isinstance(document["time"], int)
+
+    def test_a_core_that_names_no_node_is_of_the_node_it_was_found_on(self, thoth: Thoth) -> None:
+        assert take(thoth, linux_core(pid=5), node="lx-zone").info.document["node"] == "lx-zone"
+
+    def test_a_crash_dump_has_its_own_time_and_node(self, thoth: Thoth) -> None:
+        document = take(thoth, vmdump(node="cn7", time=1_600_000_000), b"vmdump.0").info.document
+        assert (document["type"], document["node"], document["time"]) == ("crash", "cn7", 1_600_000_000)
+
+    def test_a_cut_core_is_kept_as_such(self, thoth: Thoth) -> None:
+        receipt = take(thoth, CUT)
+        assert receipt.result is Result.STORED
+        assert whole(thoth, receipt.info.id).complete is False
+
+    @pytest.mark.parametrize("name", [b"core.\xff\xfe\n;$(x)", b"info.json", b".hidden", b"x" * 255, b"a b"])
+    def test_F27_any_name(self, thoth: Thoth, name: bytes) -> None:
+        source = {"node": "n", "path": "/cores/" + text(name)}
+        receipt = take(thoth, CORE, name, source=source)
+        assert receipt.result is Result.STORED
+        assert whole(thoth, receipt.info.id).document["sources"] == [source]
+
+    def test_F22_a_name_is_only_a_name(self, thoth: Thoth) -> None:
+        document = take(thoth, CORE, b"core.ticket=X.k=v").info.document
+        assert (document["properties"], "ticket" in document) == ({}, False)
+
+    def test_F23_text_of_the_dump_survives(self, thoth: Thoth) -> None:
+        psargs = b"a'\"\\\x1b[31m\xff:,\n\xe2\x80\xa8"
+        receipt = take(thoth, illumos_core(psargs=psargs))
+        stored = thoth.stored_info(receipt.info.id)
+        assert stored is not None
+        assert stored[0].document["psargs"].encode("utf-8", "surrogateescape") == psargs
+        json.loads(stored[0].to_json())
+
+    def test_properties_come_with_it(self, thoth: Thoth) -> None:
+        info = take(thoth, CORE, properties={"sysinfo": {"Live Image": "x"}}).info
+        assert info.properties == {"sysinfo": {"Live Image": "x"}}
+
+
+class TestPresent:
+    def test_it_is_not_read_again_and_nothing_is_touched(self, thoth: Thoth) -> None:
+        first = take(thoth, CORE)
+        before = objects(thoth)
+        again = receive(thoth, arrival(CORE), unread(), now=NOW + 1)
+        assert (again.result, again.info, again.sent) == (Result.PRESENT, first.info, 0)
+        assert objects(thoth) == before
+
+    def test_F34_ticket_and_properties_stay_and_another_place_is_noted(self, thoth: Thoth) -> None:
+        identity = take(thoth, CORE).info.id
+        revise(thoth, identity, lambda info: info.changed(ticket="OS-2359", properties={"triage": "bmc"}))
+        other = {"node": "cn2", "path": "/zones/z/cores/core.19972"}
+        for _ in range(2):
+            assert take(thoth, CORE, source=other, properties={"triage": "x", "sysinfo": 1}).result is Result.PRESENT
+        document = whole(thoth, identity).document
+        assert document["ticket"] == "OS-2359"
+        assert document["properties"] == {"triage": "bmc", "sysinfo": 1}
+        assert document["sources"] == [{"node": "headnode", "path": "/cores/core.19972"}, other]
+        assert document["revision"] == 2
+
+    def test_the_list_of_places_has_an_end(self, thoth: Thoth) -> None:
+        for n in range(100):
+            info = take(thoth, CORE, source={"node": "n", "path": f"/cores/{n}"}).info
+        assert len(info.document["sources"]) == 64
+
+    def test_a_shorter_or_equal_copy_of_a_cut_one_is_not_read(self, thoth: Thoth) -> None:
+        take(thoth, CUT)
+        for data in (CUT, SHORTER):
+            assert receive(thoth, arrival(data), unread(), now=NOW).result is Result.PRESENT
+
+    def test_an_index_that_forgot_it_is_healed(self, thoth: Thoth) -> None:
+        info = take(thoth, CORE).info
+        thoth.index.delete(info.id)
+        assert take(thoth, CORE).result is Result.PRESENT
+        whole(thoth, info.id)
+
+    def test_what_was_purged_is_not_fetched_again(self, thoth: Thoth) -> None:
+        info = take(thoth, CUT).info
+        revise(thoth, info.id, lambda stored: stored.changed(purged=NOW))
+        assert receive(thoth, arrival(CORE), unread(), now=NOW).result is Result.PRESENT
+
+    def test_annotating_what_is_not_there(self, thoth: Thoth) -> None:
+        with pytest.raises(NoSuchDump):
+            annotate(thoth, arrival(CORE))
+
+
+class TestReplaced:
+    @pytest.mark.parametrize("name", [b"core.19972", b"core.renamed"])
+    def test_a_whole_one_takes_the_place_of_a_cut_one(self, thoth: Thoth, name: bytes) -> None:
+        identity = take(thoth, CUT).info.id
+        revise(thoth, identity, lambda info: info.changed(ticket="OS-1", properties={"k": 1}, mine="kept"))
+        receipt = take(thoth, CORE, name, properties={"k": 2, "sysinfo": 3})
+        assert (receipt.result, receipt.sent) == (Result.REPLACED, len(CORE))
+        document = whole(thoth, identity).document
+        assert (document["complete"], document["size"], document["revision"]) == (True, len(CORE), 2)
+        assert (document["ticket"], document["properties"], document["mine"]) == ("OS-1", {"k": 1, "sysinfo": 3}, "kept")
+        assert document["dump"].endswith(name.decode())
+
+    def test_a_longer_cut_one_takes_the_place_of_a_shorter(self, thoth: Thoth) -> None:
+        take(thoth, SHORTER)
+        assert take(thoth, CUT).result is Result.REPLACED
+        assert take(thoth, CORE).result is Result.REPLACED
+
+    @pytest.mark.parametrize(
+        ("document", "size", "replaced"),
+        [
+            ({"complete": False, "size": 10}, 11, True),
+            ({"complete": False, "size": 10}, 10, False),
+            ({"complete": True, "size": 10}, 11, False),
+            ({"size": 10}, 11, False),
+            ({"complete": False}, 11, False),
+            ({"complete": False, "size": 10, "purged": 1}, 11, False),
+        ],
+    )
+    def test_may_replace(self, document: dict[str, Any], size: int, replaced: bool) -> None:
+        assert may_replace(DumpInfo(document), size) is replaced
+
+    def test_an_info_json_does_not_make_us_delete_other_things(self, thoth: Thoth) -> None:
+        identity = take(thoth, CUT).info.id
+        thoth.store.put("/bmc/stor/thoth/precious", b"x")
+        revise(thoth, identity, lambda info: info.changed(dump="/bmc/stor/thoth/precious"))
+        take(thoth, CORE, b"core.renamed")
+        assert thoth.store.get("/bmc/stor/thoth/precious")[0] == b"x"
+
+
+class TestNothingIsLeft:
+    def test_by_a_stream_that_breaks(self, thoth: Thoth) -> None:
+        def breaking() -> Iterator[bytes]:
+            yield CORE[:5000]
+            raise SourceChanged("the node went away")
+
+        with pytest.raises(SourceChanged, match="went away"):
+            receive(thoth, arrival(CORE), breaking(), now=NOW)
+        assert objects(thoth) == {}
+
+    @pytest.mark.parametrize("sent", [CORE[:-1], CORE + b"x", b""])
+    def test_F12_by_a_file_of_another_size(self, thoth: Thoth, sent: bytes) -> None:
+        with pytest.raises(SourceChanged, match=f"{len(sent)} bytes came where {len(CORE)} were announced"):
+            receive(thoth, arrival(CORE), in_blocks(sent), now=NOW)
+        assert objects(thoth) == {}
+
+    def test_F13_by_a_file_that_was_rewritten_in_place(self, thoth: Thoth) -> None:
+        other = illumos_core(pid=1, size=len(CORE))
+        with pytest.raises(SourceChanged, match="headers changed"):
+            receive(thoth, arrival(CORE), in_blocks(other), now=NOW)
+        assert objects(thoth) == {}
+
+    def test_by_a_file_that_is_no_dump_any_more(self, thoth: Thoth) -> None:
+        with pytest.raises(NotADump):
+            receive(thoth, arrival(CORE), in_blocks(bytes(len(CORE))), now=NOW)
+        assert objects(thoth) == {}
+
+    def test_by_an_interrupt(self, thoth: Thoth) -> None:
+        def interrupted() -> Iterator[bytes]:
+            yield CORE[:9]
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            receive(thoth, arrival(CORE), interrupted(), now=NOW)
+        assert objects(thoth) == {}
+
+
+class DeafIndex(MemoryIndex):
+    """An index that cannot be written to while it is ``deaf``."""
+
+    deaf = True
+
+    def put(self, info: DumpInfo) -> bool:
+        if self.deaf:
+            raise IndexFailure("index.db: disk I/O error")
+        return super().put(info)
+
+
+class TestUnindexed:
+    def test_F35_it_is_stored_and_the_next_run_indexes_it(self) -> None:
+        index = DeafIndex()
+        thoth = Thoth(MemoryStore(), index, "bmc")
+        receipt = take(thoth, CORE)
+        assert (receipt.result, receipt.sent, receipt.reason) == (
+            Result.STORED_UNINDEXED,
+            len(CORE),
+            "index.db: disk I/O error",
+        )
+        again = take(thoth, CORE)
+        assert (again.result, again.sent, again.info) == (Result.STORED_UNINDEXED, 0, receipt.info)
+        index.deaf = False
+        assert take(thoth, CORE).result is Result.PRESENT
+        whole(thoth, receipt.info.id)
+
+    def test_a_replacement(self) -> None:
+        index = DeafIndex()
+        thoth = Thoth(MemoryStore(), index, "bmc")
+        take(thoth, CUT)
+        assert take(thoth, CORE, b"core.renamed").result is Result.STORED_UNINDEXED
+        index.deaf = False
+        whole(thoth, take(thoth, CORE).info.id)
+
+
+# ---- two at the same time ---------------------------------------------------------------------------
+
+
+class HookedStore(MemoryStore):
+    """Runs something, once, right before or right after the next upload is committed: another uploader's work."""
+
+    before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
+
+    def begin(self, name: str, size: int) -> MemoryUpload:
+        inner = super().begin(name, size)
+        return HookedUpload(self, name, inner)
+
+
+class HookedUpload(MemoryUpload):
+    def __init__(self, hooks: HookedStore, name: str, inner: MemoryUpload) -> None:
+        super().__init__(name, hooks._store)
+        self._hooks = hooks
+
+    def commit(self, digests: Digests) -> ObjectStat:
+        before, self._hooks.before = self._hooks.before, None
+        if before:
+            before()
+        stat = super().commit(digests)
+        after, self._hooks.after = self._hooks.after, None
+        if after:
+            after()
+        return stat
+
+
+class TestTwoAtOnce:
+    """Another upload of the same identity goes all its way at one point of ours."""
+
+    @pytest.fixture
+    def store(self) -> HookedStore:
+        return HookedStore()
+
+    @pytest.fixture
+    def thoth(self, store: HookedStore) -> Thoth:
+        return Thoth(store, MemoryIndex(), "bmc")
+
+    @pytest.mark.parametrize("point", ["before", "after"])
+    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
+    def test_F34_the_same_dump(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
+        there = {"node": "cn2", "path": "/x"}
+        setattr(store, point, lambda: take(thoth, CORE, name, source=there))
+        receipt = take(thoth, CORE)
+        assert receipt.result is Result.PRESENT
+        assert whole(thoth, receipt.info.id).document["sources"] == [
+            there,
+            {"node": "headnode", "path": "/cores/core.19972"},
+        ]
+
+    @pytest.mark.parametrize("point", ["before", "after"])
+    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
+    def test_ours_whole_the_other_cut(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
+        setattr(store, point, lambda: take(thoth, CUT, name))
+        receipt = take(thoth, CORE)
+        info = whole(thoth, receipt.info.id)
+        if not info.complete:  # the other's bytes came last under our name: the document says so, and a next run heals
+            assert (point, name) == ("after", b"core.19972")
+            assert receipt.result is Result.CONFLICT
+            assert take(thoth, CORE).result is Result.REPLACED
+            info = whole(thoth, receipt.info.id)
+        assert info.complete
+
+    @pytest.mark.parametrize("point", ["before", "after"])
+    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
+    def test_ours_cut_the_other_whole(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
+        setattr(store, point, lambda: take(thoth, CORE, name))
+        receipt = take(thoth, CUT)
+        info = whole(thoth, receipt.info.id)
+        if (point, name) == ("before", b"core.19972"):
+            # Our bytes took the place of the other's: that is told, and the document is that of what is there.
+            assert receipt.result is Result.CONFLICT
+            assert not info.complete
+            assert take(thoth, CORE).result is Result.REPLACED
+        else:
+            assert info.complete
+
+    @pytest.mark.parametrize("point", ["before", "after"])
+    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
+    def test_another_dump_of_the_same_identity(
+        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
+    ) -> None:
+        other = CORE[:-1] + bytes([CORE[-1] ^ 1])
+        setattr(store, point, lambda: take(thoth, other, name))
+        receipt = take(thoth, CORE)
+        assert receipt.result is Result.CONFLICT
+        assert "sha256" in str(receipt.reason)
+        whole(thoth, receipt.info.id)
+
+    def test_a_ticket_that_is_set_while_a_cut_dump_is_replaced(self, thoth: Thoth, store: HookedStore) -> None:
+        identity = take(thoth, CUT).info.id
+        store.after = lambda: revise(thoth, identity, lambda info: info.changed(ticket="OS-7"))
+        assert take(thoth, CORE).result is Result.REPLACED
+        info = whole(thoth, identity)
+        assert (info.complete, info.document["ticket"]) == (True, "OS-7")
+
+    def test_a_dump_that_is_purged_while_it_is_replaced_stays_purged(self, thoth: Thoth, store: HookedStore) -> None:
+        identity = take(thoth, CUT).info.id
+        store.after = lambda: revise(thoth, identity, lambda info: info.changed(purged=NOW))
+        assert take(thoth, CORE).result is Result.PRESENT
+        assert [name.rpartition("/")[2] for name in objects(thoth)] == ["info.json"]
+
+    def test_a_dump_that_comes_whole_while_the_stream_flows_is_not_overwritten(self, thoth: Thoth) -> None:
+        def slow() -> Iterator[bytes]:
+            yield from in_blocks(CUT)
+            assert take(thoth, CORE).result is Result.STORED
+
+        assert receive(thoth, arrival(CUT), slow(), now=NOW).result is Result.PRESENT
+        assert whole(thoth, arrival(CUT).identity).complete
+
+    def test_another_whole_dump_that_comes_while_the_stream_flows(self, thoth: Thoth) -> None:
+        other = CORE[:-1] + bytes([CORE[-1] ^ 1])
+
+        def slow() -> Iterator[bytes]:
+            yield from in_blocks(CORE)
+            take(thoth, other)
+
+        receipt = receive(thoth, arrival(CORE), slow(), now=NOW)
+        assert (receipt.result, receipt.sent) == (Result.CONFLICT, 0)
+        assert whole(thoth, receipt.info.id).sha256 == hashlib.sha256(other).hexdigest()
+
+
+class TestRevise:
+    def test_F36_two_writers_both_keep_their_change(self, thoth: Thoth) -> None:
+        identity = take(thoth, CORE).info.id
+        rounds, barrier = 20, threading.Barrier(4)
+
+        def writer(me: str) -> None:
+            for n in range(rounds):
+                barrier.wait(10)
+                revise(
+                    thoth,
+                    identity,
+                    lambda info, n=n: info.changed(properties={**info.properties, f"{me}{n}": n}),  # type: ignore[misc]
+                )
+
+        threads = [threading.Thread(target=writer, args=(me,)) for me in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        info = whole(thoth, identity)
+        assert len(info.properties) == 4 * rounds
+        assert info.revision == 4 * rounds
+
+    def test_no_change_writes_nothing_to_the_store_and_heals_the_index(self, thoth: Thoth) -> None:
+        info = take(thoth, CORE).info
+        thoth.index.delete(info.id)
+        assert revise(thoth, info.id, lambda stored: None) == info
+        assert whole(thoth, info.id).revision == 0
+
+    def test_a_race_that_is_lost_for_ever_ends(self, thoth: Thoth) -> None:
+        identity = take(thoth, CORE).info.id
+
+        def always_too_late(info: DumpInfo) -> DumpInfo:
+            thoth.store.put(f"{info.document['name']}/info.json", info.to_json().encode())
+            return info.changed(ticket="X")
+
+        with pytest.raises(StoreError, match="times in a row"):
+            revise(thoth, identity, always_too_late)
+
+    def test_no_such_dump(self, thoth: Thoth) -> None:
+        with pytest.raises(NoSuchDump):
+            revise(thoth, Identity("0" * 32), lambda info: info)

@@ -1,0 +1,326 @@
+"""The SQLite file of an index: made for its user alone, shared by processes, untouched by a dry run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Final
+from urllib.parse import quote
+
+from thoth.errors import CannotWrite, IndexFailure
+from thoth.index.sql import COLUMNS
+
+SCHEMA: Final = 1  # user_version; a change of the tables or of what a column holds raises it
+_APPLICATION: Final = 0x54686F74  # application_id: "Thot"
+
+# Plain documents are found through these; ``odd`` ones are few and read whole. The indexes that end in time
+# and id give dumps in the order in which they are listed.
+_TABLES: Final = (
+    f"""CREATE TABLE dumps (
+        id TEXT NOT NULL PRIMARY KEY,
+        revision INTEGER NOT NULL,
+        size INTEGER,
+        odd INTEGER NOT NULL,
+        time REAL,
+        {", ".join(f"{name} TEXT" for name in COLUMNS)},
+        document TEXT NOT NULL
+    )""",
+    "CREATE TABLE analyzers (id TEXT NOT NULL PRIMARY KEY, document TEXT NOT NULL)",
+    "CREATE INDEX dumps_time ON dumps(time, id) WHERE odd = 0",
+    "CREATE INDEX dumps_odd ON dumps(time, id) WHERE odd = 1",
+    "CREATE INDEX dumps_type ON dumps(type, time, id) WHERE odd = 0",
+    "CREATE INDEX dumps_node ON dumps(node, type, time, id) WHERE odd = 0",
+    "CREATE INDEX dumps_cmd ON dumps(cmd, time, id) WHERE odd = 0",
+    "CREATE INDEX dumps_ticket ON dumps(ticket, time, id) WHERE odd = 0",
+    "CREATE INDEX dumps_platform ON dumps(platform) WHERE odd = 0",
+    "CREATE INDEX dumps_zone ON dumps(zone) WHERE odd = 0",
+    "CREATE INDEX dumps_signature ON dumps(signature) WHERE odd = 0",
+    "CREATE INDEX dumps_pid ON dumps(pid) WHERE odd = 0",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A connection to an index that has its tables.
+
+    ``state`` is the file's when it was opened; ``still`` says that it was read as one that nobody writes to.
+    """
+
+    connection: sqlite3.Connection
+    state: tuple[int, int, int, int]
+    still: bool
+
+
+class Database:
+    """Connections to one file, each used by one thread at a time and kept for the next.
+
+    ``reading`` gives None when there is no index yet, and makes nothing. ``writing`` makes it. With
+    ``read_only`` no byte, name or time of the file and of those beside it changes, and writing raises
+    CannotWrite. What SQLite and the file system raise becomes IndexFailure. ``timeout`` is how many seconds a
+    writer waits for another.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool, timeout: float) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._timeout = timeout
+        self._idle: list[_Open] = []
+        self._closed = False
+        self._lock = Lock()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """A connection that sees the index as it is at its first question until the end, or None."""
+        with self._translated():
+            taken = self._take()
+            if taken is None:
+                yield None
+                return
+            with self._transaction(taken, "BEGIN"):
+                yield taken.connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a transaction that is kept when the block ends, and undone when it raises."""
+        self._refuse_read_only()
+        with self._translated():
+            taken = self._take()
+            if taken is None:
+                self.create()
+                taken = self._take()
+            if taken is None:
+                raise IndexFailure(f"{self.path}: was removed while it was being made; try again")
+            with self._transaction(taken, "BEGIN IMMEDIATE"):
+                yield taken.connection
+
+    def create(self) -> list[str]:
+        """Make the file and its tables where they are missing; a line for each that was made."""
+        self._refuse_read_only()
+        with self._translated():
+            made = []
+            if not self._exists() and _make_file(self.path):
+                made.append(f"created database '{self.path}'")
+            with closing(_open(self.path, self._timeout)) as connection:
+                if _schema(connection, self.path) == 0 and _make_tables(connection, self.path):
+                    made += ["created table 'dumps'", "created table 'analyzers'", "created index 'time'"]
+        return made
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when it has been used. Safe to repeat."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for each in idle:
+            each.connection.close()
+
+    @contextmanager
+    def _transaction(self, taken: _Open, begin: str) -> Iterator[None]:
+        try:
+            taken.connection.execute(begin)
+            yield
+            taken.connection.execute("COMMIT")
+            self._refuse_changed(taken)
+        except sqlite3.DatabaseError:
+            taken.connection.close()
+            self._refuse_changed(taken)
+            raise
+        except BaseException:
+            taken.connection.close()  # which rolls back
+            raise
+        self._give(taken)
+
+    def _refuse_changed(self, taken: _Open) -> None:
+        if taken.still and _state(self.path) != taken.state:
+            raise IndexFailure(f"{self.path}: another process wrote to it while a dry run read it; try again")
+
+    def _take(self) -> _Open | None:
+        """A connection to an index that has its tables; None when there is none."""
+        if not self._exists():
+            return None
+        state = _state(self.path)
+        while (idle := self._take_idle()) is not None:
+            if idle.state[:2] == state[:2]:
+                return idle
+            idle.connection.close()  # another file has taken the place of the one it is open on
+        still = self._read_only and not _written_to(self.path)
+        connection = self._connected(still)
+        try:
+            if _schema(connection, self.path):
+                return _Open(connection, state, still)
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        return None
+
+    def _connected(self, still: bool) -> sqlite3.Connection:
+        if not self._read_only:
+            return _open(self.path, self._timeout)
+        # By default even reading makes a -wal and a -shm, or writes to the -shm that is there.
+        if still:
+            return _connect(self.path, "mode=ro&immutable=1", 0.0)
+        if not _beside(self.path)[1].exists():
+            raise IndexFailure(f"{self.path}: was copied while in use; any command but a dry run mends that")
+        return _connect(self.path, "mode=ro&readonly_shm=1", 0.0)
+
+    def _take_idle(self) -> _Open | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _give(self, taken: _Open) -> None:
+        with self._lock:
+            # What was opened as a file that never changes may have changed by the next question.
+            keep = not (self._closed or self._read_only)
+            if keep:
+                self._idle.append(taken)
+        if not keep:
+            taken.connection.close()
+
+    def _exists(self) -> bool:
+        """Whether there is a file. Raises IndexFailure when a link or anything else lies in its place."""
+        for path in (self.path, *_beside(self.path)):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(path.lstat().st_mode):
+                    raise IndexFailure(f"{path}: not a regular file; name the file itself for the index")
+        return self.path.exists()
+
+    def _refuse_read_only(self) -> None:
+        if self._read_only:
+            raise CannotWrite(f"{self.path}: the index is open for a dry run")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise IndexFailure(f"{self.path}: {_advice(error)}") from error
+        except OSError as error:
+            raise IndexFailure(f"{self.path}: {error.strerror or error}") from error
+
+
+# ---- opening --------------------------------------------------------------------------------------
+
+
+def _open(path: Path, timeout: float) -> sqlite3.Connection:
+    connection = _connect(path, "mode=rw", timeout)
+    # The store is the truth: what a power cut takes from the index, 'thoth index' brings back. A process that
+    # is killed takes nothing.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
+    # One thread at a time uses a connection, but not always the same one.
+    connection = sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?{options}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    # Text may hold lone surrogates: bytes of a dump that are not UTF-8.
+    connection.text_factory = lambda raw: str(raw, "utf-8", "surrogatepass")
+    # Sorting must not write files: they would lie where others can fill the disk, and a dry run writes none.
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """Device, inode, bytes and time of the last change of a file."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _written_to(path: Path) -> bool:
+    """Whether a process has, or a killed one had, written what is not yet in the file itself."""
+    wal, _ = _beside(path)
+    return wal.exists() and wal.stat().st_size > 0
+
+
+# ---- making ---------------------------------------------------------------------------------------
+
+
+def _make_file(path: Path) -> bool:
+    """Make an empty file for us alone, in a directory for us alone; False when another process was faster.
+
+    A file that is there is never opened here: closing it would drop the locks of SQLite's own connections.
+    """
+    _make_directory(path.parent)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        os.fchmod(file, 0o600)  # the umask may have taken bits away
+    finally:
+        os.close(file)
+    return True
+
+
+def _make_directory(path: Path) -> None:
+    if path.is_dir():
+        return
+    _make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        path.chmod(0o700)
+
+
+def _make_tables(connection: sqlite3.Connection, path: Path) -> bool:
+    """Make the tables, all or none; False when another process was faster."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    if _schema(connection, path) == SCHEMA:
+        connection.execute("COMMIT")
+        return False
+    for statement in _TABLES:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={_APPLICATION}")
+    connection.execute(f"PRAGMA user_version={SCHEMA}")
+    connection.execute("COMMIT")
+    return True
+
+
+def _schema(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the tables, 0 without any. Raises IndexFailure for newer and for another program's."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != _APPLICATION and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        raise IndexFailure(f"{path}: a database of another program; name another file for the index")
+    if version > SCHEMA:
+        raise IndexFailure(
+            f"{path}: made by a newer thoth (tables {version}, this one knows {SCHEMA}); update this thoth"
+        )
+    return version
+
+
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_NEXT: Final = {
+    sqlite3.SQLITE_BUSY: "another process is writing to it; try again",
+    sqlite3.SQLITE_LOCKED: "another process is writing to it; try again",
+    sqlite3.SQLITE_FULL: "the disk is full; make room and run 'thoth index'",
+    sqlite3.SQLITE_READONLY: "may not be written to; check who owns the file and its directory",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; check who owns the file and its directory",
+    sqlite3.SQLITE_PERM: "cannot be opened; check who owns the file and its directory",
+}
+
+
+def _advice(error: sqlite3.Error) -> str:
+    """What is wrong with the index, and what to do, in one line."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits tell kinds of one error apart
+    if code in _DAMAGED:
+        return (
+            f"the index is damaged ({error}); move it away and run 'thoth index' to rebuild it from the store"
+        )
+    return f"{_NEXT.get(code, 'the index failed')} ({error})"
