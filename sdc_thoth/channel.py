@@ -26,7 +26,8 @@ _IGNORED_MAX: Final = 1 << 20  # bytes that a command may print behind the end o
 class Channel(Protocol):
     """A command that runs on a node. One thread reads; every call may raise NodeTimeout and NodeLost.
 
-    stderr is emptied while stdout is read, and only its end is kept, so that a node cannot fill memory or block.
+    stderr is emptied while stdout is read, and only its end is kept, so that a node cannot fill memory or
+    block.
     """
 
     def recv(self) -> bytes:
@@ -45,13 +46,14 @@ class Channel(Protocol):
         """
 
     def blocks(self, count: int, size: int = ...) -> Iterator[bytes]:
-        """The next ``count`` bytes in blocks of ``size``, the last one shorter. Raises Desynchronized as above."""
+        """The next ``count`` bytes in blocks of ``size``, the last one shorter. Raises as read_exactly."""
 
     def finish(self) -> tuple[int | None, bytes]:
-        """Wait for the command's end: its exit status (None: a signal ended it), and the last 4 KiB of stderr.
+        """Wait for the command's end: its exit status (None: a signal ended it), and the last 4 KiB of
+        stderr.
 
-        Up to 1 MiB of stdout that was not read is passed over; more raises ProtocolError. All of it takes the idle
-        time at most, then the channel is closed and NodeTimeout raised.
+        Up to 1 MiB of stdout that was not read is passed over; more raises ProtocolError. All of it takes the
+        idle time at most, then the channel is closed and NodeTimeout raised.
         """
 
     def close(self) -> None:
@@ -181,8 +183,9 @@ class SshChannel:
     # ---- stdin -------------------------------------------------------------------------------------
 
     def feed(self, stdin: bytes) -> None:
-        """Send stdin and its end. What the node does not take at once is sent from a thread of its own, so that the
-        caller can read meanwhile. Errors are left to the reader, who learns why there is no more output.
+        """Send stdin and its end. What the node does not take at once is sent from a thread of its own, so
+        that the caller can read meanwhile. Errors are left to the reader, who learns why there is no more
+        output.
         """
         sent = self._send(stdin, 0, wait=False)
         if sent is not None:
@@ -190,7 +193,7 @@ class SshChannel:
             self._feeder.start()
 
     def _send(self, stdin: bytes, sent: int, wait: bool = True) -> int | None:
-        """None: all is sent, or nothing more can be. Without ``wait``: how much was sent when it would have to wait."""
+        """None: all is sent, or no more can be. Without ``wait``: how much was sent when it would have to."""
         with contextlib.suppress(NodeError), self._link.translated():
             while sent < len(stdin):
                 if not wait and not self._raw.send_ready():
@@ -231,7 +234,7 @@ class SshChannel:
         return None if status < 0 else status
 
     def _last_words(self) -> str:
-        """What a command that ended too early left behind: its exit status and the last line of its stderr."""
+        """What a command that ended too early leaves: its exit status and the last line of its stderr."""
         self._raw.status_event.wait(min(1.0, self._idle))  # it comes right behind the end of the streams
         with contextlib.suppress(NodeError):
             self._read(0)

@@ -1,12 +1,11 @@
 """The collector's settings: defaults, then a TOML file, then an inventory file of the same shape.
 
     [ssh]      key, known_hosts, user
-    [paths]    core, crash          lists of patterns, each a directory and a name; * and ? stand for parts of either
-    [limits]   settle, max_size
-    [[node]]   name, address, port, user, uuid, remote_thoth
+    [paths]    core, crash          lists of patterns, each a directory and a name; * and ? stand for parts of
+    either [limits]   settle, max_size [[node]]   name, address, port, user, uuid, remote_thoth
 
-A file is checked whole before anything is connected to. A key that we do not know is an error: it is a spelling
-mistake, and what was meant would silently not hold.
+A file is checked whole before anything is connected to. A key that we do not know is an error: it is a
+spelling mistake, and what was meant would silently not hold.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ Pattern = tuple[str, str]  # of a directory, of a name
 
 @dataclass(frozen=True, slots=True)
 class SshSettings:
-    """What sessions are opened with. ``key`` is None when there is no private key in any of the usual places."""
+    """What sessions are opened with. ``key`` is None when none of the usual files is there."""
 
     key: Path | None
     known_hosts: Path
@@ -69,10 +68,12 @@ def load_settings(
     directory: Path | None = None,
     home: Path | None = None,
 ) -> Settings:
-    """Put the settings together. The inventory's nodes stand in for the configuration's; its other tables add to them.
+    """Put the settings together. The inventory's nodes stand in for the configuration's; its other tables add
+    to them.
 
-    ``directory`` is where journal, lock and known_hosts lie unless something else is said. Nothing is created.
-    Raises UsageError with file, line where it is known, table and key; also when there is no node at all.
+    ``directory`` is where journal, lock and known_hosts lie unless something else is said. Nothing is
+    created. Raises UsageError with file, line where it is known, table and key; also when there is no node at
+    all.
     """
     settings = _defaults(directory, home or Path.home())
     if config is not None:
@@ -80,7 +81,7 @@ def load_settings(
     if inventory == "cnapi":
         raise UsageError("--inventory cnapi: not available yet; list the nodes in a file, as [[node]] tables")
     if inventory is not None:
-        settings = _applied(settings, TomlFile.read(Path(inventory)))
+        settings = _applied(replace(settings, nodes=()), TomlFile.read(Path(inventory)))
         if not settings.nodes:
             raise UsageError(f"--inventory {inventory}: lists no [[node]]")
     if not settings.nodes:
@@ -113,7 +114,7 @@ def _applied(settings: Settings, file: TomlFile) -> Settings:
         core=settings.core if core is None else core,
         crash=settings.crash if crash is None else crash,
         limits=_limits(settings.limits, file.table("limits")),
-        nodes=nodes or tuple(settings.nodes),
+        nodes=nodes or settings.nodes,
     )
 
 

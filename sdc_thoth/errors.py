@@ -38,7 +38,7 @@ class ProtocolError(NodeError):
 
 
 class Desynchronized(ProtocolError):
-    """A reply does not hold the number of bytes that it announced: a file changed its size while it was read."""
+    """A reply does not hold as many bytes as announced: a file changed its size while it was read."""
 
 
 class AlreadyRunning(ThothError):

@@ -1,7 +1,7 @@
 """What has come on a channel and waits to be read.
 
-It stands in the place of paramiko's buffers, which move all of their bytes at each read, wake the reader for each
-packet, and grow as long as a peer that ignores its window likes.
+It stands in the place of paramiko's buffers, which move all of their bytes at each read, wake the reader for
+each packet, and grow as long as a peer that ignores its window likes.
 """
 
 from __future__ import annotations
@@ -87,10 +87,11 @@ class Inbox:
         self.err = Stream(self._changed, 2 * window, window // 16, clock)
 
     def wait(self, least: int, idle: float, since: float) -> None:
-        """Return when ``least`` bytes of stdout wait, when stderr wants to be emptied, or at the end of the streams.
+        """Return when ``least`` bytes of stdout wait, when stderr wants to be emptied, or at the end of the
+        streams.
 
-        Raises TimeoutError when no byte of stdout has come for ``idle`` seconds, counted from ``since`` at the
-        earliest.
+        Raises TimeoutError when no byte of stdout has come for ``idle`` seconds, counted from ``since`` at
+        the earliest.
         """
         with self._changed:
             self.out.wake_at = least

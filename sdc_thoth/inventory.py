@@ -31,7 +31,8 @@ class Node:
 
 
 def select(nodes: Iterable[Node], names: Sequence[str], exclude: bool = False) -> tuple[Node, ...]:
-    """The nodes that are named by name or UUID, or with ``exclude`` all others, in the order of the inventory.
+    """The nodes that are named by name or UUID, or with ``exclude`` all others, in the order of the
+    inventory.
 
     No names: all nodes. Raises UsageError for a name that is not in the inventory, and when no node is left.
     """

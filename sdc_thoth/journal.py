@@ -1,7 +1,8 @@
 """What this collector has already seen, so that a dump that lies on a node for days is looked at once.
 
-A cache and nothing more: whatever is in it can be found out again from nodes and index. So a damaged journal is
-begun anew. It is SQLite without a write-ahead log: a reader then leaves nothing behind, and one run writes at a time.
+A cache and nothing more: whatever is in it can be found out again from nodes and index. So a damaged journal
+is begun anew. It is SQLite without a write-ahead log: a reader then leaves nothing behind, and one run writes
+at a time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from thoth import CannotWrite, Identity, ThothError, UsageError
 NAME: Final = "journal.sqlite"
 KEEP_DAYS: Final = 60  # a path that was not seen for so long is forgotten
 _VERSION: Final = 1
+_ASK: Final = "SELECT path, signature, identity, done, reason, day FROM seen WHERE node = ?"
+_COLUMNS: Final = 7
 _CHUNK: Final = 500  # paths in a question; SQLite takes 999 in old versions
 _DAY: Final = 86400
 _SCHEMA: Final = f"""
@@ -49,11 +52,22 @@ class Entry:
     reason: str | None = None
 
 
+_Row = tuple[bytes, str, str | None, int, str | None, int]
+
+
+def _entry(row: _Row) -> Entry:
+    path, signature, identity, done, reason, _day = row
+    try:
+        return Entry(path, signature, Identity(identity) if identity else None, bool(done), reason)
+    except UsageError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+
+
 class Journal:
     """Made by ``open_journal``. Any thread may call."""
 
     def __init__(
-        self, path: Path | None, read_only: bool, clock: Callable[[], float], say: Callable[[str], None]
+        self, path: Path, read_only: bool, clock: Callable[[], float], say: Callable[[str], None]
     ) -> None:
         self._path = path
         self._read_only = read_only
@@ -65,16 +79,12 @@ class Journal:
     # ---- asking and noting ---------------------------------------------------------------------------
 
     def seen(self, node: str, files: Sequence[tuple[bytes, str]]) -> Mapping[bytes, Entry]:
-        """What is known of these (path, signature) of a node; a file whose signature is another now is not in it."""
+        """What is known of these (path, signature) of a node; nothing of one whose signature has changed."""
         wanted = dict(files)
         with self._lock, self._healed():
             rows = list(self._rows(node, list(wanted)))
-            self._touch(node, [path for path, _signature, *_rest, day in rows if day != self._today()])
-            return {
-                path: Entry(path, signature, Identity(identity) if identity else None, bool(done), reason)
-                for path, signature, identity, done, reason, _day in rows
-                if wanted[path] == signature
-            }
+            self._touch(node, [row[0] for row in rows if row[-1] != self._today()])
+            return {path: _entry(row) for row in rows if wanted[path := row[0]] == row[1]}
         return {}
 
     def record(self, node: str, entries: Iterable[Entry]) -> None:
@@ -110,13 +120,11 @@ class Journal:
     def _today(self) -> int:
         return int(self._clock() // _DAY)
 
-    def _rows(
-        self, node: str, paths: list[bytes]
-    ) -> Iterator[tuple[bytes, str, str | None, int, str | None, int]]:
+    def _rows(self, node: str, paths: list[bytes]) -> Iterator[_Row]:
         for start in range(0, len(paths), _CHUNK):
             part = paths[start : start + _CHUNK]
             marks = ",".join("?" * len(part))
-            query = f"SELECT path, signature, identity, done, reason, day FROM seen WHERE node = ? AND path IN ({marks})"  # noqa: S608 - only question marks are put in
+            query = f"{_ASK} AND path IN ({marks})"
             yield from self._db.execute(query, (node, *part))
 
     def _touch(self, node: str, paths: list[bytes]) -> None:
@@ -130,37 +138,44 @@ class Journal:
     # ---- opening, and beginning anew -------------------------------------------------------------------
 
     def _opened(self) -> sqlite3.Connection:
-        if self._path is None:
-            return _made(":memory:")
+        if self._read_only:
+            return self._opened_to_read()
         try:
-            return _connected(self._path, self._read_only)
+            return _connected(self._path, "rw")
         except sqlite3.OperationalError as error:
             raise ThothError(f"journal {shown(self._path)}: {error}") from error
         except sqlite3.DatabaseError as error:
             return self._begun_anew(error)
 
+    def _opened_to_read(self) -> sqlite3.Connection:
+        if not stat.S_ISREG(_mode(self._path)):
+            return _in_memory()
+        try:
+            return _connected(self._path, "ro")
+        except sqlite3.Error as error:  # also half-written by a killed run: only a writer can undo that
+            return self._done_without(error)
+
+    def _done_without(self, error: sqlite3.Error) -> sqlite3.Connection:
+        self._say(f"journal {shown(self._path)}: cannot be read ({error}); dumps are looked at again")
+        return _in_memory()
+
     def _begun_anew(self, error: sqlite3.Error) -> sqlite3.Connection:
-        if self._read_only:
-            self._say(f"journal {shown(self._path)}: cannot be used ({error}); every dump is looked at again")
-            return _made(":memory:")
-        self._say(
-            f"journal {shown(self._path)}: damaged ({error}); begun anew, every dump is looked at again"
-        )
+        self._say(f"journal {shown(self._path)}: damaged ({error}); begun anew, dumps are looked at again")
         for suffix in ("", "-journal"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         _prepare_file(self._path)
-        return _connected(self._path, read_only=False)
+        return _connected(self._path, "rw")
 
     @contextlib.contextmanager
     def _healed(self) -> Iterator[None]:
-        """What a damaged journal would have said is not known then, and what it would have kept is not kept."""
+        """A journal that fails costs time, not dumps: what it knew or would note is then not known."""
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise ThothError(f"journal {shown(self._path or Path())}: {error}") from error
+            self._say(f"journal {shown(self._path)}: {error}; dumps will be looked at again")
         except sqlite3.DatabaseError as error:
             self._db.close()
-            self._db = self._begun_anew(error)
+            self._db = self._done_without(error) if self._read_only else self._begun_anew(error)
 
 
 def open_journal(
@@ -172,12 +187,13 @@ def open_journal(
 ) -> Journal:
     """The journal of the collector's directory. ``say`` takes a line of talk when it has to be begun anew.
 
-    ``read_only`` is for a dry run: nothing is written or created, and where there is no journal, it is an empty one.
-    Raises UsageError when directory or file are not ours, ThothError when the file cannot be opened.
+    ``read_only`` is for a dry run: nothing is written or created, and where there is no journal, it is an
+    empty one. Raises UsageError when directory or file are not ours, ThothError when the file cannot be
+    opened.
     """
     path = directory / NAME
     if read_only:
-        return Journal(path if path.is_file() and not path.is_symlink() else None, True, clock, say)
+        return Journal(path, True, clock, say)
     own_directory(directory)
     _prepare_file(path)
     return Journal(path, False, clock, say)
@@ -191,35 +207,47 @@ def _prepare_file(path: Path) -> None:
     except OSError as error:
         why = "a link, which is not followed; remove it" if path.is_symlink() else error.strerror or error
         raise UsageError(f"journal {shown(path)}: {why}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UsageError(f"journal {shown(path)}: not a regular file; remove it")
-    finally:
-        os.close(fd)
+    mode = os.fstat(fd).st_mode
+    os.close(fd)
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"journal {shown(path)}: not a regular file; remove it")
 
 
-def _connected(path: Path, read_only: bool) -> sqlite3.Connection:
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
     """Raises sqlite3.DatabaseError for what is no journal of this version."""
-    mode = "ro" if read_only else "rw"
     db = sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, check_same_thread=False)
     try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if (
-            version == 0
-            and not read_only
-            and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        ):
+        if mode == "rw" and _is_empty(db):
             db.executescript(_SCHEMA)
-        elif version != _VERSION:
-            raise sqlite3.DatabaseError(f"version {version}, not {_VERSION}")
-        db.execute("SELECT path FROM seen LIMIT 1").fetchone()
+        _check_version(db)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _made(path: str) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False)
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
+
+
+def _check_version(db: sqlite3.Connection) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != _VERSION:
+        raise sqlite3.DatabaseError(f"version {version}, not {_VERSION}")
+    columns = db.execute("SELECT count(*) FROM pragma_table_info('seen')").fetchone()[0]
+    if columns != _COLUMNS:
+        raise sqlite3.DatabaseError("its table is not ours")
+
+
+def _in_memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", check_same_thread=False)
     db.executescript(_SCHEMA)
     return db
+
+
+def _mode(path: Path) -> int:
+    """The file's type and mode; 0 when there is none."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0

@@ -1,7 +1,7 @@
 """Host keys, and the file that pins them. Source of the format: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
 
-Stricter than OpenSSH in one thing: a line that cannot be understood is an error, never skipped. Whoever wrote it
-meant something by it. Certificate authorities are not supported, so they are such a line too.
+Stricter than OpenSSH in one thing: a line that cannot be understood is an error, never skipped. Whoever wrote
+it meant something by it. Certificate authorities are not supported, so they are such a line too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hmac
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +23,6 @@ from sdc_thoth.errors import NodeDenied
 from sdc_thoth.inventory import Node
 from thoth import UsageError, escaped
 
-ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {  # type of the key -> algorithms it signs with
-    "ssh-ed25519": ("ssh-ed25519",),
-    "ecdsa-sha2-nistp256": ("ecdsa-sha2-nistp256",),
-    "ecdsa-sha2-nistp384": ("ecdsa-sha2-nistp384",),
-    "ecdsa-sha2-nistp521": ("ecdsa-sha2-nistp521",),
-    "ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256"),
-}
 _SIZE_MAX: Final = 64 << 20  # bytes of a known_hosts file: 10^5 nodes with three keys each are half of that
 _HASHED: Final = re.compile(r"\|1\|([A-Za-z0-9+/=]+)\|([A-Za-z0-9+/=]+)")
 _KEY_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9@.-]*")
@@ -164,7 +157,7 @@ class KnownHosts:
         return any(entry.revoked and entry.key == key for entry in self.entries_of(node))
 
     def check(self, node: Node, key: HostKey) -> None:
-        """Raises NodeDenied unless the node may show this key: with both fingerprints, and the command that pins."""
+        """Raises NodeDenied unless the node may show this key: with all fingerprints and what to do."""
         file, accept = _shown(self.path), f"sdc-thoth hostkeys {escaped(node.name)}"
         if self.is_revoked(node, key):
             raise NodeDenied(f"{node.shown}: shows the host key {key}, which is revoked in {file}")
@@ -177,16 +170,9 @@ class KnownHosts:
             )
         expected = ", ".join(map(str, pinned))
         raise NodeDenied(
-            f"{node.shown}: HOST KEY CHANGED: it shows {key}, {file} pins {expected}; someone may answer in its place."
-            f" If the node was installed anew, run: {accept}"
+            f"{node.shown}: HOST KEY CHANGED: it shows {key}, {file} pins {expected}; someone may answer"
+            f" in its place. If the node was installed anew, run: {accept}"
         )
-
-
-def algorithms(pinned: Iterable[HostKey] = ()) -> tuple[str, ...]:
-    """All algorithms for host keys, those of pinned keys first: a host shows the key of the first that it has."""
-    types = {key.type for key in pinned}
-    order = sorted(ALGORITHMS, key=lambda type: type not in types)
-    return tuple(name for type in order for name in ALGORITHMS[type])
 
 
 def host_names(node: Node) -> tuple[str, ...]:
@@ -197,7 +183,7 @@ def host_names(node: Node) -> tuple[str, ...]:
 
 def _content(path: Path) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{_shown(path)}: not a regular file")
@@ -205,7 +191,9 @@ def _content(path: Path) -> bytes:
             raise UsageError(f"{_shown(path)}: others may write to it; run: chmod go-w {_shown(path)}")
         if status.st_size > _SIZE_MAX:
             raise UsageError(f"{_shown(path)}: {status.st_size} bytes are no known_hosts file")
-        return file.read(_SIZE_MAX)
+        return os.read(fd, status.st_size)
+    finally:
+        os.close(fd)
 
 
 def _shown(path: Path) -> str:

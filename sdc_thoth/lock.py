@@ -35,8 +35,8 @@ def run_lock(
 ) -> Iterator[None]:
     """Hold the lock ``name`` in the collector's directory; the file is gone afterwards.
 
-    Raises AlreadyRunning, with the pid of the run that holds it and since when, and UsageError when the directory is
-    not ours, cannot be written to, or holds a link or anything but a file by that name.
+    Raises AlreadyRunning, with the pid of the run that holds it and since when, and UsageError when the
+    directory is not ours, cannot be written to, or holds a link or anything but a file by that name.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"--lockfile {name[:80]!r}: not a file name of letters, digits, '.', '_' and '-'")

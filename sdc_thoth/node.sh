@@ -1,4 +1,4 @@
-# What a node runs for sdc-thoth. It needs a POSIX shell, dd and a stat that takes -c; it writes nothing, anywhere.
+# What a node runs for sdc-thoth. It needs a POSIX shell, cat, dd, and stat or ls; it writes nothing, anywhere.
 #
 # Requests come on stdin, a line each, ended by "end". Replies go to stdout as fields that end in NUL, and raw bytes
 # whose number the asker knows. No name is ever evaluated: names come from a glob or from stdin, and go into quotes.
@@ -14,8 +14,9 @@
 
 set -u
 LC_ALL=C
+TZ=UTC0
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/gnu/bin:/opt/local/bin:$PATH
-export LC_ALL PATH
+export LC_ALL TZ PATH
 umask 077
 ulimit -c 0 2>/dev/null
 tab='	'
@@ -43,24 +44,100 @@ word() { # a word of a request -> $word
 # ---- stat --------------------------------------------------------------------------------------------------------
 
 choose_stat() { # -> $format: nanoseconds where this stat knows them; $fds: where an open file can be looked at
+    fds=none
     case $(stat -c %.Y / 2>/dev/null) in
     *[!0-9.]* | '' | *.) format=%d:%i:%s:%Y:%Z:%h ;;
     *.*) format=%d:%i:%s:%.Y:%.Z:%h ;;
     *) format=%d:%i:%s:%Y:%Z:%h ;;
     esac
-    fds=none
     known=$(stat -c "$format" / 2>/dev/null) || known=
-    [ -n "$known" ] || return 0
+    [ -n "$known" ] || choose_ls || return 0
     for fds in /proc/self/fd /dev/fd; do
-        [ "$(stat -L -c "$format" "$fds/3" 3</ 2>/dev/null)" = "$known" ] && return 0
+        look "$fds/3" 3</
+        [ "$looks" = "$known$newline" ] && return 0
     done
-    fds=none
-    [ "$(stat -c "$format" - </ 2>/dev/null)" = "$known" ] && fds=stdin
-    return 0
+    fds=stdin
+    [ "$format" != ls ] && [ "$(stat -c "$format" - </ 2>/dev/null)" = "$known" ] || fds=none
+}
+
+choose_ls() { # a node without such a stat: an ls that tells full times does too, but for the device
+    format=ls
+    for long in --full-time -E; do
+        ls_signature / && known=$signature && return 0
+    done
+    return 1
+}
+
+ls_signature() { # [-L] PATH -> $signature; fails when ls tells no full times
+    ls_fields "$(ls -din $long "$@" 2>/dev/null)" || return 1
+    signature=0:$inode:$size:$seconds
+    ls_fields "$(ls -dinc $long "$@" 2>/dev/null)" || return 1
+    signature=$signature:$seconds:$links
+}
+
+ls_fields() { # a line of ls: inode, mode, links, user, group, size, date, time, ... -> $inode $links $size $seconds
+    IFS=' '
+    set -f
+    set -- $1
+    IFS=
+    set +f
+    [ $# -gt 8 ] || return 1
+    case $7/$8 in
+    [0-9]*-[0-9]*-[0-9]*/[0-9]*:[0-9]*:[0-9]*) ;;
+    *) return 1 ;;
+    esac
+    inode=$1 links=$3 size=$6
+    seconds_of "${7%%-*}" "${7#*-}" "$8"
+}
+
+seconds_of() { # YEAR MONTH-DAY HOUR:MINUTE:SECOND, in UTC -> $seconds since 1970
+    month=${2%-*} day=${2#*-}
+    hour=${3%%:*} second=${3##*:} minute=${3#*:}
+    minute=${minute%:*} fraction=
+    case $second in
+    *.*) fraction=.${second#*.} second=${second%.*} ;;
+    esac
+    # A leading zero would make it octal. The year begins in March, so that leap days end it.
+    month=${month#0} day=${day#0} hour=${hour#0} minute=${minute#0} second=${second#0}
+    year=$(($1 - (month < 3))) month=$(((month + 9) % 12))
+    days=$((year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719469))
+    seconds=$((days * 86400 + hour * 3600 + minute * 60 + second))$fraction
 }
 
 signature() { # a name in this directory -> $signature, empty when it cannot be had
-    signature=$(stat -c "$format" "./$1" 2>/dev/null) || signature=
+    if [ "$format" = ls ]; then
+        ls_signature "./$1" || signature=
+    else
+        signature=$(stat -c "$format" "./$1" 2>/dev/null) || signature=
+    fi
+}
+
+look() { # paths of open files -> $looks, a signature each, a line each
+    looks=
+    [ $# -gt 0 ] || return 0
+    case $fds/$format in
+    stdin/*)
+        for path in "$@"; do
+            eval "signature=\$(stat -c \"\$format\" - <&${path##*/})"
+            looks=$looks$signature$newline
+        done
+        ;;
+    */ls)
+        for path in "$@"; do
+            with_files ls_signature -L "$path" || signature=
+            looks=$looks$signature$newline
+        done
+        ;;
+    *) looks=$(with_files stat -L -c "$format" "$@" 2>/dev/null)$newline ;;
+    esac
+}
+
+close_files() {
+    exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null 7</dev/null 8</dev/null 9</dev/null
+}
+
+with_files() { # a command that gets descriptors 3 to 9: ksh93, the sh of illumos, passes on only those that it is told to
+    "$@" 3<&3 4<&4 5<&5 6<&6 7<&7 8<&8 9<&9
 }
 
 # ---- places ------------------------------------------------------------------------------------------------------
@@ -115,7 +192,7 @@ discover() {
     esac
     say system "$system" "$now"
     if [ "$fds" = none ]; then
-        say bad - - "no stat on this node can look at an open file (GNU or busybox stat, and /proc, are needed)" end
+        say bad - - "nothing on this node can look at an open file: it takes stat -c, ls --full-time or ls -E, and /proc" end
         return
     fi
     rest=$places
@@ -220,7 +297,7 @@ odd_kind() { # a name that is not a regular file
 }
 
 found() { # names in this directory: one stat for all of them, or one each when a name has vanished meanwhile
-    if signatures=$(stat -c "$format" "$@" 2>/dev/null); then
+    if [ "$format" != ls ] && signatures=$(stat -c "$format" "$@" 2>/dev/null); then
         say found "$type" "$directory" $# "$@" "$signatures"
         return
     fi
@@ -318,19 +395,6 @@ read_group() { # $count requests in $skip3 $blocks3 $wanted3 $dir3 $name3, 4 ...
     send
 }
 
-look() { # paths of open files -> $looks, a signature each, a line each
-    looks=
-    [ $# -gt 0 ] || return 0
-    if [ "$fds" != stdin ]; then
-        looks=$(with_files stat -L -c "$format" "$@" 2>/dev/null)$newline
-        return
-    fi
-    for path in "$@"; do
-        eval "signature=\$(stat -c \"\$format\" - <&${path##*/})"
-        looks=$looks$signature$newline
-    done
-}
-
 send() { # the bytes of the files that are ok, then their signatures again
     whole=1
     heads=$blocks3
@@ -358,14 +422,6 @@ send() { # the bytes of the files that are ok, then their signatures again
     look "$@"
     say after "$looks"
     close_files
-}
-
-close_files() {
-    exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null 7</dev/null 8</dev/null 9</dev/null
-}
-
-with_files() { # a command that gets descriptors 3 to 9: ksh93, the sh of illumos, passes on only those that it is told to
-    "$@" 3<&3 4<&4 5<&5 6<&6 7<&7 8<&8 9<&9
 }
 
 send_one() { # DESCRIPTOR SKIP BLOCKS, in blocks of 4096 bytes

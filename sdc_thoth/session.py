@@ -1,7 +1,8 @@
 """Sessions: commands on a node, over SSH. The only module that knows paramiko.
 
-paramiko does the cryptography and the protocol. Trust, deadlines, limits and buffers are ours: see ``known_hosts``,
-``wire`` and ``inbox``. Each of its exceptions, and each of the socket's, becomes a NodeError here.
+paramiko does the cryptography and the protocol. Trust, deadlines, limits and buffers are ours: see
+``known_hosts``, ``wire`` and ``inbox``. Each of its exceptions, and each of the socket's, becomes a NodeError
+here.
 """
 
 from __future__ import annotations
@@ -20,22 +21,29 @@ from paramiko.common import MSG_DISCONNECT, MSG_EXT_INFO, MSG_KEXINIT
 from paramiko.packet import Packetizer
 
 from sdc_thoth import wire as wires
+from sdc_thoth.algorithms import (
+    CIPHERS,
+    MACS,
+    disagreement,
+    host_key_algorithms,
+    safe_exchanges,
+    takes_only_sha1,
+)
 from sdc_thoth.channel import Channel, SshChannel
 from sdc_thoth.config import SshSettings
 from sdc_thoth.errors import NodeDenied, NodeError, NodeLost, NodeTimeout, NodeUnreachable, ProtocolError
 from sdc_thoth.inbox import Inbox, Overrun
 from sdc_thoth.inventory import Node
-from sdc_thoth.known_hosts import HostKey, KnownHosts, algorithms
+from sdc_thoth.known_hosts import HostKey, KnownHosts
 from sdc_thoth.private_key import read_private_key
 from sdc_thoth.wire import Wire
 from thoth import UsageError, escaped
-
 
 __all__ = ["Channel", "Credentials", "Session", "fetch_host_key", "open_session", "read_credentials"]
 
 
 class Session(Protocol):
-    """A node that proved to be itself and let us in. Several threads may each have a channel at the same time."""
+    """A node that proved to be itself and let us in. Several threads may have a channel each."""
 
     def run(self, command: str, stdin: bytes = b"") -> Channel:
         """Start a command and give it stdin, of which it may read as much as it likes, when it likes.
@@ -44,7 +52,8 @@ class Session(Protocol):
         """
 
     def close(self, reason: str = ...) -> None:
-        """End the connection. A thread that waits in one of its channels gets NodeLost with the reason at once.
+        """End the connection. A thread that waits in one of its channels gets NodeLost with the reason at
+        once.
 
         Safe to repeat, and from any thread.
         """
@@ -60,7 +69,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The collector's key and the keys of the nodes. Made by ``read_credentials``, for all sessions of a run."""
+    """Our key and the keys of the nodes. Made by ``read_credentials``, for all sessions of a run."""
 
     key: paramiko.PKey
     key_shown: str  # file and fingerprint, for messages
@@ -86,21 +95,6 @@ def read_credentials(ssh: SshSettings) -> Credentials:
 
 # ---- the connection --------------------------------------------------------------------------------
 
-# paramiko opens packets of this cipher twice as fast as those of its own first choice.
-_CIPHERS: Final = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "aes128-ctr",
-    "aes192-ctr",
-    "aes256-ctr",
-)
-_MACS: Final = (
-    "hmac-sha2-256-etm@openssh.com",
-    "hmac-sha2-512-etm@openssh.com",
-    "hmac-sha2-256",
-    "hmac-sha2-512",
-)
-_SHA1: Final = "-sha1"  # the end of key exchanges that are not safe any more
 _WINDOW: Final = 2 << 20  # bytes; four times as much made it no faster
 _KEEPALIVE: Final = 30.0  # seconds without anything sent
 _EXTENSIONS_MAX: Final = 64
@@ -109,8 +103,8 @@ _EXTENSIONS_MAX: Final = 64
 class _Packets(Packetizer):
     """paramiko's packets, with what it drops: why a peer said goodbye and what it offered."""
 
-    # A re-key that paramiko starts can hang while data is under way, one that the server starts does not. So the
-    # server decides; OpenSSH does after 64 GiB with these ciphers.
+    # A re-key that paramiko starts can hang while data is under way, one that the server starts does not. So
+    # the server decides; OpenSSH does after 64 GiB with these ciphers.
     REKEY_BYTES = 1 << 40
     REKEY_PACKETS = 1 << 32
 
@@ -176,12 +170,13 @@ class SshSession:
     def _set_up(self) -> None:
         transport, timeout = self._transport, self._timeout
         options = transport.get_security_options()
-        options.ciphers = _CIPHERS
-        options.digests = _MACS
-        options.kex = tuple(name for name in options.kex if not name.endswith(_SHA1))
+        options.ciphers = CIPHERS
+        options.digests = MACS
+        options.kex = safe_exchanges(options.kex)
         options.compression = ("none",)
-        # The wire's deadline comes first in each of these; they are for what does not read from it.
-        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = timeout
+        transport.handshake_timeout = timeout
+        # The wire keeps the time; these only end what does not read from it.
+        transport.banner_timeout = transport.auth_timeout = 2 * timeout + 1
         transport.daemon = True
 
     @property
@@ -197,7 +192,7 @@ class SshSession:
         try:
             self._transport.start_client(timeout=3 * self._timeout)
             key = self._transport.get_remote_server_key()
-        except Exception as error:  # noqa: BLE001 - paramiko lets through whatever a hostile peer makes it trip over
+        except Exception as error:
             raise self._no_handshake(error) from error
         return HostKey(key.get_name(), key.asbytes())
 
@@ -212,7 +207,6 @@ class SshSession:
         return NodeUnreachable(f"{self._where}: no SSH server that we can talk to: {_reason(error)}")
 
     def _missing_algorithm(self) -> str:
-        """The kind of algorithm that the node offers none of ours for, and what it offers."""
         options = self._transport.get_security_options()
         ours = {
             "key exchange": options.kex,
@@ -220,19 +214,14 @@ class SshSession:
             "cipher": options.ciphers,
             "MAC": options.digests,
         }
-        for kind, names in ours.items():
-            theirs = self.offers.get(kind, ())
-            if not set(names) & set(theirs):
-                offered = escaped(", ".join(theirs)[:300])
-                return f"offers no {kind} algorithm that is still safe, only {offered}; needed is one of {', '.join(names)}"
-        return ""
+        return disagreement(ours, self.offers)
 
     def authenticate(self, credentials: Credentials) -> None:
         """Log in with our key. Raises NodeDenied, NodeUnreachable."""
         self._wire.begin("authentication", self._timeout)
         try:
             further = self._transport.auth_publickey(self._node.user, credentials.key)
-        except Exception as error:  # noqa: BLE001 - as in shake_hands
+        except Exception as error:
             raise self._not_let_in(error, credentials) from error
         if further:
             methods = escaped(", ".join(further)[:200])
@@ -241,10 +230,14 @@ class SshSession:
     def _not_let_in(self, error: Exception, credentials: Credentials) -> NodeError:
         if self._wire.failure:
             return self._because_of_wire(self._wire.failure)
-        if algorithms := self._sha1_only(credentials.key):
-            return NodeDenied(
-                f"{self._where}: takes RSA keys only with SHA-1 (it names {algorithms}): use an ed25519 key"
-            )
+        named = (
+            getattr(self._transport, "server_extensions", {})
+            .get("server-sig-algs", b"")
+            .decode("ascii", "replace")
+        )
+        if takes_only_sha1(credentials.key.get_name(), named):
+            takes = f"takes RSA keys only with SHA-1 signatures (it names {escaped(named[:200])})"
+            return NodeDenied(f"{self._where}: {takes}: use an ed25519 key")
         user = escaped(self._node.user)
         denied = f"{self._where}: does not let {user} in with the key {credentials.key_shown}"
         if isinstance(error, paramiko.BadAuthenticationType):
@@ -254,13 +247,6 @@ class SshSession:
         if isinstance(error, paramiko.AuthenticationException) and self._transport.is_active():
             return NodeDenied(f"{denied}; its public half has to be in {user}'s authorized_keys there")
         return NodeUnreachable(f"{self._where}: closed the connection during authentication")
-
-    def _sha1_only(self, key: paramiko.PKey) -> str:
-        """The signature algorithms that the node takes, when none of them is one that our RSA key can make today."""
-        taken = getattr(self._transport, "server_extensions", {}).get("server-sig-algs", b"")
-        names = taken.decode("ascii", "replace").split(",")
-        safe = not taken or key.get_name() != "ssh-rsa" or "rsa-sha2-512" in names or "rsa-sha2-256" in names
-        return "" if safe else escaped(", ".join(names)[:200])
 
     def established(self, idle: float) -> None:
         """From now on only a silence of ``idle`` seconds is an end."""
@@ -312,7 +298,8 @@ class SshSession:
     def _error(self, error: Exception) -> NodeError:
         if self._wire.failure:
             self._wire.close()  # it may have been our sending that failed: then nobody else knows yet
-        # paramiko has exceptions of its own for what takes too long, and no others while the connection stands.
+        # paramiko has exceptions of its own for what takes too long, and no others while the connection
+        # stands.
         if isinstance(error, TimeoutError | paramiko.SSHException) and self._alive():
             return NodeTimeout(f"{self._where}: nothing came for {self._idle:g} s")
         return self.lost(error)
@@ -377,13 +364,13 @@ def _quiet() -> None:
 def open_session(node: Node, ssh: Credentials, *, connect_timeout: float, idle_timeout: float) -> SshSession:
     """Connect, check the host key, log in.
 
-    ``connect_timeout`` seconds are for each step: connection, banner, key exchange, authentication. After that
-    ``idle_timeout`` seconds may pass without a byte. Raises NodeUnreachable, NodeDenied.
+    ``connect_timeout`` seconds are for each step: connection, banner, key exchange, authentication. After
+    that ``idle_timeout`` seconds may pass without a byte. Raises NodeUnreachable, NodeDenied.
     """
     pinned = ssh.known_hosts.keys(node)
     session = _connected(node, connect_timeout)
     try:
-        key = session.shake_hands(algorithms(pinned))
+        key = session.shake_hands(host_key_algorithms(key.type for key in pinned))
         ssh.known_hosts.check(node, key)
         session.authenticate(ssh)
         session.established(idle_timeout)
@@ -396,13 +383,14 @@ def open_session(node: Node, ssh: Credentials, *, connect_timeout: float, idle_t
 def fetch_host_key(
     node: Node, seconds: float, names: Sequence[str] | None = None
 ) -> tuple[HostKey, frozenset[str]]:
-    """A key of the host, of the first of these algorithms (all, if None) that it has; and the algorithms it offers.
+    """A key of the host, of the first of these algorithms (all, if None) that it has; and the algorithms it
+    offers.
 
     Raises NodeUnreachable.
     """
     session = _connected(node, seconds)
     try:
-        key = session.shake_hands(names or algorithms())
+        key = session.shake_hands(names or host_key_algorithms())
         return key, frozenset(session.offers.get("host key", ()))
     finally:
         session.close()

@@ -15,7 +15,7 @@ def shown(path: Path) -> str:
 
 
 def own_directory(path: Path) -> Path:
-    """The directory, made with mode 0700 if it was not there. Raises UsageError unless it is ours and only ours."""
+    """The directory, made with mode 0700 if there is none. Raises UsageError unless it is ours alone."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()

@@ -74,8 +74,8 @@ class TomlFile:
         return UsageError(f"{escaped(str(self.path))}{at}: {where}: {message}")
 
     def _line(self, table: str, key: str, number: int) -> int | None:
-        """The line on which the key stands, or else its table. The parser does not tell; this finds the usual ways
-        to write it, and None for others."""
+        """The line on which the key stands, or else its table. The parser does not tell; this finds the usual
+        ways to write it, and None for others."""
         current, counts, header = "", dict[str, int](), None
         for at, line in enumerate(self.text.splitlines(), 1):
             if found := _HEADER.fullmatch(line):

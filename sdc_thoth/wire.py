@@ -1,7 +1,8 @@
 """The socket below an SSH session, with the limits that paramiko leaves out.
 
-Until a node has proved who it is, each step has a deadline and all of them together a number of bytes; after that a
-packet has a largest size and sending may stall only so long. Memory and time are so bounded against any peer.
+Until a node has proved who it is, each step has a deadline and all of them together a number of bytes; after
+that a packet has a largest size and sending may stall only so long. Memory and time are so bounded against
+any peer.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ PACKET_BYTES: Final = 1 << 18  # OpenSSH's own limit for a packet
 class Wire(socket.socket):
     """A connected socket that ends itself when its peer breaks a limit; ``failure`` then says which.
 
-    paramiko sees a limit as the end of the stream (EOFError), which it takes quietly. ``close`` ends both directions
-    only: another thread may still be inside ``recv``, and must not find the descriptor in other hands. ``release``
-    gives it back.
+    paramiko sees a limit as the end of the stream (EOFError), which it takes quietly. ``close`` ends both
+    directions only: another thread may still be inside ``recv``, and must not find the descriptor in other
+    hands. ``release`` gives it back.
     """
 
     def __init__(self, connected: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,7 +49,7 @@ class Wire(socket.socket):
         return self._step
 
     def established(self, idle: float) -> None:
-        """The peer is known. From now on only a send that makes no progress for ``idle`` seconds is an end."""
+        """The peer is known. Only a send that makes no progress for ``idle`` seconds is now an end."""
         self._step = ""
         self._patience = idle
 
@@ -95,7 +96,8 @@ class Wire(socket.socket):
 
 
 def connect(address: str, port: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> Wire:
-    """A connection to the first of the host's addresses that takes one, within ``seconds`` for all of them together.
+    """A connection to the first of the host's addresses that takes one, within ``seconds`` for all of them
+    together.
 
     Raises OSError (TimeoutError, ConnectionRefusedError, socket.gaierror, ...).
     """

@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from tests.support.crash import Crasher, writer
+from tests.support.folder import mounts_below
 from tests.support.processes import Process, descendants, wait_until
 from tests.support.sshd import Fleet, Node
 
@@ -126,18 +127,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, _homes: Iterator[Path]) 
 
 
 @pytest.fixture(autouse=True)
-def _no_leaks(_clean_environment: None) -> Iterator[None]:
-    """Threads and child processes are back to where they were before the test."""
-    threads, children = set(threading.enumerate()), set(_children())
+def _no_leaks(_clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Threads, child processes and mounts are back to where they were before the test."""
+    place = tmp_path_factory.getbasetemp()
+    before = _running(place)
     yield
-    if _left(threads, children):
-        wait_until(lambda: not _left(threads, children), _GRACE)
-    if left := _left(threads, children):
-        pytest.fail(f"left running: {', '.join(left)}", pytrace=False)
+    if not wait_until(lambda: _running(place).keys() <= before.keys(), _GRACE):
+        left = [name for key, name in _running(place).items() if key not in before]
+        pytest.fail(f"left behind: {', '.join(left)}", pytrace=False)
 
 
-def _children() -> list[tuple[int, int]]:
-    return [(child.pid, child.start) for child in _live_children()]
+def _running(place: Path) -> dict[object, str]:
+    """What has to end, by what tells it from others, with its name."""
+    threads: dict[object, str] = {thread: f"thread {thread.name}" for thread in threading.enumerate()}
+    children = {(child.pid, child.start): f"process {child.command}" for child in _live_children()}
+    return threads | children | {point: f"mount {point}" for point in mounts_below(place)}
 
 
 def _live_children() -> list[Process]:
@@ -147,21 +151,10 @@ def _live_children() -> list[Process]:
 
 def _has_children() -> bool:
     try:
-        os.waitid(
-            os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT
-        )  # takes nothing away from who waits for it
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # the one that waits for it still can
     except ChildProcessError:
         return False
     return True
-
-
-def _left(threads: set[threading.Thread], children: set[tuple[int, int]]) -> list[str]:
-    new = [f"thread {thread.name}" for thread in threading.enumerate() if thread not in threads]
-    return new + [
-        f"process {child.command} ({child.pid})"
-        for child in _live_children()
-        if (child.pid, child.start) not in children
-    ]
 
 
 # ---- the bench ----------------------------------------------------------------------------------------

@@ -71,9 +71,9 @@ def load_config(
     given = {name: Setting(value, f"--{name}") for name, value in flags.items() if value is not None}
     told = {**_from_file(environ, file), **_from_environment(environ), **given}
     _refuse_unbuilt(environ, told)
-    settings = told if told.keys() >= {"store", "db"} else {**_default_places(), **told}
-    settings.setdefault("user", Setting("thoth", DEFAULT))
-    _check_user(settings["user"])
+    user_setting = told.setdefault("user", Setting("thoth", DEFAULT))
+    _check_user(user_setting)
+    settings = told if told.keys() >= {"store", "db"} else {**_default_places(user_setting.value), **told}
     return Config(
         **{name: settings[name].value for name in _KEYS},
         origins={name: settings[name].origin for name in _KEYS},
@@ -175,7 +175,8 @@ def _kind(value: object) -> str:
 # ---- where things are when nobody says ------------------------------------------------------------
 
 
-def _default_places() -> dict[str, Setting]:
+def _default_places(user: str) -> dict[str, Setting]:
+    """A directory, and a database for each user: in one for all, the same dump of two users would be one row."""
     from urllib.parse import quote  # noqa: PLC0415 - as platformdirs below
 
     home = _own_place("user_data_path")
@@ -184,7 +185,7 @@ def _default_places() -> dict[str, Setting]:
     place = quote(os.fsencode(home))
     return {
         "store": Setting(f"file://{place}/store", DEFAULT),
-        "db": Setting(f"sqlite://{place}/index.db", DEFAULT),
+        "db": Setting(f"sqlite://{place}/{user}.db", DEFAULT),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from thoth.config import Config, without_credentials
-from thoth.errors import NoSuchObject, UsageError
+from thoth.errors import NoSuchObject, StoreError, StoreUnavailable, UsageError
 from thoth.index.base import Index
 from thoth.model import DumpInfo, Identity
 from thoth.store.base import ObjectStore
@@ -55,7 +55,7 @@ def open_thoth(config: Config, *, dry_run: bool = False) -> Thoth:
     database = _local_path(config.db, "sqlite", "THOTH_DB")
     # A new user's first dump makes the directory of the store. Once there is an index there has been a store too: when
     # its directory is gone it is not mounted, and must not pass for an empty one.
-    store = _open_store(root, create=not database.exists(), dry_run=dry_run)
+    store = _open_store(root, create=not database.is_file(), dry_run=dry_run)
     return Thoth(store, _open_index(database, dry_run=dry_run), config.user)
 
 
@@ -69,7 +69,10 @@ def prepare(config: Config) -> list[str]:
 
     root = _local_path(config.store, "file", "THOTH_STORE")
     made = [] if root.exists() else [f"created directory {root}"]
-    make_root(root)
+    try:
+        make_root(root)
+    except (OSError, StoreError) as error:
+        raise StoreUnavailable(f"store {root}: {getattr(error, 'strerror', None) or error}") from error
     with open_thoth(config) as thoth:
         next(iter(thoth.store.list(home(config.user))), None)
         return made + thoth.index.create()

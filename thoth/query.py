@@ -258,12 +258,7 @@ def dump_name(word: str) -> str | None:
 
 def property_path(name: str) -> KeyPath:
     """The path that a dotted name writes. Raises UsageError for one that cannot name a property."""
-    parts = tuple(name.split(".", MAX_PARTS))
-    if len(name) > MAX_NAME or len(parts) > MAX_PARTS:
-        raise UsageError(f"{shown(name)}: a property has at most {MAX_PARTS} parts and {MAX_NAME} characters")
-    if "\0" in name or not all(parts):
-        raise UsageError(f"{shown(name)}: not a property: a part of the name is empty")
-    return parts
+    return _path(name, name)
 
 
 def age_seconds(text: str) -> int:
@@ -286,10 +281,19 @@ def shown(word: str) -> str:
     return ascii(word if len(word) <= 80 else word[:77] + "...")
 
 
+def _path(name: str, word: str) -> KeyPath:
+    parts = tuple(name.split(".", MAX_PARTS))
+    if len(name) > MAX_NAME or len(parts) > MAX_PARTS:
+        raise UsageError(f"{shown(word)}: a property has at most {MAX_PARTS} parts and {MAX_NAME} characters")
+    if "\0" in name or not all(parts):
+        raise UsageError(f"{shown(word)}: not a property: a part of the name is empty")
+    return parts
+
+
 def _constraint(
     word: str, key: str, value: str, now: float, stdin: Callable[[], Iterable[str]] | None
 ) -> Constraint:
-    path = property_path(key) if key else ()
+    path = _path(key, word) if key else ()
     if not path or "\0" in value:
         raise UsageError(f"{shown(word)}: not a constraint: PROPERTY=VALUE is one")
     if key in ("time", "mtime", "otime"):

@@ -19,10 +19,34 @@ FOUND = Found("core", b"/zones/z/cores", b"core.1", Signature.parse(SIGNATURE))
 
 # Pieces of real replies, so that random ones get past the first field.
 _PIECES = st.sampled_from(
-    [b"found", b"odd", b"bad", b"system", b"end", b"group", b"after", b"about", b"ok", b"core", b"/zones/z/cores"]
-    + [b"core.1", b"1", b"2", b"-1", b"99999999999999999999", b"", SIGNATURE, SIGNATURE + b"\n" + SIGNATURE, b"changed 1:2"]
+    [
+        b"found",
+        b"odd",
+        b"bad",
+        b"system",
+        b"end",
+        b"group",
+        b"after",
+        b"about",
+        b"ok",
+        b"core",
+        b"/zones/z/cores",
+    ]
+    + [
+        b"core.1",
+        b"1",
+        b"2",
+        b"-1",
+        b"99999999999999999999",
+        b"",
+        SIGNATURE,
+        SIGNATURE + b"\n" + SIGNATURE,
+        b"changed 1:2",
+    ]
 )
-_REPLIES = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(lambda pieces: b"\0".join(pieces) + b"\0")
+_REPLIES = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(
+    lambda pieces: b"\0".join(pieces) + b"\0"
+)
 
 PARSERS: list[Callable[[Pipe], object]] = [
     lambda reply: list(protocol.discovered(reply, PLACES)),
@@ -107,7 +131,13 @@ def test_F21_bad_signatures(raw: bytes) -> None:
 
 
 def test_F13_bytes_that_do_not_add_up() -> None:
-    for data in (b"more bytes\0after\0", b"\0after\0" + SIGNATURE, b"after\0\0", b"after\0" + SIGNATURE + b"\0", b"x" * 100):
+    for data in (
+        b"more bytes\0after\0",
+        b"\0after\0" + SIGNATURE,
+        b"after\0\0",
+        b"after\0" + SIGNATURE + b"\0",
+        b"x" * 100,
+    ):
         with pytest.raises(Desynchronized):
             protocol.unchanged(Pipe(data), [Get(FOUND)])
     assert protocol.unchanged(Pipe(b"after\0" + SIGNATURE + b"\n\0"), [Get(FOUND)]) == [True]

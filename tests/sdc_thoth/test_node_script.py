@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -22,6 +23,7 @@ SHELLS = {
     "bash-posix": ["bash", "--posix"],
     "busybox": ["busybox", "sh"],
     "ksh93": ["ksh93"],  # the sh of illumos
+    "no-stat": ["dash"],
 }
 
 NASTY = [
@@ -86,36 +88,52 @@ class Pipe:
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A shell, and whether its node has a stat; without one, ls has to do."""
+
+    words: tuple[str, ...]
+    stat: bool
+
+    def script(self) -> bytes:
+        text = protocol.script()
+        return (
+            text if self.stat else text.replace(b"\nchoose_stat\n", b"\nstat() { return 1; }\nchoose_stat\n")
+        )
+
+
 @pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest) -> list[str]:
-    return SHELLS[request.param]
+def shell(request: pytest.FixtureRequest) -> Shell:
+    return Shell(tuple(SHELLS[request.param]), request.param != "no-stat")
 
 
-def ask(shell: Sequence[str], request: bytes, cwd: Path) -> Pipe:
+def ask(shell: Shell, request: bytes, cwd: Path) -> Pipe:
     """Run the script as a node does: the shell takes it from stdin, then the request."""
-    text = protocol.script()
-    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell))]
+    text = shell.script()
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
     done = subprocess.run(outer, input=text + request, capture_output=True, cwd=cwd, timeout=30, check=False)
     assert done.stderr == b""
     return Pipe(done.stdout)
 
 
-def discover(shell: Sequence[str], places: Sequence[Place], cwd: Path) -> list[System | Found | Odd | Bad]:
+def discover(shell: Shell, places: Sequence[Place], cwd: Path) -> list[System | Found | Odd | Bad]:
     return list(protocol.discovered(ask(shell, protocol.discover_request(places), cwd), places))
 
 
-def found_in(shell: Sequence[str], places: Sequence[Place], cwd: Path) -> list[Found]:
+def found_in(shell: Shell, places: Sequence[Place], cwd: Path) -> list[Found]:
     return [item for item in discover(shell, places, cwd) if isinstance(item, Found)]
 
 
-def read(shell: Sequence[str], places: Sequence[Place], gets: Sequence[Get], cwd: Path) -> list[bytes | str]:
+def read(shell: Shell, places: Sequence[Place], gets: Sequence[Get], cwd: Path) -> list[bytes | str]:
     """The bytes of each part, or the status that says why there are none."""
     reply = ask(shell, protocol.read_request(places, gets), cwd)
     answers: list[bytes | str] = []
     for start in range(0, len(gets), protocol.GROUP):
         group = gets[start : start + protocol.GROUP]
         statuses = protocol.statuses(reply, group)
-        answers += [reply.read_exactly(g.length) if s == "ok" else s for g, s in zip(group, statuses, strict=True)]
+        answers += [
+            reply.read_exactly(g.length) if s == "ok" else s for g, s in zip(group, statuses, strict=True)
+        ]
         ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
         assert all(protocol.unchanged(reply, ok))
     protocol.ended(reply)
@@ -140,7 +158,9 @@ def plant(folder: Path, name: bytes, content: bytes) -> Path:
     return Path(os.fsdecode(path))
 
 
-def test_F20_hostile_names_are_found_and_read(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_F20_hostile_names_are_found_and_read(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
     names = [b"core." + name for name in NASTY]
     for number, name in enumerate(names):
         plant(cores, name, b"%d:" % number + os.urandom(5000))
@@ -154,18 +174,20 @@ def test_F20_hostile_names_are_found_and_read(shell: list[str], cores: Path, pla
     assert not list(tmp_path.rglob("CANARY"))
 
 
-def test_F20_hostile_directory_names(shell: list[str], tmp_path: Path, places: list[Place]) -> None:
+def test_F20_hostile_directory_names(shell: Shell, tmp_path: Path, places: list[Place]) -> None:
     for name in (b"a b", b"$(touch CANARY)", b"\xff\xfe;x", b"-n", b"q'\"q", b"new\nline", b"*"):
         folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/zones/" + name + b"/cores"))
         folder.mkdir(parents=True)
         (folder / "core.x").write_bytes(name)
     found = found_in(shell, places, tmp_path)
     bodies = read(shell, places, [Get(each) for each in found], tmp_path)
-    assert sorted(bodies) == sorted((b"a b", b"$(touch CANARY)", b"\xff\xfe;x", b"-n", b"q'\"q", b"new\nline", b"*"))
+    assert sorted(bodies) == sorted(
+        (b"a b", b"$(touch CANARY)", b"\xff\xfe;x", b"-n", b"q'\"q", b"new\nline", b"*")
+    )
     assert not list(tmp_path.rglob("CANARY"))
 
 
-def test_parts_of_files(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_parts_of_files(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     content = os.urandom(50_001)
     plant(cores, b"core.x", content)
     (found,) = found_in(shell, places, tmp_path)
@@ -176,7 +198,7 @@ def test_parts_of_files(shell: list[str], cores: Path, places: list[Place], tmp_
     assert answers == [content[skip * 4096 : end] for (skip, _), end in zip(parts, ends, strict=True)]
 
 
-def test_more_than_one_listing(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_more_than_one_listing(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     for number in range(450):
         plant(cores, b"core.%d" % number, b"%d" % number)
     found = found_in(shell, places, tmp_path)
@@ -184,7 +206,7 @@ def test_more_than_one_listing(shell: list[str], cores: Path, places: list[Place
     assert all(each.size == len(each.name) - 5 for each in found)
 
 
-def test_F16_what_is_not_a_file(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_F16_what_is_not_a_file(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     os.mkfifo(cores / "core.fifo")
     (cores / "core.folder").mkdir()
     with socket.socket(socket.AF_UNIX) as server:
@@ -207,7 +229,7 @@ def test_F16_what_is_not_a_file(shell: list[str], cores: Path, places: list[Plac
     assert not any(isinstance(item, Found) for item in items)
 
 
-def test_F17_links_are_not_read(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_F17_links_are_not_read(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     secret = plant(tmp_path, b"secret", b"another tenant's")
     core = plant(cores, b"core.1", b"mine")
     (found,) = found_in(shell, places, tmp_path)
@@ -223,7 +245,9 @@ def test_F17_links_are_not_read(shell: list[str], cores: Path, places: list[Plac
     assert read(shell, places, [Get(found)], tmp_path) == ["not a regular file"]
 
 
-def test_F17_a_directory_that_becomes_a_link(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_F17_a_directory_that_becomes_a_link(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
     plant(cores, b"core.1", b"mine")
     (found,) = found_in(shell, places, tmp_path)
     cores.rename(tmp_path / "elsewhere")
@@ -233,7 +257,9 @@ def test_F17_a_directory_that_becomes_a_link(shell: list[str], cores: Path, plac
     assert bad.reason == "the path leads through a link"
 
 
-def test_F74_only_what_discovery_would_list(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_F74_only_what_discovery_would_list(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
     plant(cores, b"core.1", b"mine")
     (found,) = found_in(shell, places, tmp_path)
     deep = tmp_path / "zones" / "7a1" / "root" / "cores"
@@ -248,10 +274,16 @@ def test_F74_only_what_discovery_would_list(shell: list[str], cores: Path, place
     ]
     for each in forged:
         (status,) = read(shell, places, [Get(each)], tmp_path)
-        assert status in ("not a place where dumps are collected", "not a name", "the path leads through a link")
+        assert status in (
+            "not a place where dumps are collected",
+            "not a name",
+            "the path leads through a link",
+        )
 
 
-def test_F13_F14_what_became_of_a_file(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_F13_F14_what_became_of_a_file(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
     for name in (b"core.gone", b"core.grown", b"core.replaced", b"core.same"):
         plant(cores, name, b"content")
     found = {each.name: each for each in found_in(shell, places, tmp_path)}
@@ -267,7 +299,7 @@ def test_F13_F14_what_became_of_a_file(shell: list[str], cores: Path, places: li
     assert same == b"content"
 
 
-def test_the_systems_own_places(shell: list[str], cores: Path, places: list[Place], tmp_path: Path) -> None:
+def test_the_systems_own_places(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     plant(cores, b"core.1", b"x")
     other = [Place("core", "SunOS", places[0].directory, "core.*")]
     assert not found_in(shell, other, tmp_path)
@@ -275,13 +307,16 @@ def test_the_systems_own_places(shell: list[str], cores: Path, places: list[Plac
     assert len(found_in(shell, same, tmp_path)) == 1
 
 
-def test_a_place_that_is_not_there_is_empty(shell: list[str], tmp_path: Path) -> None:
-    places = [Place("core", "-", f"{tmp_path}/no/such", "core.*"), Place("core", "-", f"{tmp_path}/*/x", "core.*")]
+def test_a_place_that_is_not_there_is_empty(shell: Shell, tmp_path: Path) -> None:
+    places = [
+        Place("core", "-", f"{tmp_path}/no/such", "core.*"),
+        Place("core", "-", f"{tmp_path}/*/x", "core.*"),
+    ]
     (system,) = discover(shell, places, tmp_path)
     assert isinstance(system, System) and system.name == os.uname().sysname and system.now
 
 
-def test_about(shell: list[str], tmp_path: Path) -> None:
+def test_about(shell: Shell, tmp_path: Path) -> None:
     about = protocol.about(ask(shell, protocol.about_request(), tmp_path))
     uname = os.uname()
     assert (about.system, about.node, about.release) == (uname.sysname, uname.nodename, uname.release)

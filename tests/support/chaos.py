@@ -1,7 +1,9 @@
 """A TCP proxy on loopback that damages what goes through it, and an address at which nobody answers.
 
-with Proxy((node.address, node.port), Cut(after=10_000)) as proxy:
-    connect_to(proxy.address)
+    with Proxy((node.address, node.port), Cut(after=10_000)) as proxy:
+        connect_to(proxy.address)
+
+What can happen to a connection is said in damage.py.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ __all__ = [
     "Blackhole",
     "Cut",
     "Delay",
+    "Direction",
     "Fault",
     "Flip",
     "HalfOpen",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.processes import process
 
 _BASES = (Path("/srv"), Path("/var/lib"), Path("/opt"))
+_LOCK = "in-use"
 _NAME = re.compile(r"thoth-fleet-(?P<pid>[0-9]+)-(?P<start>[0-9]+)-")
 
 
@@ -20,26 +24,35 @@ class NoPlace(Exception):
     """No folder on this machine can hold the root of a node."""
 
 
-def make() -> Path:
-    """A new folder that sshd accepts above a ChrootDirectory. Removes those of dead processes first.
+@contextmanager
+def lent() -> Iterator[Path]:
+    """A new folder that sshd accepts above a ChrootDirectory, removed at the end. Sweeps first.
 
-    Its name holds this process's pid and start time: a later run can tell whether it is still in use.
+    Its name holds this process's pid and start time, and a file in it is locked while it is in use: either
+    tells another run, also one that cannot see this process, to leave it alone.
     """
-    base = _base()
-    sweep(base)
-    me = process(os.getpid())
-    assert me is not None
-    folder = Path(tempfile.mkdtemp(prefix=f"thoth-fleet-{me.pid}-{me.start}-", dir=base))
-    folder.chmod(0o755)  # processes on a node need not be root
-    return folder
+    sweep(base())
+    folder = Path(tempfile.mkdtemp(prefix=_prefix(), dir=base()))
+    try:
+        with (folder / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder.chmod(0o755)  # processes on a node need not be root
+            yield folder
+    finally:
+        remove(folder)
 
 
-def sweep(base: Path) -> list[Path]:
-    """Removes and returns the folders below ``base`` whose maker is gone."""
-    dead = [entry for entry in base.iterdir() if _is_dead(entry)]
-    for entry in dead:
-        remove(entry)
-    return dead
+def sweep(where: Path) -> list[Path]:
+    """Removes the folders whose maker is gone; returns where they were."""
+    swept = []
+    for entry in where.iterdir():
+        if _is_dead(entry):
+            claimed = where / (_prefix() + entry.name.rpartition("-")[2])
+            with suppress(FileNotFoundError):  # another run was quicker
+                entry.rename(claimed)
+                remove(claimed)
+                swept.append(entry)
+    return swept
 
 
 def remove(folder: Path) -> None:
@@ -50,14 +63,24 @@ def remove(folder: Path) -> None:
 
 
 def mounts_below(folder: Path) -> list[Path]:
-    """The mount points below the folder, deepest first. Source: proc(5), /proc/PID/mountinfo, field 5."""
+    """The mount points below the folder, deepest first."""
+    return sorted((point for point in mounts() if point.is_relative_to(folder)), reverse=True)
+
+
+def mounts() -> list[Path]:
+    """All mount points that this process sees. Source: proc(5), /proc/PID/mountinfo, field 5."""
     lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    points = [Path(os.fsdecode(_unescaped(line.split(b" ")[4]))) for line in lines]
-    return sorted((point for point in points if point.is_relative_to(folder)), reverse=True)
+    return [Path(os.fsdecode(_unescaped(line.split(b" ")[4]))) for line in lines]
 
 
 def _unescaped(field: bytes) -> bytes:
     return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), field)
+
+
+def _prefix() -> str:
+    me = process(os.getpid())
+    assert me is not None
+    return f"thoth-fleet-{me.pid}-{me.start}-"
 
 
 def _is_dead(entry: Path) -> bool:
@@ -65,17 +88,26 @@ def _is_dead(entry: Path) -> bool:
     if not name:
         return False
     maker = process(int(name["pid"]))
-    return maker is None or maker.start != int(name["start"])
+    return (maker is None or maker.start != int(name["start"])) and not _is_locked(entry / _LOCK)
 
 
-def _base() -> Path:
-    for base in _BASES:
-        if (
-            base.is_dir()
-            and all(_is_safe(part) for part in (base, *base.parents))
-            and not _forbids_devices(base)
-        ):
-            return base
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:  # it was killed before it got that far
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def base() -> Path:
+    """The folder that all fleets' folders are made in. Raises NoPlace."""
+    for candidate in _BASES:
+        parts = (candidate, *candidate.parents)
+        if candidate.is_dir() and all(map(_is_safe, parts)) and not _forbids_devices(candidate):
+            return candidate
     raise NoPlace(
         "a node's root needs a folder that only root can write, on a file system with devices: "
         f"none of {', '.join(map(str, _BASES))} is one"

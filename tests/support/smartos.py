@@ -14,7 +14,7 @@ HIDDEN = "/usr/lib/bench"
 
 # Programs that behave alike on both systems, as far as a collector can tell. `gtar` is GNU tar there.
 SAME = """
-    awk basename bash cat chmod chown cksum cmp cp cut dirname env expr false grep gzip hostname id
+    awk basename bash cat chmod chown cksum cmp cp cut dirname echo env expr false grep gzip hostname id
     kill ln ls mkdir mkfifo mktemp mv od printf pwd readlink rm rmdir sed sleep sort stat tail tee
     touch tr true uniq
 """

@@ -280,8 +280,7 @@ class Fleet:
             mode=0o755, exist_ok=True
         )  # where sshd locks up its unprivileged half; packages make it at boot
         isolated = can_isolate() if self._isolated is None else self._isolated
-        self.folder = folders.make()
-        self._undo.callback(folders.remove, self.folder)
+        self.folder = self._undo.enter_context(folders.lent())
         self.identity_file = self.folder / "id_ed25519"
         self.login_key = make_key(self.identity_file)
         stock = Stock(self.folder / "stock")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,7 +20,6 @@ from tests.support import folder
 from tests.support.processes import descendants, process, rooted_in, wait_until
 from tests.support.roots import FLAVOURS
 from tests.support.server import CannotServe
-from tests.support.smartos import HIDDEN
 from tests.support.sshd import Fleet, NeedsRoot, Node, NodeSpec
 
 PACKAGES = Path(__file__).parents[1] / "system-packages"
@@ -88,88 +88,6 @@ def test_a_node_sees_its_own_root_and_no_other(zoo: Fleet) -> None:
     assert out(zoo["gnu"], "head -c 4 /dev/zero | od -An -tx1; echo lost >/dev/null") == "00 00 00 00"
 
 
-def test_what_is_done_on_a_node_does_not_reach_this_machine(zoo: Fleet) -> None:
-    ours = Path("/usr/bin/cat").resolve()
-    before = (ours.stat().st_ino, ours.stat().st_size)
-    assert zoo["gnu"].path("/usr/bin/cat").stat().st_ino != before[0]
-    run(zoo["gnu"], "printf x >>/usr/bin/cat")
-    assert (ours.stat().st_ino, ours.stat().st_size) == before
-
-
-def test_smartos_speaks_as_a_global_zone(zoo: Fleet) -> None:
-    node = zoo["smartos"]
-    assert out(node, "uname -s; uname -n") == "SunOS\nsmartos"
-    assert out(node, "uname -a").split()[:3] == ["SunOS", "smartos", "5.11"]
-    told = json.loads(out(node, "sysinfo"))
-    assert (told["UUID"], told["Admin IP"], told["System Type"]) == (node.uuid, node.address, "SunOS")
-    assert told["Setup"] == "true" and told["Network Interfaces"]["ixgbe0"]["NIC Names"] == ["admin"]
-    places = ["/zones/global/cores", "/var/crash/volatile", *(f"/zones/{zone}/cores" for zone in node.zones)]
-    assert out(node, f"stat -c %F {' '.join(places)}").splitlines() == ["directory"] * 4
-
-
-@pytest.mark.parametrize(
-    ("command", "complaint"),
-    [
-        ("head -c 3 /etc/passwd", "illegal option -- c"),
-        ("head -q -n 1 /etc/passwd", "illegal option -- q"),
-        ("echo x | xargs -0 echo", "illegal option -- 0"),
-        ("dd if=/etc/passwd status=none", "bad argument"),
-        ("dd if=/etc/passwd iflag=skip_bytes skip=3", "bad argument"),
-        ("find / -maxdepth 0 -printf %s", "bad option -printf"),
-        ("date -d yesterday", "illegal option"),
-        ("sha256sum /etc/passwd", "not found"),
-        ("timeout 1 true", "not found"),
-        ("python3 -V", "not found"),
-    ],
-)
-def test_smartos_refuses_what_only_gnu_takes(zoo: Fleet, command: str, complaint: str) -> None:
-    assert complaint in fails(zoo["smartos"], command)
-
-
-def test_smartos_programs_do_their_work(zoo: Fleet) -> None:
-    node = zoo["smartos"]
-    node.put("/tmp/digits", b"0123456789" * 100)
-    assert out(node, "head -2 /etc/passwd | wc -l") == "2"
-    assert out(node, "echo a b | xargs -n 1 echo") == "a\nb"
-    assert out(node, "date +%S%N")[2:] == "N"
-    assert out(node, "dd if=/tmp/digits bs=7 iseek=3 count=1 2>/dev/null") == "1234567"
-    assert out(node, "dd if=/tmp/digits bs=7 skip=3 count=1 2>/dev/null") == "1234567"
-    assert out(node, "dd bs=7 skip=3 count=1 </tmp/digits 2>/dev/null") == "1234567"
-    assert out(node, "dd if=/tmp/digits of=/dev/null bs=1000 2>&1") == "1+0 records in\n1+0 records out"
-    assert out(node, "digest -a md5 /dev/null; digest -a sha256 </dev/null").split() == [
-        "d41d8cd98f00b204e9800998ecf8427e",
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-    ]
-
-
-def test_smartos_skip_reads_and_iseek_seeks(zoo: Fleet) -> None:
-    holes = zoo["smartos"].path("/tmp/holes")
-    with holes.open("wb") as opened:
-        opened.truncate(1 << 50)
-    assert (
-        out(zoo["smartos"], "dd if=/tmp/holes bs=1024k iseek=1073741000 count=1 2>/dev/null | wc -c")
-        == "1048576"
-    )
-    # To read that far would take days: the node is still at it when the time is up.
-    with pytest.raises(subprocess.TimeoutExpired):
-        subprocess.run(
-            zoo["smartos"].ssh("dd if=/tmp/holes bs=1024k skip=1073741000 count=1"), timeout=0.5, check=False
-        )
-    zoo["smartos"].kill()
-    assert zoo["smartos"].wait_idle()
-
-
-def test_little_has_next_to_nothing(zoo: Fleet) -> None:
-    for program in ("xargs", "head", "stat", "tail", "sha256sum", "find", "od"):
-        assert "not found" in fails(zoo["little"], f"{program} --version")
-    assert out(zoo["little"], "dd if=/etc/hostname bs=3 count=1 2>/dev/null") == "lit"
-
-
-def test_sysinfo_of_any_size(zoo: Fleet) -> None:
-    zoo["smartos"].path(f"{HIDDEN}/sysinfo.json").write_text(json.dumps({"x": "y" * (1 << 20)}))
-    assert len(json.loads(out(zoo["smartos"], "sysinfo"))["x"]) == 1 << 20
-
-
 def test_a_core_pattern_of_the_nodes_own(fleet: Callable[..., Fleet]) -> None:
     said = fleet([NodeSpec("cn0", core_pattern="/var/cores/core.%e.%p"), NodeSpec("cn1")])
     assert out(said["cn0"], "cat /proc/sys/kernel/core_pattern") == "/var/cores/core.%e.%p"
@@ -186,7 +104,7 @@ def test_put_takes_names_as_bytes_and_an_age(zoo: Fleet) -> None:
     name = b"/var/cores/core.\xff\n;$(x)"
     target = zoo["gnu"].put(name, b"12345", age=100.0)
     assert os.fsencode(target).endswith(name)
-    assert out(zoo["gnu"], "cd /var/cores && stat -c %s core.*x*") == "5"
+    assert out(zoo["gnu"], "cd /var/cores && stat -c %s core.?*x*") == "5"
     age = int(out(zoo["gnu"], "date +%s")) - int(target.stat().st_mtime)
     assert 99 <= age <= 102
     for wrong in ("relative", "/a/../b"):
@@ -231,9 +149,8 @@ def test_F73_hashed_known_hosts_and_key_types(fleet: Callable[..., Fleet], tmp_p
 
 def test_F75_sshd_options_come_first(fleet: Callable[..., Fleet]) -> None:
     odd = fleet(1, options=("KexAlgorithms ecdh-sha2-nistp256", "LogLevel DEBUG1"))
-    assert "ecdh-sha2-nistp256" not in odd[0].log
-    assert "no matching key exchange" in fails(odd[0], "true")  # the bench's own client wants another
-    assert "debug1" in odd[0].log
+    fails(odd[0], "true")  # the bench's own client wants another one
+    assert "no matching key exchange" in odd[0].log and "debug1" in odd[0].log
 
 
 def test_F09_another_key_is_refused(node: Callable[..., Node]) -> None:
@@ -341,20 +258,19 @@ def test_F16_a_stuck_command_is_counted_and_goes_with_the_fleet(fleet: Callable[
 
 @pytest.mark.parametrize("isolated", [True, False])
 def test_nothing_is_left_when_a_fleet_has_ended(isolated: bool) -> None:
-    base = folder.make()
-    folder.remove(base)
-    before = (set(base.parent.iterdir()), folder.mounts_below(base.parent))
     with Fleet(2, isolated=isolated) as made:
         stuck = session(made[0], "trap '' TERM HUP; sleep 1000 & echo ready; sleep 1000")
         subprocess.run(["mount", "-t", "tmpfs", "none", made[1].path("/var/cores")], check=True)
         made[1].stop()
         root = made[0].root
         pids = [found.pid for found in made[0].commands()]
-        assert len(pids) >= 3 and made.folder.is_relative_to(base.parent)
+        assert len(pids) >= 2 and made.folder.is_relative_to(folder.base())
     assert ended(stuck) == 255
-    assert not any(process(pid) for pid in pids)
-    assert not root.exists()
-    assert (set(base.parent.iterdir()), folder.mounts_below(base.parent)) == before
+    assert {found.state for pid in pids if (found := process(pid))} <= {
+        "Z"
+    }  # some inits don't wait for orphans
+    assert not root.exists() and not made.folder.exists()
+    assert folder.mounts_below(made.folder) == []
 
 
 def test_a_fleet_works_without_namespaces(fleet: Callable[..., Fleet]) -> None:
@@ -382,16 +298,31 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_sweeps_its_folder() -> 
     assert not left.exists()
 
 
-def test_sweeping_leaves_the_folders_of_the_living(fleet: Callable[..., Fleet]) -> None:
-    made = fleet(1)
-    assert folder.sweep(made.folder.parent) == []
-    assert made[0].root.is_dir()
+def test_sweeping_leaves_the_folders_of_the_living(tmp_path: Path) -> None:
+    me = process(os.getpid())
+    assert me
+    mine, reused, locked, other = (
+        tmp_path / name
+        for name in (
+            f"thoth-fleet-{me.pid}-{me.start}-a",
+            f"thoth-fleet-{me.pid}-{me.start - 1}-b",
+            f"thoth-fleet-{me.pid}-{me.start - 2}-c",  # of a process that this one cannot see
+            "thoth-fleet",
+        )
+    )
+    for place in (mine, reused, locked, other):
+        place.mkdir()
+    with (locked / "in-use").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert folder.sweep(tmp_path) == [reused]
+    assert set(tmp_path.iterdir()) == {mine, locked, other}
+    assert folder.sweep(tmp_path) == [locked]
 
 
 def test_a_fleet_that_cannot_start_leaves_nothing() -> None:
     before = {found.pid for found in descendants(os.getpid())}
     wrong = Fleet(1, options=("NoSuchOption yes",))
-    with pytest.raises(CannotServe, match="NoSuchOption|bad configuration"), wrong:
+    with pytest.raises(CannotServe, match="NoSuchOption"), wrong:
         pass
     assert not wrong.folder.exists()
     assert {found.pid for found in descendants(os.getpid())} == before
@@ -422,8 +353,13 @@ def test_system_packages_are_all_there() -> None:
 
 def test_system_packages_names_what_is_missing(tmp_path: Path) -> None:
     script = re.sub(r'PATH="\$PATH:.*"', "", PACKAGES.read_text())
-    for name in ("id", "sort", "ssh", "ssh-keygen", "busybox", "gdb", "strace", "sqlite3", "g++"):
-        (tmp_path / name).symlink_to(Path("/usr/bin") / name)
+    listed = re.search(r"needed=\((.*?)\)", script, re.DOTALL)
+    assert listed
+    needed = dict(entry.split(":") for entry in listed[1].split())
+    for name in ("id", "sort", *(set(needed) - {"sshd", "ip", "curl"})):
+        found = shutil.which(name)
+        assert found
+        (tmp_path / name).symlink_to(found)
     ended = subprocess.run(
         ["/bin/bash", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
     )

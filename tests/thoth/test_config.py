@@ -41,11 +41,14 @@ class TestOrder:
         place = f"{fresh_home}/.local/share/thoth"
         assert config == Config(
             store=f"file://{place}/store",
-            db=f"sqlite://{place}/index.db",
+            db=f"sqlite://{place}/thoth.db",
             user="thoth",
             origins={"store": "default", "db": "default", "user": "default"},
         )
         assert list(fresh_home.iterdir()) == []
+
+    def test_each_user_has_a_database_as_in_the_original(self, fresh_home: Path) -> None:
+        assert load_config({"MANTA_USER": "b.c"}).db == f"sqlite://{fresh_home}/.local/share/thoth/b.c.db"
 
     def test_each_one_overrules_the_one_before(self, toml: Path) -> None:
         toml.write_text('store = "file:///f"\ndb = "sqlite:///f"\nuser = "f"\n')

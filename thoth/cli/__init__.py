@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thoth.cli.console import Console
-from thoth.cli.options import Parser, absent, add_places
+from thoth.cli.options import Parser, ShowText, TextAsked, absent, add_places
 from thoth.errors import ThothError, UsageError
 from thoth.render import escaped
 
@@ -85,8 +85,9 @@ def _reporting(argv: list[str], console: Console) -> int:
 def _run(argv: list[str], console: Console) -> int:
     try:
         arguments = _parsed(argv)
-    except SystemExit as stop:  # argparse has printed a help text or the version
-        return int(stop.code or 0)
+    except TextAsked as asked:
+        console.block(asked.text)
+        return 0
     console.quiet, console.debug = arguments.quiet, arguments.debug
     return int(arguments.run(arguments, console))
 
@@ -116,7 +117,9 @@ def _top_parser() -> Parser:
         _EPILOG.format(commands=commands),
         usage="thoth [-h] [--version] [-q] [--debug] COMMAND ...",
     )
-    parser.add_argument("--version", action="version", version=f"thoth {__version__}")
+    parser.add_argument(
+        "--version", action=ShowText, show=lambda _: f"thoth {__version__}\n", help="show the version"
+    )
     add_places(parser)
     parser.add_argument("command", nargs="...", help=SUPPRESS)
     return parser

@@ -35,8 +35,8 @@ def describe(source: ReadAt) -> DumpFacts:
 def fact_ranges(source: ReadAt) -> list[Range]:
     """Every range that ``identify`` and ``describe`` read, in the order of the file, without overlap.
 
-    They may pass its end, and are at most 1 MiB more than the identity needs. Raises NotADump, and MissingRange
-    when ``source`` does not hold yet what says where the next bytes lie.
+    They may pass its end, and are at most 1 MiB more than the identity needs. Raises NotADump, and
+    MissingRange when ``source`` does not hold yet what says where the next bytes lie.
     """
     ranges = identity_ranges(source)
     core = ElfCore.from_source(source)

@@ -189,7 +189,12 @@ class Database:
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(path.lstat().st_mode):
                     raise IndexFailure(f"{path}: not a regular file; name the file itself for the index")
-        return self.path.exists()
+        if not self.path.exists():
+            return False
+        if 0 < self.path.stat().st_size < 512:
+            # SQLite takes what is shorter than any database for an empty one, and would write over it.
+            raise IndexFailure(f"{self.path}: {_DAMAGE.format('too short for a database')}")
+        return True
 
     def _refuse_read_only(self) -> None:
         if self._read_only:
@@ -305,6 +310,7 @@ def _schema(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
+_DAMAGE: Final = "the index is damaged ({}); move it away and run 'thoth index' to rebuild it from the store"
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _NEXT: Final = {
     sqlite3.SQLITE_BUSY: "another process is writing to it; try again",
@@ -320,7 +326,5 @@ def _advice(error: sqlite3.Error) -> str:
     """What is wrong with the index, and what to do, in one line."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits tell kinds of one error apart
     if code in _DAMAGED:
-        return (
-            f"the index is damaged ({error}); move it away and run 'thoth index' to rebuild it from the store"
-        )
+        return _DAMAGE.format(error)
     return f"{_NEXT.get(code, 'the index failed')} ({error})"

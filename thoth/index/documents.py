@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Final
 
 from thoth.errors import BadDocument
@@ -18,7 +17,7 @@ def stored_text(info: DumpInfo) -> str:
     if _depth_exceeds(info.document, MAX_DEPTH):
         raise BadDocument(f"{info.id}: nested deeper than {MAX_DEPTH}")
     try:
-        return json.dumps(info.document, separators=(",", ":"))
+        return json.dumps(info.document, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadDocument(f"{info.id}: cannot be written as JSON: {error}") from error
 
@@ -27,7 +26,7 @@ def is_plain(value: Json) -> bool:
     """Whether a database's own JSON functions read this value as Python does.
 
     They don't when text holds a NUL (SQLite before 3.45 cuts it there), when an integer has more than 64
-    bits, for NaN and infinities, which are not JSON, and for a fraction in a list, which they may round.
+    bits, and for a fraction in a list, which they may round.
     """
     waiting = [value]
     while waiting:
@@ -35,8 +34,6 @@ def is_plain(value: Json) -> bool:
             case str(text) if "\0" in text:
                 return False
             case int(whole) if not -MAX_INTEGER <= whole <= MAX_INTEGER:
-                return False
-            case float(fraction) if not math.isfinite(fraction):
                 return False
             case list(items):
                 if any(isinstance(item, float) for item in items):

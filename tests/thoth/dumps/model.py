@@ -36,8 +36,7 @@ def core_identity(data: bytes) -> str:
 def _number(value: int, wide: bool) -> int:
     if not wide:
         return value
-    low, high = struct.unpack("<Ii", struct.pack("<Q", value))
-    return low + high
+    return sum(struct.unpack("<Ii", struct.pack("<Q", value)))
 
 
 def _read(data: bytes, offset: int, length: int) -> bytes:

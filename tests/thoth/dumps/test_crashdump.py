@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.crashwriter import dumphdr
 from tests.support.elfwriter import elf, illumos_core, kdump, vmdump
+from tests.support.notewriter import Endian
 from tests.support.sources import whole
 from thoth.dumps.crashdump import parse_dumphdr, parse_kdump
 from thoth.dumps.describe import describe
@@ -17,7 +18,7 @@ from thoth.errors import NotADump
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("endian", ["little", "big"])
-def test_dumphdr_of_every_kernel(bits: int, endian: str) -> None:
+def test_dumphdr_of_every_kernel(bits: int, endian: Endian) -> None:
     header = parse_dumphdr(dumphdr("n1", "BAD TRAP", 1234567890, uuid="abc", bits=bits, endian=endian))
     assert header is not None
     assert (header.bits, header.order, header.version) == (bits, "<" if endian == "little" else ">", 10)
@@ -47,7 +48,7 @@ def test_dumphdr_that_ends_early_says_what_it_has() -> None:
 
 
 @pytest.mark.parametrize("endian", ["little", "big"])
-def test_kdump_header(endian: str) -> None:
+def test_kdump_header(endian: Endian) -> None:
     header = parse_kdump(kdump("n1", "6.1", 12.5, endian=endian, machine="s390x"))
     assert (header.order, header.bits) == ("<" if endian == "little" else ">", 64)
     assert (header.node, header.release, header.machine, header.time) == (b"n1", b"6.1", b"s390x", 12.5)

@@ -31,6 +31,7 @@ from tests.support.elfwriter import (
     record,
     vmdump,
 )
+from tests.support.notewriter import Endian, Field
 from tests.support.sources import ask, fetched, whole
 from thoth.dumps.describe import describe, fact_ranges
 from thoth.dumps.identity import identify, identity_ranges
@@ -121,7 +122,7 @@ def test_what_has_no_identity_is_not_described(name: str) -> None:
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("endian", ["little", "big"])
-def test_illumos_in_every_width_and_byte_order(bits: int, endian: str) -> None:
+def test_illumos_in_every_width_and_byte_order(bits: int, endian: Endian) -> None:
     core = illumos_core(
         7, "zfs", "zfs send", "n1", bits=bits, endian=endian, uid=3, zone="z", zoneid=4, lwps=2, lwp=9
     )
@@ -160,7 +161,13 @@ def test_linux(bits: int, arch: str) -> None:
 
 
 def test_linux_with_user_ids_of_32_bits() -> None:
-    fields = [(8, "I", 70000), (16, "i", 7), (20, "i", 2), (32, "16s", b"init"), (48, "80s", b"init -x")]
+    fields: list[Field] = [
+        (8, "I", 70000),
+        (16, "i", 7),
+        (20, "i", 2),
+        (32, "16s", b"init"),
+        (48, "80s", b"init -x"),
+    ]
     facts = facts_of(
         elf([Segment(PT_NOTE, note(b"CORE", 3, record(128, "little", *fields)))], bits=32, machine=40)
     )

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.elfwriter import PT_LOAD, PT_NOTE, Section, Segment, elf, illumos_core, linux_core, note
+from tests.support.notewriter import Endian
 from tests.support.sources import Logged, whole
 from thoth.dumps.elfcore import NOTE_LIMIT, ElfCore, Note
 from thoth.dumps.source import Range
@@ -18,14 +19,14 @@ def core_of(data: bytes) -> ElfCore:
     return core
 
 
-def notes_of(segment: bytes, *more: bytes, endian: str = "little") -> list[Note]:
+def notes_of(segment: bytes, *more: bytes, endian: Endian = "little") -> list[Note]:
     segments = [Segment(PT_NOTE, each) for each in (segment, *more)]
     return list(core_of(elf(segments, endian=endian)).notes())
 
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("endian", ["little", "big"])
-def test_reads_what_the_writer_wrote(bits: int, endian: str) -> None:
+def test_reads_what_the_writer_wrote(bits: int, endian: Endian) -> None:
     segments = [
         Segment(PT_NOTE, b"n" * 40, flags=4),
         Segment(PT_LOAD, b"load", vaddr=0x1000, flags=5, memsz=99),
@@ -92,7 +93,7 @@ def test_cut_section_0_is_seen() -> None:
 
 
 @pytest.mark.parametrize("endian", ["little", "big"])
-def test_notes_are_padded_to_four(endian: str) -> None:
+def test_notes_are_padded_to_four(endian: Endian) -> None:
     segment = (
         note(b"CORE", 1, b"abcde", endian)
         + note(b"VMCOREINFO", 0, b"", endian)
@@ -126,7 +127,7 @@ def test_notes_stop_at_the_limit_over_all_segments() -> None:
 
 
 @given(st.binary(max_size=600), st.sampled_from(["little", "big"]))
-def test_any_bytes_can_be_walked(segment: bytes, endian: str) -> None:
+def test_any_bytes_can_be_walked(segment: bytes, endian: Endian) -> None:
     core = core_of(elf([Segment(PT_NOTE, segment)], endian=endian))
     (place,) = core.note_segments() if segment else (Range(0, 0),)
     found = list(core.notes())

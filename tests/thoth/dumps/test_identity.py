@@ -22,6 +22,7 @@ from tests.support.elfwriter import (
     note,
     vmdump,
 )
+from tests.support.notewriter import Endian
 from tests.support.sources import Logged, ask, fetched, whole
 from tests.thoth.dumps.model import core_identity
 from thoth.dumps.identity import HASHED_LIMIT, identify, identity_ranges
@@ -58,7 +59,7 @@ def test_needs_only_the_ranges_that_it_lists(name: str) -> None:
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("endian", ["little", "big"])
-def test_follows_the_rules_in_every_width_and_byte_order(bits: int, endian: str) -> None:
+def test_follows_the_rules_in_every_width_and_byte_order(bits: int, endian: Endian) -> None:
     core = illumos_core(pid=7, bits=bits, endian=endian)
     assert identify(whole(core)) == core_identity(core)
 

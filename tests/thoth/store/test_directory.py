@@ -146,19 +146,32 @@ def test_threads_may_make_the_root_together(tmp_path: Path) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB and 40 inodes."""
+    """A file system of 1 MiB and 40 inodes.
+
+    It is mounted in a namespace of its own, which a process holds and which is reached through /proc: nobody
+    else sees the mount, and it goes with the process, however this one ends.
+    """
     place = tmp_path / "disk"
     place.mkdir()
-    options = "size=1m,nr_inodes=40,mode=0700"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)],
-        capture_output=True,
+    script = 'mount -t tmpfs -o size=1m,nr_inodes=40,mode=0700 tmpfs "$1" && echo mounted && read -r _'
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(place)],
         text=True,
-        check=False,
-    )
-    assert mounted.returncode == 0, f"these tests mount a small tmpfs, which needs root: {mounted.stderr}"
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as holder:
+        assert holder.stdout
+        said = holder.stdout.readline()
+        assert said == "mounted\n", f"these tests mount a small tmpfs, which needs root: {said}"
+        yield Path(f"/proc/{holder.pid}/root{place}")
+        holder.communicate()
+
+
+def make_read_only(disk: Path) -> None:
+    _, _, holder, _, *place = disk.parts
+    inside = ["nsenter", "--mount", "--target", holder]
+    subprocess.run([*inside, "mount", "-o", "remount,ro", f"/{'/'.join(place)}"], check=True)
 
 
 def test_F10_free_space_is_looked_at_first(disk: Path) -> None:
@@ -182,6 +195,13 @@ def test_F10_a_disk_that_fills_up(disk: Path) -> None:
     upload.abort()
     store_dump(store, "x")  # and a smaller one goes in
     assert store.get("/alice/kept")[0] == b"kept"
+
+
+def test_F10_one_part_that_does_not_fit(disk: Path) -> None:
+    upload = DirectoryStore(disk).begin(CORE, 0)
+    with pytest.raises(NoRoom, match=f"^store {disk}: no space"):
+        upload.part(bytes(2 << 20))  # some of it is written before the disk is full
+    assert drafts(disk) == []
 
 
 def test_F10_a_full_disk_takes_no_document_and_loses_none(disk: Path) -> None:
@@ -210,7 +230,7 @@ def test_F10_no_inode_is_left(disk: Path) -> None:
 def test_F10_a_read_only_disk(disk: Path) -> None:
     store = DirectoryStore(disk)
     store.put(INFO, b"{}")
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    make_read_only(disk)
     assert store.get(INFO)[0] == b"{}"
     for write in (lambda: store.put(INFO, b"x"), lambda: store.begin(CORE, 1), lambda: store.delete(INFO)):
         with pytest.raises(StoreUnavailable, match=f"^store {disk}: it is mounted read-only; remount it"):

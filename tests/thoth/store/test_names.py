@@ -5,7 +5,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from thoth.errors import StoreError, UsageError
@@ -17,7 +17,6 @@ SAFE = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})(?:[A-Za-z0-9._-]|%[0-9A-F]{2}
 ID = Identity("0123456789abcdef" * 2)
 
 RAW = st.binary(max_size=260) | st.text("a.%/\n-", max_size=260).map(str.encode)
-steady = settings(derandomize=True, database=None, max_examples=300)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,6 @@ def test_no_escape_is_cut_in_two(before: int) -> None:
     assert digest == hashlib.sha256(raw).hexdigest()[:8]
 
 
-@steady
 @given(RAW)
 @example(b"." * 255)
 @example(b"\xff" * 255)
@@ -69,7 +67,6 @@ def test_F20_every_name_is_safe(raw: bytes) -> None:
     assert parts(f"/u/{safe}") == ("u", safe)
 
 
-@steady
 @given(st.binary(min_size=1, max_size=66))
 def test_the_name_that_it_had_can_be_told(raw: bytes) -> None:
     assert unquote_to_bytes(safe_filename(raw)) == raw
@@ -97,7 +94,6 @@ def test_F24_a_user_or_analyzer_is_one_part(name: str) -> None:
         names.analyzer_name("alice", name)
 
 
-@steady
 @given(st.text(max_size=40) | st.text("/.a\0", max_size=12))
 def test_parts_are_what_was_joined_or_refused(name: str) -> None:
     try:

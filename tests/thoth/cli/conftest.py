@@ -1,0 +1,134 @@
+"""The ``thoth`` command as its users have it: in process, as a process, and on a terminal."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.elfwriter import illumos_core
+from thoth.cli import main
+from thoth.config import environment, load_config
+from thoth.library import Thoth, open_thoth
+
+TOP = Path(__file__).resolve().parents[3]
+COMMAND = (sys.executable, "-m", "thoth")
+
+
+class Ran(NamedTuple):
+    """What a command did. ``err`` holds no raw control character but line ends, ever: the fixtures see to it."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def said(self) -> list[str]:
+        return self.err.splitlines()
+
+
+Run = Callable[..., Ran]
+
+
+def assert_harmless(text: str) -> None:
+    """Nothing but printable characters and line ends."""
+    assert all(char.isprintable() or char == "\n" for char in text), ascii(text)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """``run("ls", "type=core")`` in this process."""
+
+    def run(*words: str | Path) -> Ran:
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert_harmless(captured.out + captured.err)
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def child_environment() -> dict[str, str]:
+    """What a process of ours has as its environment, with this source tree on its path."""
+    return {**os.environ, "PYTHONPATH": str(TOP), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture
+def spawn(child_environment: dict[str, str]) -> Run:
+    """``spawn("ls", stdin=b"...")`` as a process of its own."""
+
+    def spawn(*words: str | bytes | Path, stdin: bytes = b"", stdout: int = subprocess.PIPE) -> Ran:
+        ran = subprocess.run(
+            [*COMMAND, *words], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=child_environment, check=False
+        )
+        out, err = (ran.stdout or b"").decode(), ran.stderr.decode()
+        assert_harmless(out + err)
+        return Ran(ran.returncode, out, err)
+
+    return spawn
+
+
+@pytest.fixture
+def on_terminal(child_environment: dict[str, str]) -> Callable[..., tuple[int, bytes]]:
+    """``on_terminal("ls")`` gives the exit code and every byte that reached the terminal."""
+
+    def on_terminal(*words: str | bytes | Path) -> tuple[int, bytes]:
+        ours, theirs = pty.openpty()
+        try:
+            process = subprocess.Popen(
+                [*COMMAND, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=child_environment
+            )
+        finally:
+            os.close(theirs)
+        try:
+            seen = b"".join(_until_hangup(ours))
+        finally:
+            os.close(ours)
+        return process.wait(30), seen
+
+    return on_terminal
+
+
+def _until_hangup(terminal: int) -> Iterator[bytes]:
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError as error:
+            if error.errno == errno.EIO:  # how Linux says that nobody has the other end open any more
+                return
+            raise
+        if not data:
+            return
+        yield data
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> Callable[..., Path]:
+    """``core(7, b"core.7")`` writes a core of pid 7 and gives its path; more as in illumos_core."""
+
+    def core(pid: int, name: str | bytes | None = None, **facts: object) -> Path:
+        path = tmp_path / os.fsdecode(name if name is not None else f"core.{pid}")
+        path.write_bytes(illumos_core(pid=pid, **facts))  # type: ignore[arg-type]
+        os.utime(path, (1449234626 + pid, 1449234626 + pid))
+        return path
+
+    return core
+
+
+@pytest.fixture
+def stored() -> Iterator[Thoth]:
+    """The store and index that the commands of this test use, for a look behind them."""
+    with open_thoth(load_config(environment())) as thoth:
+        yield thoth

@@ -1,0 +1,472 @@
+"""The SQLite index: its file, what a dry run leaves of it, its damage, its speed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from thoth.errors import CannotWrite, IndexFailure
+from thoth.index.base import Index
+from thoth.index.sql import where
+from thoth.index.sqlite import KEYS, SqliteIndex
+from thoth.model import DumpInfo, Identity
+from thoth.query import Equals, Glob, Query, parse, property_path
+
+
+def named(number: int) -> Identity:
+    return Identity(f"{number:032x}")
+
+
+def dump(number: int, **values: object) -> DumpInfo:
+    return DumpInfo({"id": named(number), "time": number, "type": "core", "cmd": "svcs", **values})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "one" / "two" / "thoth.db"
+
+
+@pytest.fixture
+def index(path: Path) -> Iterator[SqliteIndex]:
+    with closing(SqliteIndex(path)) as opened:
+        yield opened
+
+
+def trace(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    """What a directory holds: of each file mode, time of the last change and bytes.
+
+    Not the time of the last change of its inode: for root SQLite sets a -shm's owner, to what it is.
+    """
+    seen = {}
+    for each in [directory, *directory.rglob("*")]:
+        found = each.lstat()
+        content = each.read_bytes() if each.is_file() else b""
+        seen[str(each)] = (found.st_mode, found.st_mtime_ns, content)
+    return seen
+
+
+def ask_everything(index: Index) -> list[str]:
+    """Ask in each way there is; the identities of all documents."""
+    everything = [str(info.id) for info in index.find(Query())]
+    assert index.count(Query()) == len(everything)
+    assert sum(index.report(Query(), ("cmd",)).values()) == len(everything)
+    assert len(index.known([named(1)])) == (index.get(named(1)) is not None)
+    assert index.named("") == sorted(everything)[:10]
+    assert sum(1 for _ in index.find(Query((Glob(("stack",), "*a*"),)))) <= len(everything)
+    return everything
+
+
+def run(script: str, *arguments: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+# ---- the file -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_file_is_its_users_alone_whatever_the_umask(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        index = SqliteIndex(path)
+        index.put(dump(1))
+        files = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+        index.close()
+    finally:
+        os.umask(before)
+    assert files == {"thoth.db": 0o600, "thoth.db-wal": 0o600, "thoth.db-shm": 0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+
+
+def test_create_says_what_it_made(index: SqliteIndex, path: Path) -> None:
+    assert index.create() == [
+        f"created database '{path}'",
+        "created table 'dumps'",
+        "created table 'analyzers'",
+        "created index 'time'",
+    ]
+    assert index.create() == []
+
+
+def test_asking_makes_nothing(index: SqliteIndex, tmp_path: Path) -> None:
+    assert ask_everything(index) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_create_that_was_cut_short_is_completed(index: SqliteIndex, path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert ask_everything(index) == []
+    assert index.put(dump(1))
+    assert ask_everything(index) == [named(1)]
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_no_link_is_followed(path: Path, tmp_path: Path, suffix: str, read_only: bool) -> None:
+    with closing(SqliteIndex(path)) as index:
+        index.put(dump(1))
+    target = tmp_path / "target"
+    place = path.with_name(path.name + suffix)
+    if place.exists():
+        place.rename(target)
+    place.symlink_to(target)
+    before = trace(tmp_path)
+    asked = SqliteIndex(path, read_only=read_only)
+    asks: list[Callable[[], object]] = [lambda: asked.get(named(1)), lambda: list(asked.find(Query()))]
+    if not read_only:
+        asks += [lambda: asked.put(dump(2)), asked.create]
+    for ask in asks:
+        with pytest.raises(IndexFailure, match="not a regular file"):
+            ask()
+    assert trace(tmp_path) == before
+
+
+def test_names_that_an_address_would_take_apart(tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"a?mode=memory#%41 \xff") / "x;y?.db"
+    with closing(SqliteIndex(strange)) as index:
+        assert index.put(dump(1))
+    assert [each.name for each in strange.parent.iterdir()] == ["x;y?.db"]
+
+
+def test_another_file_in_its_place_is_noticed(index: SqliteIndex, path: Path) -> None:
+    index.put(dump(1))
+    path.rename(path.with_name("moved"))
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).rename(path.with_name("moved" + suffix))
+    assert ask_everything(index) == []
+    assert index.put(dump(2))
+    assert ask_everything(index) == [named(2)]
+
+
+def test_closed_index_leaves_one_file(index: SqliteIndex, path: Path) -> None:
+    index.put(dump(1))
+    half_read = index.find(Query())
+    next(half_read)
+    index.close()
+    del half_read
+    assert [each.name for each in path.parent.iterdir()] == ["thoth.db"]
+
+
+# ---- a dry run ------------------------------------------------------------------------------------
+
+WRITE_ON_DEMAND = """
+import sys
+from thoth.index.sqlite import SqliteIndex
+from thoth.model import DumpInfo
+index = SqliteIndex(sys.argv[1])
+for number, line in enumerate(sys.stdin):
+    index.put(DumpInfo({"id": f"{number:032x}", "time": number, "cmd": "svcs"}))
+    print("done", flush=True)
+"""
+
+LEAVE_WAL = """
+import os, sys
+from thoth.index.sqlite import SqliteIndex
+from thoth.model import DumpInfo
+index = SqliteIndex(sys.argv[1])
+for number in range(3):
+    index.put(DumpInfo({"id": f"{number:032x}", "time": number, "cmd": "svcs"}))
+os._exit(0)
+"""
+
+
+def test_F53_read_only_leaves_no_trace(path: Path, tmp_path: Path) -> None:
+    with closing(SqliteIndex(path)) as index:
+        index.put_many(dump(number) for number in range(3))
+    before = trace(tmp_path)
+    with closing(SqliteIndex(path, read_only=True)) as asked:
+        assert ask_everything(asked) == [named(number) for number in range(3)]
+        assert trace(tmp_path) == before
+    assert trace(tmp_path) == before
+
+
+def test_F53_read_only_leaves_no_trace_beside_a_writer(path: Path, tmp_path: Path) -> None:
+    with closing(SqliteIndex(path)) as index:
+        index.create()
+    with run(WRITE_ON_DEMAND, path) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        asked = SqliteIndex(path, read_only=True)
+        for count in (1, 2, 3):
+            writer.stdin.write(b"\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == b"done\n"
+            before = trace(tmp_path)
+            assert path.with_name("thoth.db-wal").stat().st_size > 0
+            assert ask_everything(asked) == [named(number) for number in range(count)]
+            assert trace(tmp_path) == before
+        assert writer.communicate() == (b"", b"")
+
+
+def test_F53_read_only_leaves_no_trace_of_what_a_killed_writer_left(path: Path, tmp_path: Path) -> None:
+    assert run(LEAVE_WAL, path).communicate() == (b"", b"")
+    before = trace(tmp_path)
+    assert path.with_name("thoth.db-wal").stat().st_size > 0
+    assert ask_everything(SqliteIndex(path, read_only=True)) == [named(number) for number in range(3)]
+    assert trace(tmp_path) == before
+    path.with_name("thoth.db-shm").unlink()
+    with pytest.raises(IndexFailure, match="copied while in use"):
+        ask_everything(SqliteIndex(path, read_only=True))
+    with closing(SqliteIndex(path)) as index:
+        assert len(ask_everything(index)) == 3
+
+
+def test_F53_read_only_of_nothing_makes_nothing(path: Path, tmp_path: Path) -> None:
+    assert ask_everything(SqliteIndex(path, read_only=True)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_F53_read_only_cannot_write(path: Path, tmp_path: Path) -> None:
+    asked = SqliteIndex(path, read_only=True)
+    writes: list[Callable[[], object]] = [
+        asked.create,
+        lambda: asked.put(dump(1)),
+        lambda: asked.put_many([]),
+        lambda: asked.delete(named(1)),
+    ]
+    for write in writes:
+        with pytest.raises(CannotWrite):
+            write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_read_only_says_when_it_was_overtaken(path: Path) -> None:
+    with closing(SqliteIndex(path)) as index:
+        index.put_many(dump(number) for number in range(3))
+    asked = SqliteIndex(path, read_only=True).find(Query())
+    next(asked)
+    with closing(SqliteIndex(path)) as index:
+        index.put(dump(3))
+    with pytest.raises(IndexFailure, match="another process wrote"):
+        list(asked)
+
+
+# ---- damage ---------------------------------------------------------------------------------------
+
+
+def refusal(path: Path) -> str:
+    """What is said when the index is asked, and again when it is written to."""
+    with closing(SqliteIndex(path, timeout=0.1)) as index:
+        with pytest.raises(IndexFailure) as asked:
+            list(index.find(Query()))
+        with pytest.raises(IndexFailure) as written:
+            index.put(dump(1))
+    assert str(asked.value) == str(written.value)
+    assert "\n" not in str(asked.value)
+    return str(asked.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"x", b"no database at all\n" * 400, b"SQLite format 3\0" + b"\xff" * 4080]
+)
+def test_what_is_no_database_is_said_to_be_rebuilt(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    assert "run 'thoth index' to rebuild it" in refusal(path)
+    assert path.read_bytes() == content
+
+
+def test_database_of_another_program_is_left_alone(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (a)")
+    before = path.read_bytes()
+    assert "another program" in refusal(path)
+    assert path.read_bytes() == before
+
+
+def test_newer_tables_are_refused(index: SqliteIndex, path: Path) -> None:
+    index.put(dump(1))
+    index.close()
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version=2")
+    assert "update this thoth" in refusal(path)
+
+
+def test_damaged_document_is_said_to_be_rebuilt(index: SqliteIndex, path: Path) -> None:
+    index.put(dump(1))
+    with closing(sqlite3.connect(path, isolation_level=None)) as vandal:
+        vandal.execute("UPDATE dumps SET document = '{'")
+    for ask in (lambda: index.get(named(1)), lambda: list(index.find(Query()))):
+        with pytest.raises(IndexFailure, match="run 'thoth index'"):
+            ask()
+
+
+def test_each_page_damaged_gives_no_other_error(path: Path, tmp_path: Path) -> None:
+    with closing(SqliteIndex(path)) as index:
+        index.put_many(dump(number, stack=["a" * 50] * 3, ticket=str(number)) for number in range(60))
+    whole = path.read_bytes()
+    hurt, failed = tmp_path / "hurt.db", 0
+    for page in range(0, len(whole), 4096):
+        hurt.write_bytes(whole[:page] + b"\xa5" * 4096 + whole[page + 4096 :])
+        for ask in (ask_everything, lambda index: index.put(dump(7, ticket="new"))):
+            with closing(SqliteIndex(hurt)) as index:
+                try:
+                    ask(index)
+                except IndexFailure as error:
+                    failed += 1
+                    assert "\n" not in str(error)
+                except AssertionError:
+                    failed += 1  # the indexes of the file contradict its table
+        for each in tmp_path.glob("hurt.db*"):
+            each.unlink()
+    assert failed > 10
+
+
+@pytest.mark.parametrize("length", [0, 100, 4096, 20_000])
+def test_cut_file_gives_no_other_error(path: Path, length: int) -> None:
+    with closing(SqliteIndex(path)) as index:
+        index.put_many(dump(number, psargs="a" * 500) for number in range(60))
+    path.write_bytes(path.read_bytes()[:length])
+    with closing(SqliteIndex(path)) as index:
+        if length:
+            with pytest.raises(IndexFailure, match="run 'thoth index'"):
+                ask_everything(index)
+        else:
+            assert ask_everything(index) == []
+
+
+def test_busy_says_so(index: SqliteIndex, path: Path) -> None:
+    index.create()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(SqliteIndex(path, timeout=0.05)) as waiting:
+            assert ask_everything(waiting) == []  # readers don't wait
+            with pytest.raises(IndexFailure, match="another process is writing"):
+                waiting.put(dump(1))
+
+
+# ---- several processes ----------------------------------------------------------------------------
+
+WRITE = """
+import sys
+from thoth.index.sqlite import SqliteIndex
+from thoth.model import DumpInfo
+index, worker = SqliteIndex(sys.argv[1]), int(sys.argv[2])
+for number in range(40):
+    index.put(DumpInfo({"id": f"{worker * 100 + number:032x}", "time": number}))
+    index.put(DumpInfo({"id": "f" * 32, "revision": worker * 40 + number, "cmd": str(worker)}))
+index.close()
+"""
+
+
+def test_processes_that_start_at_once_lose_nothing(index: SqliteIndex, path: Path) -> None:
+    writers = [run(WRITE, path, worker) for worker in range(4)]
+    assert [writer.communicate() for writer in writers] == [(b"", b"")] * 4
+    assert index.count(Query()) == 161
+    last = index.get(Identity("f" * 32))
+    assert last is not None
+    assert last.document["revision"] == 159
+    assert [each.name for each in path.parent.iterdir() if not each.name.startswith("thoth.db-")] == [
+        "thoth.db"
+    ]
+
+
+# ---- how a query runs -----------------------------------------------------------------------------
+
+
+def plan(index: SqliteIndex, *words: str) -> list[str]:
+    asked = where(parse(words, now=1e9)[0].constraints)
+    with closing(sqlite3.connect(index.path)) as connection:
+        rows = connection.execute(
+            "EXPLAIN QUERY PLAN " + KEYS.format(condition=asked.sql), (*asked.parameters, -1)
+        )
+        return [row[3] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ([], "SCAN dumps USING INDEX dumps_time"),
+        (["mtime=6h"], "SEARCH dumps USING INDEX dumps_time (time>?)"),
+        (["type=crash"], "SEARCH dumps USING INDEX dumps_type (type=?)"),
+        (["type=crash", "mtime=6h"], "SEARCH dumps USING INDEX dumps_type (type=? AND time>?)"),
+        (["type=crash", "node=X"], "SEARCH dumps USING INDEX dumps_node (node=? AND type=?)"),
+        (["ticket=undefined", "limit=20"], "SEARCH dumps USING INDEX dumps_ticket (ticket=?)"),
+    ],
+)
+def test_index_gives_the_order_too(index: SqliteIndex, words: list[str], step: str) -> None:
+    index.create()
+    assert plan(index, *words) == [step]
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (["cmd=svc*"], "SEARCH dumps USING INDEX dumps_cmd (cmd>? AND cmd<?)"),
+        (["cmd=svc*d?"], "SEARCH dumps USING INDEX dumps_cmd (cmd>? AND cmd<?)"),
+        (["cmd=svc\udcff*"], "SEARCH dumps USING INDEX dumps_cmd (cmd>? AND cmd<?)"),
+        (["platform=joyent_2013"], "SEARCH dumps USING INDEX dumps_platform (platform=?)"),
+        (["pid=19972"], "SEARCH dumps USING INDEX dumps_pid (pid=?)"),
+        (["zone=global"], "SEARCH dumps USING INDEX dumps_zone (zone=?)"),
+        (["signature=abc"], "SEARCH dumps USING INDEX dumps_signature (signature=?)"),
+        (["3e16"], "SEARCH dumps USING INDEX sqlite_autoindex_dumps_1 (id>? AND id<?)"),
+        (["3e16", "004a"], "SEARCH dumps USING INDEX sqlite_autoindex_dumps_1 (id=?)"),
+    ],
+)
+def test_index_is_used(index: SqliteIndex, words: list[str], step: str) -> None:
+    index.create()
+    assert step in plan(index, *words)
+    assert not [each for each in plan(index, *words) if each.startswith("SCAN dumps")]
+
+
+def test_odd_documents_are_found_through_an_index(index: SqliteIndex) -> None:
+    index.create()
+    with closing(sqlite3.connect(index.path)) as connection:
+        odd = "EXPLAIN QUERY PLAN SELECT document FROM dumps WHERE odd = 1 ORDER BY time, id"
+        assert [row[3] for row in connection.execute(odd)] == ["SCAN dumps USING INDEX dumps_odd"]
+
+
+HOSTILE = ["'", '"', "';--", "\\", "%", "?1", ":a", "[", "]", "*'", "\udcff'", "x' OR '1'='1", "$.a", '"."']
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_F24_what_is_asked_is_never_part_of_the_statement(value: str) -> None:
+    tame = "".join(each if each in "*?1" else "v" for each in value)
+    asked, same = (
+        where(parse([f"cmd={each}", f"properties.x={each}"], now=0)[0].constraints) for each in (value, tame)
+    )
+    assert asked.sql == same.sql
+    assert asked.sql.count("?") == len(asked.parameters)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*a" * 500 + "*b", "*" + "a" * 500 + "b*", "*" + "?a" * 500 + "b*", "*?" * 500 + "b*a", "(a+)+*b*c"],
+)
+@pytest.mark.parametrize("name", ["cmd", "properties.x"])
+def test_F24_no_pattern_is_a_bomb(index: SqliteIndex, pattern: str, name: str) -> None:
+    index.put(dump(1, cmd="a" * 65536, properties={"x": "a" * 65536}))
+    started = time.monotonic()
+    assert index.count(Query((Glob(property_path(name), pattern),))) == 0
+    assert time.monotonic() - started < 1
+
+
+def test_find_streams(index: SqliteIndex) -> None:
+    index.put_many(dump(number, psargs="a" * 20_000) for number in range(1000))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in index.find(Query((Equals(("cmd",), "svcs"),)))) == 1000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_known_reads_no_documents(index: SqliteIndex) -> None:
+    index.put_many(dump(number) for number in range(10))
+    with closing(sqlite3.connect(index.path, isolation_level=None)) as vandal:
+        vandal.execute("UPDATE dumps SET document = '{'")
+    assert len(index.known(named(number) for number in range(10))) == 10
