@@ -1,4 +1,4 @@
-"""A running command on a node: its output as it comes, its input, its end. Over a channel of paramiko's."""
+"""Sessions and running commands as the collector sees them, and commands over a paramiko channel."""
 
 from __future__ import annotations
 
@@ -63,6 +63,31 @@ class Channel(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class Session(Protocol):
+    """A node that proved to be itself and let us in. Several threads may have a channel each."""
+
+    def run(self, command: str, stdin: bytes = b"") -> Channel:
+        """Start a command and give it stdin, of which it may read as much as it likes, when it likes.
+
+        Raises NodeTimeout, NodeLost, NodeDenied.
+        """
+
+    def close(self, reason: str = ...) -> None:
+        """End the connection. A thread that waits in one of its channels gets NodeLost with the reason at
+        once.
+
+        Safe to repeat, and from any thread.
+        """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+# ---- over paramiko ---------------------------------------------------------------------------------
 
 
 class Raw(Protocol):

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self, cast
+from typing import Final, Self, cast
 
 import paramiko
 from paramiko.common import MSG_DISCONNECT, MSG_EXT_INFO, MSG_KEXINIT
@@ -29,7 +29,7 @@ from sdc_thoth.algorithms import (
     safe_exchanges,
     takes_only_sha1,
 )
-from sdc_thoth.channel import Channel, SshChannel
+from sdc_thoth.channel import Channel, Session, SshChannel
 from sdc_thoth.config import SshSettings
 from sdc_thoth.errors import NodeDenied, NodeError, NodeLost, NodeTimeout, NodeUnreachable, ProtocolError
 from sdc_thoth.inbox import Inbox, Overrun
@@ -40,28 +40,6 @@ from sdc_thoth.wire import Wire
 from thoth import UsageError, escaped
 
 __all__ = ["Channel", "Credentials", "Session", "fetch_host_key", "open_session", "read_credentials"]
-
-
-class Session(Protocol):
-    """A node that proved to be itself and let us in. Several threads may have a channel each."""
-
-    def run(self, command: str, stdin: bytes = b"") -> Channel:
-        """Start a command and give it stdin, of which it may read as much as it likes, when it likes.
-
-        Raises NodeTimeout, NodeLost, NodeDenied.
-        """
-
-    def close(self, reason: str = ...) -> None:
-        """End the connection. A thread that waits in one of its channels gets NodeLost with the reason at
-        once.
-
-        Safe to repeat, and from any thread.
-        """
-
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 # ---- what we prove ourselves with, and whom we trust ---------------------------------------------

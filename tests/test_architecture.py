@@ -19,8 +19,8 @@ from tests.support import vectors
 
 TOP = Path(__file__).resolve().parent.parent
 
-# Imports point one way: errors, model <- query, dumps <- store, index <- library <- cli. A package is one room, but
-# for the contract of its implementations, which is one of its own.
+# Imports point one way: errors, model <- query, dumps <- store, index <- library <- cli. A package is one
+# room, but for the contract of its implementations, which is one of its own.
 CONTRACTS = {"store.base", "index.base"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -112,8 +112,8 @@ def forbidden_edges(path: Path, source: str) -> list[str]:
 
 def stray_importers(path: Path, source: str) -> list[str]:
     return [
-        f"{path}:{each.line}: {package} is imported by {' and '.join(sorted(ONLY_IMPORTERS[package]))} only, which"
-        " translates its errors and keeps its cost from everybody else's start-up"
+        f"{path}:{each.line}: {package} is imported by {' and '.join(sorted(ONLY_IMPORTERS[package]))} only,"
+        " which translates its errors and keeps its cost from everybody else's start-up"
         for each in imports_of(source)
         if path.as_posix() not in ONLY_IMPORTERS.get(package := each.module.split(".")[0], {path.as_posix()})
     ]
@@ -129,7 +129,9 @@ def uses_of_the_environment(path: Path, source: str) -> list[str]:
         and node.value.id == "os"
     ]
     lines += [
-        each.line for each in imports_of(source) if each.module == "os" and NAMES_OF_THE_ENVIRONMENT & {*each.names}
+        each.line
+        for each in imports_of(source)
+        if each.module == "os" and NAMES_OF_THE_ENVIRONMENT & {*each.names}
     ]
     return [
         f"{path}:{line}: the environment is read by thoth/config.py only (environment()): every setting has"
@@ -141,7 +143,8 @@ def uses_of_the_environment(path: Path, source: str) -> list[str]:
 def private_entrances(path: Path, source: str) -> list[str]:
     """Imports of sdc_thoth that are not ``from thoth import NAME`` with a public NAME."""
     return [
-        f"{path}:{each.line}: the collector uses thoth as anybody else would: 'from thoth import X', X in thoth.__all__"
+        f"{path}:{each.line}: the collector uses thoth as anybody else would: 'from thoth import X',"
+        " X in thoth.__all__"
         for each in imports_of(source)
         if each.module.split(".")[0] == "thoth"
         and not (each.module == "thoth" and each.names and {*each.names} <= {*thoth.__all__})
@@ -201,12 +204,17 @@ class TestTheRulesThemselves:
         assert stray_importers(Path("thoth/cli/find.py"), source)
         assert not stray_importers(Path("sdc_thoth/session.py"), source)
 
-    @pytest.mark.parametrize("source", ["import os\nos.environ['X']", "import os\nos.getenv('X')", "from os import environ"])
+    @pytest.mark.parametrize(
+        "source", ["import os\nos.environ['X']", "import os\nos.getenv('X')", "from os import environ"]
+    )
     def test_environment(self, source: str) -> None:
         assert uses_of_the_environment(Path("x.py"), source)
         assert not uses_of_the_environment(Path("x.py"), "import os\nos.fsencode('x')")
 
-    @pytest.mark.parametrize("source", ["import thoth", "import thoth.model", "from thoth.model import Identity", "from thoth import cli"])
+    @pytest.mark.parametrize(
+        "source",
+        ["import thoth", "import thoth.model", "from thoth.model import Identity", "from thoth import cli"],
+    )
     def test_entrances(self, source: str) -> None:
         assert private_entrances(Path("sdc_thoth/x.py"), source)
         assert not private_entrances(Path("sdc_thoth/x.py"), "from thoth import Identity")
@@ -216,11 +224,11 @@ class TestTheRulesThemselves:
 
 # On a node ``thoth object`` runs once for each batch of dumps: it must not wait for what it does not use.
 NOT_FOR_OBJECT = {
-    "apscheduler", "concurrent", "cryptography", "difflib", "elftools", "email", "http", "logging", "paramiko",
-    "platformdirs", "requests", "rethinkdb", "rich", "shutil", "socket", "sqlite3", "ssl", "structlog", "subprocess", "tempfile",
-    "dataclasses", "inspect", "json", "pathlib", "threading", "tomllib", "traceback", "unicodedata",
-    "thoth.config", "thoth.digest", "thoth.dumps.describe", "thoth.index", "thoth.ingest", "thoth.library", "thoth.model",
-    "thoth.query", "thoth.store",
+    "apscheduler", "concurrent", "cryptography", "dataclasses", "difflib", "elftools", "email", "http",
+    "inspect", "json", "logging", "paramiko", "pathlib", "platformdirs", "requests", "rethinkdb", "rich",
+    "shutil", "socket", "sqlite3", "ssl", "structlog", "subprocess", "tempfile", "threading", "tomllib",
+    "traceback", "unicodedata", "thoth.config", "thoth.digest", "thoth.dumps.describe", "thoth.index",
+    "thoth.ingest", "thoth.library", "thoth.model", "thoth.query", "thoth.store",
 }  # fmt: skip
 
 
@@ -231,9 +239,15 @@ def test_object_imports_nothing_that_it_does_not_need(tmp_path: Path) -> None:
         "print(code, *sorted(sys.modules), file=sys.stderr)"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program, "object", str(dump)], cwd=TOP, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, "object", str(dump)],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     code, *modules = ran.stderr.split()
     assert (code, ran.stdout) == ("0", "33d2dfba86463a5cd10ef5b743455e69\n")
     assert "thoth.dumps.identity" in modules
-    assert not NOT_FOR_OBJECT & {*modules}, "imported at start-up by way of thoth.cli.keep: import it where it is used"
+    assert not NOT_FOR_OBJECT & {*modules}, (
+        "imported at start-up by way of thoth.cli.keep: import it where it is used"
+    )

@@ -1,8 +1,8 @@
-"""What Thoth is told: defaults < configuration file < environment < flags, each value with where it came from.
+"""What Thoth is told: defaults < file < environment < flags, each value with where it came from.
 
-The file is TOML with the keys ``store``, ``db`` and ``user``. It is the one that ``--config`` or THOTH_CONFIG names, which
-then has to exist, or else ``thoth/config.toml`` in the user's configuration directory (``~/.config`` on most systems),
-which may be missing. No other module reads the environment.
+The file is TOML with the keys ``store``, ``db`` and ``user``. It is the one that ``--config`` or THOTH_CONFIG
+names, which then has to exist, or else ``thoth/config.toml`` in the user's configuration directory
+(``~/.config`` on most systems), which may be missing. No other module reads the environment.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def _refuse_unbuilt(environ: Mapping[str, str], told: Mapping[str, Setting]) -> 
 def _check_user(user: Setting) -> None:
     if not _USER.fullmatch(user.value):
         raise UsageError(
-            f"{user.origin}: the user becomes part of every dump's name: 1 to 128 of letters, digits, '.', '_', '-', '@',"
-            " a letter or digit first"
+            f"{user.origin}: a user is part of every dump's name: 1 to 128 of letters, digits, '.', '_', '-'"
+            " and '@', a letter or digit first"
         )
 
 
@@ -159,7 +159,8 @@ def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:
     import tomllib  # noqa: PLC0415 - most have no file
 
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows begin a file with a byte order mark
+        # utf-8-sig: editors on Windows begin a file with a byte order mark
+        return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}: line {line}: not UTF-8") from error
@@ -176,7 +177,7 @@ def _kind(value: object) -> str:
 
 
 def _default_places(user: str) -> dict[str, Setting]:
-    """A directory, and a database for each user: in one for all, the same dump of two users would be one row."""
+    """A directory, and a database for each user: in one for all, a dump of two users would be one row."""
     from urllib.parse import quote  # noqa: PLC0415 - as platformdirs below
 
     home = _own_place("user_data_path")

@@ -9,15 +9,17 @@ from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.store.names import info_name
 
-_ATTEMPTS = 50  # each lost race means that another writer's change went in: fifty in a row is a fault, not a race
+_ATTEMPTS = (
+    50  # each lost race means that another writer's change went in: fifty in a row is a fault, not a race
+)
 
 
 def revise(thoth: Thoth, identity: Identity, change: Callable[[DumpInfo], DumpInfo | None]) -> DumpInfo:
     """Apply ``change`` to a dump's document and return the document as it then stands in store and index.
 
-    ``change`` gets the current document and returns the next one (``DumpInfo.changed``), or None to leave it; it is
-    called again when another writer was faster, so both changes are kept. Raises NoSuchDump, StoreError, and
-    IndexFailure when the store has the change and the index could not be told.
+    ``change`` gets the current document and returns the next one (``DumpInfo.changed``), or None to leave it;
+    it is called again when another writer was faster, so both changes are kept. Raises NoSuchDump,
+    StoreError, and IndexFailure when the store has the change and the index could not be told.
     """
     for _ in range(_ATTEMPTS):
         current = thoth.stored_info(identity)

@@ -1,7 +1,7 @@
 """A dump on its way in: one stream into the store, then info.json, then the index.
 
 Each step can be repeated: a run that is killed anywhere leaves what the next run completes. An object without
-an info.json is not a dump yet; an info.json that the index does not know is put there by whoever meets it next.
+an info.json is not a dump yet; an info.json that the index does not know is put there by who meets it next.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, PreconditionFai
 from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
 from thoth.store.base import ABSENT, Digests, Upload
-from thoth.store.names import dump_dir, dump_name, info_name
+from thoth.store.names import INFO, dump_dir, dump_name, info_name
 
-_SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
+_SOURCES_KEPT = (
+    64  # places where one dump was seen; a core copied about without end must not grow its document
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: flo
     try:
         facts, digests = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
-        current = thoth.stored_info(arrival.identity)  # the stream took its time: somebody may have been faster
+        current = thoth.stored_info(arrival.identity)  # the stream took its time: was somebody faster?
         if current is not None and not may_replace(current[0], digests.size):
             return _kept(thoth, arrival, info)
         etag = upload.commit(digests).etag
@@ -84,7 +86,7 @@ def may_replace(stored: DumpInfo, size: int) -> bool:
 def annotate(thoth: Thoth, arrival: Arrival) -> Receipt:
     """Note on a dump that is there where else it was seen and the properties that it lacks; heal the index.
 
-    What is set is never touched: ticket, properties, and a dump that is seen again as it was. Raises NoSuchDump.
+    What is set is never touched: ticket, properties, a dump that is seen again as it was. Raises NoSuchDump.
     """
     try:
         info = revise(thoth, arrival.identity, lambda stored: _annotated(stored, arrival))
@@ -153,8 +155,8 @@ def _publish(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Recei
 def _reconcile(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Receipt:
     """There is a document already: of a dump that was cut short, or of one that was stored while ours was.
 
-    The document has to be that of the object that is there. Of several uploads at the same time the last to commit
-    is here after all commits, and sees whose bytes are in the store.
+    The document has to be that of the object that is there. Of several uploads at the same time the last to
+    commit is here after all commits, and sees whose bytes are in the store.
     """
     replaced: DumpInfo | None = None
 
@@ -175,7 +177,7 @@ def _reconcile(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Rec
     if failure:
         return Receipt(Result.STORED_UNINDEXED, final, info.size or 0, str(failure))
     if replaced.complete:
-        reason = f"another dump with this identity, sha256 {replaced.sha256}, was stored and overwritten meanwhile"
+        reason = f"took the place of another dump with this identity, sha256 {replaced.sha256}"
         return Receipt(Result.CONFLICT, final, info.size or 0, reason)
     return Receipt(Result.REPLACED, final, info.size or 0)
 
@@ -194,7 +196,8 @@ def _prevails(thoth: Thoth, info: DumpInfo, etag: str, stored: DumpInfo) -> bool
 
 def _merged(stored: DumpInfo, info: DumpInfo, arrival: Arrival) -> DumpInfo:
     """Our document in place of another's, with what people set on that."""
-    kept = {key: stored.document[key] for key in ("ticket", "properties", "sources") if key in stored.document}
+    people_s = {"ticket", "properties", "sources"}
+    kept = {key: value for key, value in stored.document.items() if key in people_s}
     merged = DumpInfo({**stored.document, **info.document, **kept, "revision": stored.revision})
     return _annotated(merged, arrival) or merged.changed()
 
@@ -220,8 +223,10 @@ def _document(thoth: Thoth, identity: Identity) -> DumpInfo:
 def _drop_object(thoth: Thoth, loser: DumpInfo, *, kept: DumpInfo) -> None:
     """Remove the object of a document that did not stay, unless it is the one that did."""
     name = str(loser.document.get("dump"))
-    ours = name.startswith(f"{dump_dir(thoth.user, loser.id)}/")  # an info.json must not make us delete other things
-    if not ours or (name == kept.document.get("dump") and not kept.document.get("purged")):
+    directory, _, filename = name.rpartition("/")
+    if directory != dump_dir(thoth.user, loser.id) or filename == INFO:
+        return  # an info.json must not make us delete other things
+    if name == kept.document.get("dump") and not kept.document.get("purged"):
         return
     try:
         thoth.store.delete(name)

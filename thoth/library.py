@@ -1,4 +1,4 @@
-"""An open Thoth: one store and one index, as the configuration names them. The one place that puts them together."""
+"""An open Thoth: one store and one index, as the configuration names them, put together here only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Thoth:
     user: str
 
     def stored_info(self, identity: Identity) -> tuple[DumpInfo, str] | None:
-        """A dump's info.json with its etag, from the store; None when there is none. Raises StoreError, BadDocument."""
+        """A dump's info.json and its etag, or None, from the store. Raises StoreError and BadDocument."""
         name = info_name(self.user, identity)
         try:
             data, etag = self.store.get(name)
@@ -53,8 +53,8 @@ def open_thoth(config: Config, *, dry_run: bool = False) -> Thoth:
     """
     root = _local_path(config.store, "file", "THOTH_STORE")
     database = _local_path(config.db, "sqlite", "THOTH_DB")
-    # A new user's first dump makes the directory of the store. Once there is an index there has been a store too: when
-    # its directory is gone it is not mounted, and must not pass for an empty one.
+    # A new user's first dump makes the directory of the store. Once there is an index there has been a store
+    # too: when its directory is gone it is not mounted, and must not pass for an empty one.
     store = _open_store(root, create=not database.is_file(), dry_run=dry_run)
     return Thoth(store, _open_index(database, dry_run=dry_run), config.user)
 
@@ -97,5 +97,9 @@ def _local_path(url: str, scheme: str, setting: str) -> Path:
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme != scheme or parts.netloc or not path.startswith("/"):
-        raise UsageError(f"{setting}: {without_credentials(url)!r}: this version knows {scheme}:///ABSOLUTE/PATH only")
-    return Path("/" + path.lstrip("/"))  # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own
+        raise UsageError(
+            f"{setting}: {without_credentials(url)!r}: this version knows {scheme}:///ABSOLUTE/PATH only"
+        )
+    return Path(
+        "/" + path.lstrip("/")
+    )  # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own

@@ -1,4 +1,4 @@
-"""The values that travel through Thoth: a dump's identity, what it tells, its info document, what became of it."""
+"""The values that travel through Thoth: what a dump tells, its info document, what became of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ __all__ = ["DumpFacts", "DumpInfo", "Identity", "Json", "Outcome", "Result", "ra
 
 Json = Any  # a value that json.loads can return
 
+
 @dataclass(frozen=True, slots=True)
 class DumpFacts:
-    """What a dump says about itself. None: it does not say. Text is bytes, as it stands in the dump up to a NUL."""
+    """What a dump says about itself. None: it does not say. Text is bytes, as in the dump, up to a NUL."""
 
     type: str  # "core" or "crash"
     complete: bool  # every extent that the headers promise lies inside the file
     os: str | None = None  # "illumos", "linux", "freebsd"
-    arch: str | None = None  # amd64, i386, sparc, sparcv9, x86_64, aarch64, arm, i86pc: as the system itself calls it
+    arch: str | None = (
+        None  # amd64, i386, sparc, sparcv9, x86_64, aarch64, arm, i86pc: as the system itself calls it
+    )
     bits: int | None = None
     endian: str | None = None  # "little" or "big"
     pid: int | None = None

@@ -1,4 +1,4 @@
-"""Values as people and terminals get them: foreign text made harmless, sizes, ages, times, the table of ``ls``, JSON.
+"""Values as people and terminals get them: foreign text made harmless, sizes, ages, times, tables, JSON.
 
 Only here are file names decoded and is text out of dumps made fit to be shown.
 """
@@ -23,9 +23,10 @@ UNSET: Final = "-"  # what a table shows for a property that a dump does not hav
 def escaped(value: str | bytes) -> str:
     """A foreign text that any terminal shows as it is, on one line; different texts stay different.
 
-    Letters of any script stay. A byte that is not UTF-8, as ``thoth.model.text`` carries it, becomes ``\\xNN`` (NN from
-    80 up), and so does an ASCII control character (NN up to 1f, and 7f); C1 controls, characters that steer direction
-    or are invisible, and line separators become ``\\uNNNN``, a backslash is doubled.
+    Letters of any script stay. A byte that is not UTF-8, as ``thoth.model.text`` carries it, becomes
+    ``\\xNN`` (NN from 80 up), and so does an ASCII control character (NN up to 1f, and 7f); C1 controls,
+    characters that steer direction or are invisible, and line separators become ``\\uNNNN``, a backslash is
+    doubled.
     """
     shown = text(value) if isinstance(value, bytes) else value
     if shown.isprintable() and "\\" not in shown:
@@ -64,19 +65,17 @@ def _can_show(char: str, encoding: str) -> bool:
 
 
 def size_text(size: int) -> str:
-    """A number of bytes as the original shows it: ``512B``, ``3.83MB``, ``1.20TB``; a unit is 1,024 of the one before."""
-    if abs(size) < 1024:
+    """A number of bytes as the original shows it, ``512B``, ``3.83MB``: a unit is 1,024 of the one before."""
+    if size < 1024:
         return f"{size}B"
-    amount = float(size)
-    for unit in ("KB", "MB", "GB", "TB", "PB"):
-        amount /= 1024
-        if abs(amount) < 1023.995:
-            break
-    return f"{amount:.2f}{unit}"
+    amount, units = size / 1024, "KMGTP"
+    while amount >= 1023.995 and len(units) > 1:  # what would be written as 1024.00
+        amount, units = amount / 1024, units[1:]
+    return f"{amount:.2f}{units[0]}B"
 
 
 def age_text(seconds: float) -> str:
-    """A time span in its two largest units: ``0s``, ``45s``, ``3m10s``, ``2h5m``, ``4d1h``. Below zero is ``0s``."""
+    """A time span in its two largest units: ``45s``, ``3m10s``, ``2h5m``, ``4d1h``. Below zero is ``0s``."""
     left = max(0, int(seconds))
     if left < 60:
         return f"{left}s"
@@ -103,7 +102,9 @@ def time_text(seconds: float | None) -> str:
 def _iso(at: time.struct_time) -> str | None:
     if not 1 <= at.tm_year <= 9999:
         return None
-    return f"{at.tm_year:04d}-{at.tm_mon:02d}-{at.tm_mday:02d}T{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
+    return (
+        f"{at.tm_year:04d}-{at.tm_mon:02d}-{at.tm_mday:02d}T{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
+    )
 
 
 def json_text(value: Json, indent: int | None = None) -> str:
@@ -130,9 +131,9 @@ _COLUMNS: Final = (("NAME", 16), ("TYPE", 5), ("TIME", 19), ("NODE/CMD", 16), ("
 def table(infos: Iterable[DumpInfo], properties: Iterable[str] = ()) -> Iterator[str]:
     """The lines of ``ls``: the header, then one for each document as it comes.
 
-    ``properties`` are shown behind the columns that are always there; a dotted one reaches into a value. The widths
-    are fixed, so that the first line does not wait for the last; a longer value is shown whole. Raises UsageError
-    for what cannot be a property, at once.
+    ``properties`` are shown behind the columns that are always there; a dotted one reaches into a value. The
+    widths are fixed, so that the first line does not wait for the last; a longer value is shown whole. Raises
+    UsageError for what cannot be a property, at once.
     """
     from thoth.query import lookup, property_path  # noqa: PLC0415 - thoth object shows no table
 
@@ -154,7 +155,7 @@ def _fixed_cells(info: DumpInfo) -> list[str]:
 
 
 def cell(value: Json) -> str:
-    """A property's value on one line: text escaped, anything else as JSON, ``-`` when it is unset or empty."""
+    """A property's value on one line: text escaped, anything else as JSON, ``-`` for unset or empty."""
     if value is None or value == "":
         return UNSET
     return escaped(value) if isinstance(value, str) else json_text(value)
@@ -162,7 +163,9 @@ def cell(value: Json) -> str:
 
 def _row(cells: list[str], widths: list[int]) -> str:
     *before, last = cells
-    padded = [shown + " " * (width - _columns_taken(shown)) for shown, width in zip(before, widths, strict=False)]
+    padded = [
+        shown + " " * (width - _columns_taken(shown)) for shown, width in zip(before, widths, strict=False)
+    ]
     return " ".join([*padded, last])
 
 

@@ -27,6 +27,7 @@ from thoth.query import (
     Constraint,
     Equals,
     Glob,
+    KeyPath,
     Named,
     Newer,
     Older,
@@ -288,6 +289,75 @@ def test_dry_run_reads_and_cannot_write(index: Index) -> None:
     assert ids(index) == [1]
 
 
+HARD: list[tuple[Json, str]] = [
+    # value of a property, and what is asked of it: '=' text or '~' pattern
+    ("a[b", "~a[*"),
+    ("a[b]c", "~a[b]?"),
+    ("b", "~[ab]"),
+    ("aba", "~ab*ba"),
+    ("a", "~a*a"),
+    ("\udcff", "~\udc80?*"),
+    ("\udcffx", "~\udc80*x"),
+    ("\ufffdx", "~*\uffffx"),
+    ("\udcffx", "~\udcff?"),
+    ('say "x"\n\u2028\\', '~*"x"\n*'),
+    ("\u00e9t\u00e9\U0001f600", "~\u00e9*\U0001f600"),
+    ("a\nb", "~a?b"),
+    ({"x": "a", "y": "b"}, "=a"),
+    ({"x": "a"}, "~*"),
+    ([], "~*"),
+    ([["a"]], "=a"),
+    ([None, "b", "a"], "=a"),
+    ([False, 2], "=2.0"),
+    (True, "=true"),
+    ("true", "=true"),
+    (True, "=1"),
+    (1, "=true"),
+    (1, "=1.0"),
+    ("1", "=1.0"),
+    (1.0, "=1"),
+    (0.1, "=0.1"),
+    (0.1, "=0.10"),
+    (0.1, "=0.10000000000000001"),
+    (5e-324, "=5e-324"),
+    (1.7976931348623157e308, "~1.79*e+308"),
+    (-0.0, "=0"),
+    (0, "=-0.0"),
+    (2**53 + 1, "=9007199254740992"),
+    (2.0**53, "=9007199254740993"),
+    (2**63, "=9223372036854775808"),
+    (-(2**63), "=-9223372036854775808"),
+    (10**30, "~1*0"),
+    (19972, "~199??"),
+    (1.5, "~1.?"),
+    (1.5, "~*,*"),
+    (None, "=null"),
+    ("", "="),
+    ("", "~*"),
+    ("undefined", "=undefined"),
+    ("a\0b", "=a"),
+    ("a\0b", "~a*b"),
+    ("x" * 3000 + "y", "~*xxy"),
+]
+
+
+@pytest.mark.parametrize(
+    "path", [("cmd",), ("properties", "x"), ("properties", 'q"')], ids=["column", "json", "odd-key"]
+)
+def test_each_hard_value_is_judged_as_matches_says(index: Index, path: KeyPath) -> None:
+    infos = []
+    for number, (value, _) in enumerate(HARD):
+        document = {path[-1]: value} if len(path) == 1 else {path[0]: {path[-1]: value}}
+        infos.append(dump(number, **document))
+    index.put_many(infos)
+    for _, asked in HARD:
+        constraint = (Equals if asked[0] == "=" else Glob)(path, asked[1:])
+        wanted = [int(info.id, 16) for info in infos if matches(Query((constraint,)), info.document)]
+        assert ids(index, constraint) == wanted, asked
+        assert ids(index, constraint, limit=1) == wanted[:1], asked
+        assert index.count(Query((constraint,))) == len(wanted), asked
+
+
 # ---- any documents, any query ---------------------------------------------------------------------
 
 # Few characters, so that texts meet; among them those that JSON, SQL, globs and UTF-8 treat in their own way.
@@ -351,19 +421,31 @@ def constraints(draw: st.DrawFn, infos: list[DumpInfo]) -> Constraint:
         return Named(
             frozenset(draw(st.lists(st.text("0123", min_size=1, max_size=3), min_size=1, max_size=3)))
         )
-    path = draw(PATHS)
+    # Mostly a path that leads somewhere, and a text that stands there.
+    leaves = [leaf for info in infos for leaf in scalars(info.document, ())]
+    path, text = draw(PATHS), draw(TEXTS)
+    if leaves and not draw(st.sampled_from([False, False, True])):
+        path, value = draw(st.sampled_from(leaves))
+        text = label(value)
     if kind == "undefined":
         return Undefined(path)
-    values = [lookup(info.document, path) for info in infos]
-    there = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    text = draw(TEXTS)
-    if there and draw(st.booleans()):
-        text = label(draw(st.sampled_from(there)))
     if kind == "equals":
         return Equals(path, text)
     kept = [draw(st.booleans()) for _ in text]
     wild = draw(st.sampled_from("*?"))
     return Glob(path, "".join(each if keep else wild for each, keep in zip(text, kept, strict=True)))
+
+
+def scalars(value: Json, path: KeyPath) -> Iterator[tuple[KeyPath, Json]]:
+    """All that is no object and no list, with the path by which it is asked for."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from scalars(inner, (*path, key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from scalars(item, path)
+    else:
+        yield path, value
 
 
 @pytest.mark.timeout(600)  # the soak has many examples

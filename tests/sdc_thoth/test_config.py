@@ -208,7 +208,7 @@ def test_F57_a_secret_is_never_echoed(tmp_path: Path) -> None:
 
 def test_F57_ten_thousand_nodes(tmp_path: Path) -> None:
     nodes = (
-        f'[[node]]\nname = "cn{n}"\naddress = "10.{n >> 16}.{n >> 8 & 255}.{n & 255}"\nuuid = "{UUID[:-5]}{n:05x}"\n'
+        f'[[node]]\nname = "cn{n}"\naddress = "10.0.{n >> 8}.{n & 255}"\nuuid = "{UUID[:-5]}{n:05x}"\n'
         for n in range(10_000)
     )
     text = "".join(nodes)

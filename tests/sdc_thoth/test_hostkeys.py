@@ -33,7 +33,7 @@ def node(machine: Machine) -> Node:
 
 
 class Run:
-    """One run of the command on these nodes: what was said and asked. ``answers`` to questions are used up in turn."""
+    """One run of the command on these nodes: what was said and asked. ``answers`` are given in turn."""
 
     def __init__(self, known_hosts: Path, *nodes: Node, yes: bool = False, answers: str = "") -> None:
         self.said: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -158,7 +159,7 @@ def test_a_reader_sleeps_until_as_much_has_come_as_it_wants() -> None:
     sizes: list[int] = []
 
     def read() -> None:
-        inbox.wait(6, 5, since=0.0)
+        inbox.wait(6, 5, since=time.monotonic())
         sizes.append(inbox.out.size)
 
     reader = threading.Thread(target=read)

@@ -92,18 +92,38 @@ class TestOrder:
         assert load_config({}).store == f"file://{tmp_path}/a%20b%3F%23%FF/thoth/store"
 
     def test_without_a_home_it_says_what_to_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a uid that passwd does not know
+        monkeypatch.setattr(
+            os.path, "expanduser", lambda path: path
+        )  # as for a uid that passwd does not know
         assert "THOTH_STORE" in refused({})
         assert load_config({"THOTH_STORE": "file:///s", "THOTH_DB": "sqlite:///d"}).user == "thoth"
 
 
 class TestUser:
-    @pytest.mark.parametrize("user", ["a", "bcantrill", "a.b", "first.last@example.com", "x_y-z9", "9", "u" * 128])
+    @pytest.mark.parametrize(
+        "user", ["a", "bcantrill", "a.b", "first.last@example.com", "x_y-z9", "9", "u" * 128]
+    )
     def test_names_that_can_be_part_of_a_path(self, user: str) -> None:
         assert load_config({"THOTH_USER": user}).user == user
 
     @pytest.mark.parametrize(
-        "user", ["..", ".", ".hidden", "-x", "a/b", "/", "a\nb", "a\n", "a b", "%2e", "é", "u" * 129, "a\0", "\udcff"]
+        "user",
+        [
+            "..",
+            ".",
+            ".hidden",
+            "-x",
+            "a/b",
+            "/",
+            "a\nb",
+            "a\n",
+            "a b",
+            "%2e",
+            "é",
+            "u" * 129,
+            "a\0",
+            "\udcff",
+        ],
     )
     def test_names_that_cannot(self, user: str) -> None:
         message = refused({"THOTH_USER": user})
@@ -152,13 +172,15 @@ class TestFile:
             (b"[store]\nx = 1\n", ["store: must be a text in quotes, not a table"]),
             (b'store = ""\n', ["store: must be a text in quotes, not an empty one"]),
             (b'user = "x"\nuser = "y"\n', ["not TOML", "line 2"]),
-            (b'# fine\nuser = ops\n', ["not TOML", "line 2"]),
-            (b'# \xc3\xa9\n# \xff\n', ["line 2: not UTF-8"]),
+            (b"# fine\nuser = ops\n", ["not TOML", "line 2"]),
+            (b"# \xc3\xa9\n# \xff\n", ["line 2: not UTF-8"]),
             (b"a=" + b"[" * 100_000, ["not TOML"]),
             (b"#" * ((1 << 20) + 1), ["over 1 MiB"]),
         ],
     )
-    def test_what_is_wrong_is_said_with_file_and_key(self, toml: Path, content: bytes, words: list[str]) -> None:
+    def test_what_is_wrong_is_said_with_file_and_key(
+        self, toml: Path, content: bytes, words: list[str]
+    ) -> None:
         toml.write_bytes(content)
         message = refused({}, file=str(toml))
         assert message.startswith(f"{toml}: ")

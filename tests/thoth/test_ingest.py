@@ -1,4 +1,4 @@
-"""Dumps on their way in, and changes of their documents: what is there afterwards, whatever happened meanwhile."""
+"""Dumps on their way in, and changes of their documents: what is there afterwards, whatever happened."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from thoth.store.memory import MemoryStore, MemoryUpload
 
 NOW = 1_700_000_000.5
 CORE = illumos_core(pid=19972, cmd="utmpd", psargs="/usr/lib/utmpd", node="95SY9R1", size=1 << 16)
-CUT = CORE[: 40_000]  # behind headers and notes: the same identity
-SHORTER = CORE[: 30_000]
+CUT = CORE[:40_000]  # behind headers and notes: the same identity
+SHORTER = CORE[:30_000]
 
 
 @pytest.fixture
@@ -64,12 +64,16 @@ def unread() -> Iterator[bytes]:
 def objects(thoth: Thoth) -> dict[str, bytes]:
     """Everything that the dump's directories hold, by name."""
     home = f"/{thoth.user}/stor/thoth"
-    names = [f"{home}/{d.name}/{e.name}" for d in thoth.store.list(home) for e in thoth.store.list(f"{home}/{d.name}")]
+    names = [
+        f"{home}/{d.name}/{e.name}"
+        for d in thoth.store.list(home)
+        for e in thoth.store.list(f"{home}/{d.name}")
+    ]
     return {name: thoth.store.get(name)[0] for name in names}
 
 
 def whole(thoth: Thoth, identity: Identity) -> DumpInfo:
-    """The dump's document, once it is sure that object, info.json and index are of one mind and nothing else is there."""
+    """The dump's document, once object, info.json and index are sure to agree and nothing else is there."""
     stored = objects(thoth)
     found = thoth.stored_info(identity)
     assert found is not None
@@ -90,7 +94,8 @@ class TestStored:
         document = whole(thoth, identity).document
         assert receipt.info.document == document
         assert list(document)[:11] == [
-            "name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "type", "properties",
+            "name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "type",
+            "properties",
         ]  # fmt: skip
         expected = {
             "name": f"/bmc/stor/thoth/{identity}",
@@ -164,7 +169,10 @@ class TestPresent:
         revise(thoth, identity, lambda info: info.changed(ticket="OS-2359", properties={"triage": "bmc"}))
         other = {"node": "cn2", "path": "/zones/z/cores/core.19972"}
         for _ in range(2):
-            assert take(thoth, CORE, source=other, properties={"triage": "x", "sysinfo": 1}).result is Result.PRESENT
+            assert (
+                take(thoth, CORE, source=other, properties={"triage": "x", "sysinfo": 1}).result
+                is Result.PRESENT
+            )
         document = whole(thoth, identity).document
         assert document["ticket"] == "OS-2359"
         assert document["properties"] == {"triage": "bmc", "sysinfo": 1}
@@ -206,7 +214,11 @@ class TestReplaced:
         assert (receipt.result, receipt.sent) == (Result.REPLACED, len(CORE))
         document = whole(thoth, identity).document
         assert (document["complete"], document["size"], document["revision"]) == (True, len(CORE), 2)
-        assert (document["ticket"], document["properties"], document["mine"]) == ("OS-1", {"k": 1, "sysinfo": 3}, "kept")
+        assert (document["ticket"], document["properties"], document["mine"]) == (
+            "OS-1",
+            {"k": 1, "sysinfo": 3},
+            "kept",
+        )
         assert document["dump"].endswith(name.decode())
 
     def test_a_longer_cut_one_takes_the_place_of_a_shorter(self, thoth: Thoth) -> None:
@@ -228,12 +240,15 @@ class TestReplaced:
     def test_may_replace(self, document: dict[str, Any], size: int, replaced: bool) -> None:
         assert may_replace(DumpInfo(document), size) is replaced
 
-    def test_an_info_json_does_not_make_us_delete_other_things(self, thoth: Thoth) -> None:
-        identity = take(thoth, CUT).info.id
-        thoth.store.put("/bmc/stor/thoth/precious", b"x")
-        revise(thoth, identity, lambda info: info.changed(dump="/bmc/stor/thoth/precious"))
-        take(thoth, CORE, b"core.renamed")
-        assert thoth.store.get("/bmc/stor/thoth/precious")[0] == b"x"
+    @pytest.mark.parametrize("name", ["/bmc/stor/thoth/precious", "{}/info.json", "{}/deeper/x"])
+    def test_an_info_json_does_not_make_us_delete_other_things(self, thoth: Thoth, name: str) -> None:
+        info = take(thoth, CUT).info
+        precious = name.format(info.document["name"])
+        if not precious.endswith("info.json"):
+            thoth.store.put(precious, b"x")
+        revise(thoth, info.id, lambda info: info.changed(dump=precious))
+        assert take(thoth, CORE, b"core.renamed").result is Result.REPLACED
+        assert thoth.store.stat(precious)
 
 
 class TestNothingIsLeft:
@@ -313,7 +328,7 @@ class TestUnindexed:
 
 
 class HookedStore(MemoryStore):
-    """Runs something, once, right before or right after the next upload is committed: another uploader's work."""
+    """Runs something, once, right before or after the next upload is committed: another uploader's work."""
 
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
@@ -364,11 +379,15 @@ class TestTwoAtOnce:
 
     @pytest.mark.parametrize("point", ["before", "after"])
     @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_ours_whole_the_other_cut(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
+    def test_ours_whole_the_other_cut(
+        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
+    ) -> None:
         setattr(store, point, lambda: take(thoth, CUT, name))
         receipt = take(thoth, CORE)
         info = whole(thoth, receipt.info.id)
-        if not info.complete:  # the other's bytes came last under our name: the document says so, and a next run heals
+        if (
+            not info.complete
+        ):  # the other's bytes came last under our name: the document says so, and a next run heals
             assert (point, name) == ("after", b"core.19972")
             assert receipt.result is Result.CONFLICT
             assert take(thoth, CORE).result is Result.REPLACED
@@ -377,12 +396,14 @@ class TestTwoAtOnce:
 
     @pytest.mark.parametrize("point", ["before", "after"])
     @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_ours_cut_the_other_whole(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
+    def test_ours_cut_the_other_whole(
+        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
+    ) -> None:
         setattr(store, point, lambda: take(thoth, CORE, name))
         receipt = take(thoth, CUT)
         info = whole(thoth, receipt.info.id)
         if (point, name) == ("before", b"core.19972"):
-            # Our bytes took the place of the other's: that is told, and the document is that of what is there.
+            # Our bytes took the place of the other's: that is told, and the document is of what is there.
             assert receipt.result is Result.CONFLICT
             assert not info.complete
             assert take(thoth, CORE).result is Result.REPLACED
@@ -401,14 +422,18 @@ class TestTwoAtOnce:
         assert "sha256" in str(receipt.reason)
         whole(thoth, receipt.info.id)
 
-    def test_a_ticket_that_is_set_while_a_cut_dump_is_replaced(self, thoth: Thoth, store: HookedStore) -> None:
+    def test_a_ticket_that_is_set_while_a_cut_dump_is_replaced(
+        self, thoth: Thoth, store: HookedStore
+    ) -> None:
         identity = take(thoth, CUT).info.id
         store.after = lambda: revise(thoth, identity, lambda info: info.changed(ticket="OS-7"))
         assert take(thoth, CORE).result is Result.REPLACED
         info = whole(thoth, identity)
         assert (info.complete, info.document["ticket"]) == (True, "OS-7")
 
-    def test_a_dump_that_is_purged_while_it_is_replaced_stays_purged(self, thoth: Thoth, store: HookedStore) -> None:
+    def test_a_dump_that_is_purged_while_it_is_replaced_stays_purged(
+        self, thoth: Thoth, store: HookedStore
+    ) -> None:
         identity = take(thoth, CUT).info.id
         store.after = lambda: revise(thoth, identity, lambda info: info.changed(purged=NOW))
         assert take(thoth, CORE).result is Result.PRESENT

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from thoth.errors import UsageError
+from thoth.glob import glob_matches
 from thoth.model import DumpInfo, text
 from thoth.query import (
     MAX_CONSTRAINTS,
@@ -292,6 +296,41 @@ def test_F24_other_characters_are_themselves(value: str) -> None:
     query, _ = parse([f"cmd={value}"], now=NOW)
     assert not matches(query, UTMPD)
     assert matches(query, {**UTMPD, "cmd": value})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "whole", "fits"),
+    [
+        ("", "", True),
+        ("", "a", False),
+        ("*", "", True),
+        ("**", "", True),
+        ("?", "", False),
+        ("?", "\udcff", True),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("ab*ba", "aba", False),
+        ("*ab", "aab", True),
+        ("*a?c*", "abbabcb", True),
+        ("*a?c*", "abbabb", False),
+        ("*?b*?b", "abab", True),
+        ("*?b*?b", "abb", False),
+        ("a*b*c", "a-b-b-c", True),
+        ("a*b*c", "a-c-b", False),
+        ("*??*", "ab", True),
+        ("*??*", "a", False),
+        ("?a*", "?a", True),
+    ],
+)
+def test_glob(pattern: str, whole: str, fits: bool) -> None:
+    assert glob_matches(pattern, whole) is fits
+
+
+@given(st.text("ab?*", max_size=8), st.text("ab?", max_size=10))
+def test_glob_is_what_a_regular_expression_says(pattern: str, whole: str) -> None:
+    signs = {"*": "(?s:.*)", "?": "(?s:.)"}
+    expression = "".join(signs.get(each, re.escape(each)) for each in pattern)
+    assert glob_matches(pattern, whole) is (re.fullmatch(expression, whole) is not None)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The ``thoth`` command: finds the command that is asked for, runs it, and turns what goes wrong into one line."""
+"""The ``thoth`` command: finds what is asked for, runs it, and turns what goes wrong into one line."""
 
 from __future__ import annotations
 

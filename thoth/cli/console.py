@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+class OutputFailed(ThothError):
+    """stdout does not take the results: there is no point in going on."""
+
+
 class Console:
-    """The three streams of a command. stderr may be closed; without stdout there is nothing to do: ThothError."""
+    """The three streams of a command. stderr may be closed; a result without stdout is OutputFailed."""
 
     __slots__ = ("_err", "_out", "debug", "quiet")
 
     def __init__(self) -> None:
-        self._err = sys.stderr
+        self._err: TextIO | None = sys.stderr
         self._out = sys.stdout
         self.quiet = False
         self.debug = False
@@ -32,7 +36,7 @@ class Console:
 
     def block(self, text: str) -> None:
         """Results that may be several lines, and are safe already, such as JSON."""
-        with _named("stdout"):
+        with _translated():
             self._stdout().write(text)
 
     def say(self, message: str) -> None:
@@ -42,17 +46,16 @@ class Console:
 
     def complain(self, message: str) -> None:
         """An error, which nothing silences."""
-        if self._err is not None:
-            self._err.write(f"thoth: {one_line(message, self._err.encoding)}\n")
+        self._write_line(f"thoth: {message}")
 
     def failure(self, error: Exception, about: str | None = None) -> None:
         """What went wrong, in one line after what it was about; with ``--debug`` the traceback before it."""
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        if self.debug and self._err is not None:
+        if self.debug:
             from traceback import format_exception
 
-            for line in "".join(format_exception(error)).splitlines():
-                self._err.write(one_line(line, self._err.encoding) + "\n")
+            for line in "".join(format_exception(error)).split("\n")[:-1]:
+                self._write_line(line)
         self.complain(f"{about}: {reason}" if about else reason)
 
     def lines_in(self) -> Iterator[str]:
@@ -74,30 +77,39 @@ class Console:
     def flush(self) -> None:
         """Results are with their reader when this returns."""
         if self._out is not None:
-            with _named("stdout"):
+            with _translated():
                 self._out.flush()
 
     def release(self) -> None:
         """Let the interpreter's own last flush succeed when what is buffered has nowhere to go any more."""
         try:
             self.flush()
-        except (BrokenPipeError, ThothError):
+        except (BrokenPipeError, OutputFailed):
             devnull = os.open(os.devnull, os.O_WRONLY)
             os.dup2(devnull, sys.stdout.fileno())
             os.close(devnull)
 
+    def _write_line(self, line: str) -> None:
+        """To stderr. One that is closed or full has nobody who could be told; the work goes on without."""
+        if self._err is None:
+            return
+        try:
+            self._err.write(one_line(line, self._err.encoding) + "\n")
+        except OSError:
+            self._err = None
+
     def _stdout(self) -> TextIO:
         if self._out is None:
-            raise ThothError("stdout is closed; there is nowhere to write the result")
+            raise OutputFailed("stdout is closed; there is nowhere to write the result")
         return self._out
 
 
 @contextmanager
-def _named(stream: str) -> Iterator[None]:
-    """Say which stream failed. A reader that has gone is no failure: BrokenPipeError goes through."""
+def _translated() -> Iterator[None]:
+    """What goes wrong with stdout, as OutputFailed. A reader that has gone is told apart: BrokenPipeError."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ThothError(f"{stream}: {error.strerror}") from error
+        raise OutputFailed(f"stdout: {error.strerror}") from error

@@ -44,7 +44,11 @@ examples:
 exit status: 0 found, or a specification; 2 no such dump; 1 anything else
 """
     parser.add_argument(
-        "words", nargs="+", type=word, metavar="DUMP|SPEC", help="identity, its beginning, local dump, or constraint"
+        "words",
+        nargs="+",
+        type=word,
+        metavar="DUMP|SPEC",
+        help="identity, its beginning, local dump, or constraint",
     )
     add_places(parser)
     parser.set_defaults(run=info)
@@ -68,7 +72,7 @@ def info(arguments: Namespace, console: Console) -> int:
 
 
 def _local_identity(word: str) -> Identity | None:
-    """The identity of the local dump that a word names; None when it names no file, or something else as well.
+    """The identity of the local dump that a word names; None when it names no file, or also something else.
 
     A dump is taken for one whatever it is called. Raises UsageError for a file that is no dump.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from thoth.cli.console import OutputFailed
 from thoth.cli.options import add_places, configured, word
 from thoth.errors import StoreUnavailable, ThothError
 from thoth.render import escaped, json_text
@@ -28,7 +29,9 @@ _STREAM = "JSON lines instead: one object for each file"
 
 
 def declare_init(parser: ArgumentParser) -> None:
-    parser.description = "Make what the store and the index need. Safe to repeat; what is there stays as it is."
+    parser.description = (
+        "Make what the store and the index need. Safe to repeat; what is there stays as it is."
+    )
     parser.epilog = """\
 examples:
   thoth init
@@ -167,7 +170,7 @@ def _arrival(source: LocalFile, node: str) -> Arrival:
 
 
 def _announced(source: LocalFile, arrival: Arrival, console: Console) -> Iterator[bytes]:
-    """The dump's blocks. Nothing is said unless somebody asks for them: a dump that is there is not created."""
+    """The dump's blocks. Nothing is said before somebody asks for them: a dump may be there already."""
     console.say(f"creating {arrival.identity}")
     console.say(f"uploading {escaped(arrival.filename)} to {arrival.identity}")
     yield from console.progress(arrival.filename, arrival.size, source.stream())
@@ -182,7 +185,7 @@ def _tell(path: str, receipt: Receipt, console: Console) -> None:
     elif receipt.result is Result.REPLACED:
         console.say(f"{name} took the place of a dump that was cut short: {identity}")
     elif receipt.result is Result.STORED_UNINDEXED:
-        console.complain(f"{name} is stored as {identity}, but not indexed; upload it again: {receipt.reason}")
+        console.complain(f"{name}: stored as {identity}, not indexed: {receipt.reason}; upload it again")
     elif not receipt.result.good:
         console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
 
@@ -209,13 +212,13 @@ def for_each_file(
 ) -> int:
     """The exit code of doing something with each file: one that fails is told, and the others go on.
 
-    Raises StoreUnavailable, since no other file would fare better.
+    Raises StoreUnavailable and OutputFailed, since no other file would fare better.
     """
     good = True
     for path in paths:
         try:
             good = handle(path) and good
-        except StoreUnavailable:
+        except (StoreUnavailable, OutputFailed):
             raise
         except ThothError as error:
             console.failure(error, about=escaped(path))

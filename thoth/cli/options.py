@@ -1,4 +1,4 @@
-"""Command lines: the options that every command has, and errors that end with ours instead of argparse's exit code."""
+"""Command lines: the options that every command has, and errors that end as ours do, not as argparse's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TextAsked(Exception):
 
 
 class ShowText(Action):
-    """An option that asks for a text: ``show`` makes it. argparse's own would print it and swallow a full disk."""
+    """An option that asks for a text, which ``show`` makes. argparse's own ignores a stdout that is full."""
 
     def __init__(
         self, option_strings: Sequence[str], dest: str, show: Callable[[ArgumentParser], str], help: str
@@ -35,16 +35,18 @@ class ShowText(Action):
 
 
 class _Layout(RawDescriptionHelpFormatter):
-    """Texts as they are written. Of a fixed width, since asking the terminal imports shutil: 5 ms at each start."""
+    """Texts as they are written, of a fixed width: to ask the terminal imports shutil, 5 ms at each start."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=100)
 
 
 class Parser(ArgumentParser):
-    """An ArgumentParser that raises UsageError, takes no abbreviations and leaves the layout of texts alone."""
+    """An ArgumentParser that raises UsageError, takes no abbreviations and leaves texts as they are."""
 
-    def __init__(self, prog: str, description: str, epilog: str | None = None, usage: str | None = None) -> None:
+    def __init__(
+        self, prog: str, description: str, epilog: str | None = None, usage: str | None = None
+    ) -> None:
         super().__init__(
             prog=prog,
             usage=usage,
@@ -60,9 +62,9 @@ class Parser(ArgumentParser):
         add_common(self)
 
     def parse(self, words: Sequence[str], into: Namespace) -> Namespace:
-        """Options and positional arguments in any order; behind ``--`` everything is positional. Raises UsageError."""
-        # argparse knows no ``--`` where the two may mix. A NUL, which no argument of a process holds, keeps a word that
-        # begins with a dash from being an option, until ``word`` takes it off.
+        """Options and words in any order; behind ``--`` everything is a word. Raises UsageError."""
+        # argparse knows no ``--`` where the two may mix. A NUL, which no argument of a process holds, keeps a
+        # word that begins with a dash from being an option, until ``word`` takes it off.
         at = words.index("--") if "--" in words else len(words)
         return self.parse_intermixed_args([*words[:at], *(f"\0{each}" for each in words[at + 1 :])], into)
 
@@ -78,9 +80,13 @@ def word(argument: str) -> str:
 
 
 def add_common(parser: ArgumentParser) -> None:
-    """What may stand before as well as behind the name of the command; absent ones change nothing (SUPPRESS)."""
-    parser.add_argument("-q", "--quiet", action="store_true", default=SUPPRESS, help="results and errors only")
-    parser.add_argument("--debug", action="store_true", default=SUPPRESS, help="show the traceback of an error")
+    """What may stand before as well as behind the command's name: where it does not stand it sets nothing."""
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=SUPPRESS, help="results and errors only"
+    )
+    parser.add_argument(
+        "--debug", action="store_true", default=SUPPRESS, help="show the traceback of an error"
+    )
 
 
 def add_places(parser: ArgumentParser) -> None:
@@ -88,7 +94,9 @@ def add_places(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("where the dumps are, unless the environment or the file says so")
     group.add_argument("--store", metavar="URL", default=SUPPRESS, help="file:///DIRECTORY (THOTH_STORE)")
     group.add_argument("--db", metavar="URL", default=SUPPRESS, help="sqlite:///FILE (THOTH_DB)")
-    group.add_argument("--user", metavar="NAME", default=SUPPRESS, help="whose dumps (THOTH_USER, MANTA_USER)")
+    group.add_argument(
+        "--user", metavar="NAME", default=SUPPRESS, help="whose dumps (THOTH_USER, MANTA_USER)"
+    )
     group.add_argument("--config", metavar="FILE", default=SUPPRESS, help="a TOML file (THOTH_CONFIG)")
 
 

@@ -17,7 +17,11 @@ _NAME: Final = 40  # columns of a name: the bar is worth more than the rest of i
 
 class _Line(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(bar_text(task.description, int(task.completed), int(task.total or 0)), no_wrap=True, overflow="crop")
+        return Text(
+            bar_text(task.description, int(task.completed), int(task.total or 0)),
+            no_wrap=True,
+            overflow="crop",
+        )
 
 
 def bar_text(name: str, done: int, size: int) -> str:

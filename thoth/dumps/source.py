@@ -110,7 +110,9 @@ class LocalFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -121,7 +123,10 @@ def _translated(error: OSError | ValueError, path: str) -> SourceError:
     if number in (errno.EACCES, errno.EPERM):
         return SourceDenied("permission denied")
     if number in (errno.ELOOP, errno.EMLINK):
-        return SourceError("is a symbolic link; name the file itself" if os.path.islink(path) else "too many links in the path")  # noqa: PTH114 - path may be bytes' text
+        linked = os.path.islink(path)  # noqa: PTH114 - pathlib costs thoth object 5 ms
+        return SourceError(
+            "is a symbolic link; name the file itself" if linked else "too many links in the path"
+        )
     if number == errno.ENXIO:
         return SourceError("not a regular file")
     return SourceError(getattr(error, "strerror", None) or str(error))
@@ -200,12 +205,13 @@ class Recorder:
         for wanted, kept in zip(self._ranges, self._buffers, strict=True):
             low, high = max(start, wanted.offset), min(end, wanted.end)
             if low < high:
-                kept += memoryview(block)[low - start : high - start]
+                kept.extend(memoryview(block)[low - start : high - start])
         self._at = end
 
     def known(self) -> KnownRanges:
         """What was kept, as a file of the size that went by."""
-        return KnownRanges(self._at, ((r.offset, bytes(b)) for r, b in zip(self._ranges, self._buffers, strict=True)))
+        parts = zip(self._ranges, self._buffers, strict=True)
+        return KnownRanges(self._at, ((wanted.offset, bytes(kept)) for wanted, kept in parts))
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:

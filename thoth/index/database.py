@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import stat
@@ -104,13 +105,12 @@ class Database:
         """Make the file and its tables where they are missing; a line for each that was made."""
         self._refuse_read_only()
         with self._translated():
-            made = []
+            tables = ["created table 'dumps'", "created table 'analyzers'", "created index 'time'"]
             if not self._exists() and _make_file(self.path):
-                made.append(f"created database '{self.path}'")
+                return [f"created database '{self.path}'", *tables]
             with closing(_open(self.path, self._timeout)) as connection:
-                if _schema(connection, self.path) == 0 and _make_tables(connection, self.path):
-                    made += ["created table 'dumps'", "created table 'analyzers'", "created index 'time'"]
-        return made
+                missing = _schema(connection, self.path) == 0
+                return tables if missing and _make_tables(connection, self.path) else []
 
     def close(self) -> None:
         """Close what is idle now, and what is in use when it has been used. Safe to repeat."""
@@ -257,20 +257,38 @@ def _written_to(path: Path) -> bool:
 
 
 def _make_file(path: Path) -> bool:
-    """Make an empty file for us alone, in a directory for us alone; False when another process was faster.
+    """Make the file with its tables, for us alone, in a directory for us alone; False when it is there.
 
-    A file that is there is never opened here: closing it would drop the locks of SQLite's own connections.
+    It gets its name when it is whole: until then SQLite would not let several processes wait for each other.
+    One that is there is never opened here: closing it would drop the locks of SQLite's own connections.
     """
     _make_directory(path.parent)
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return False
-    try:
-        os.fchmod(file, 0o600)  # the umask may have taken bits away
-    finally:
-        os.close(file)
+    draft = path.with_name(path.name + ".new")
+    with _one_at_a_time(path.parent):
+        if path.exists():
+            return False
+        for left_by_a_killed_process in (draft, *_beside(draft), draft.with_name(draft.name + "-journal")):
+            left_by_a_killed_process.unlink(missing_ok=True)
+        file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(file, 0o600)  # the umask may have taken bits away
+        finally:
+            os.close(file)
+        with closing(_connect(draft, "mode=rw", 0.0)) as connection:
+            _make_tables(connection, draft)
+        draft.rename(path)
     return True
+
+
+@contextmanager
+def _one_at_a_time(directory: Path) -> Iterator[None]:
+    """Keeps other processes, and other threads, from making an index in the same directory."""
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _make_directory(path: Path) -> None:
@@ -299,10 +317,11 @@ def _make_tables(connection: sqlite3.Connection, path: Path) -> bool:
 
 def _schema(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the tables, 0 without any. Raises IndexFailure for newer and for another program's."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if application != _APPLICATION and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    # In this order: what another process makes in between is then seen as ours.
+    tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if tables and connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
         raise IndexFailure(f"{path}: a database of another program; name another file for the index")
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA:
         raise IndexFailure(
             f"{path}: made by a newer thoth (tables {version}, this one knows {SCHEMA}); update this thoth"

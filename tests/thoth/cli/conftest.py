@@ -23,7 +23,7 @@ COMMAND = (sys.executable, "-m", "thoth")
 
 
 class Ran(NamedTuple):
-    """What a command did. ``err`` holds no raw control character but line ends, ever: the fixtures see to it."""
+    """What a command did. No raw control character but line ends is in it, ever: the fixtures see to it."""
 
     code: int
     out: str
@@ -71,7 +71,12 @@ def spawn(child_environment: dict[str, str]) -> Run:
 
     def spawn(*words: str | bytes | Path, stdin: bytes = b"", stdout: int = subprocess.PIPE) -> Ran:
         ran = subprocess.run(
-            [*COMMAND, *words], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=child_environment, check=False
+            [*COMMAND, *words],
+            input=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env=child_environment,
+            check=False,
         )
         out, err = (ran.stdout or b"").decode(), ran.stderr.decode()
         assert_harmless(out + err)

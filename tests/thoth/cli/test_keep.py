@@ -61,7 +61,9 @@ class TestInit:
         assert (ran.code, len(ran.said)) == (1, 1)
         assert "/dev/null" in ran.err
 
-    @pytest.mark.parametrize("url", ["file:relative", "file://host/x", "/just/a/path", "s3://x", "", "rethinkdb://:pw@h"])
+    @pytest.mark.parametrize(
+        "url", ["file:relative", "file://host/x", "/just/a/path", "s3://x", "", "rethinkdb://:pw@h"]
+    )
     def test_a_url_that_names_nothing_we_know(self, run: Run, url: str) -> None:
         ran = run("-q", "init", "--store", url)
         assert ran.code == 1
@@ -82,7 +84,11 @@ class TestObject:
         bad.write_text("no dump")
         ran = run("object", good, bad, tmp_path / "nope", tmp_path, other)
         assert (ran.code, len(ran.lines)) == (1, 2)
-        assert [line.split(": ")[:2] for line in ran.said] == [["thoth", str(bad)], ["thoth", f"{tmp_path}/nope"], ["thoth", str(tmp_path)]]
+        assert [line.split(": ")[:2] for line in ran.said] == [
+            ["thoth", str(bad)],
+            ["thoth", f"{tmp_path}/nope"],
+            ["thoth", str(tmp_path)],
+        ]
         assert ran.lines == [identity(run, good), identity(run, other)]
 
     def test_it_needs_no_store_and_no_configuration(
@@ -97,7 +103,9 @@ class TestObject:
     def test_json_lines(self, run: Run, core: Core) -> None:
         path = core(1)
         ran = run("object", path, path, "--json")
-        assert [json.loads(line) for line in ran.lines] == [{"path": str(path), "id": identity(run, path)}] * 2
+        assert [json.loads(line) for line in ran.lines] == [
+            {"path": str(path), "id": identity(run, path)}
+        ] * 2
 
     def test_F16_a_fifo_does_not_block_and_a_device_is_not_opened(self, run: Run, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "core.fifo")
@@ -169,7 +177,9 @@ class TestUpload:
         assert len(failures) == 1
         assert len(run("ls").lines) == 1 + 9
 
-    @pytest.mark.parametrize("name", [b"core.\xff\xfe\n;$(x)", b"core.\x1b]0;x\x07", b"info.json", b"-", b"a" * 255])
+    @pytest.mark.parametrize(
+        "name", [b"core.\xff\xfe\n;$(x)", b"core.\x1b]0;x\x07", b"info.json", b"-", b"a" * 255]
+    )
     def test_F27_any_name(self, run: Run, core: Core, name: bytes) -> None:
         good, odd = core(1), core(2, name)
         ran = run("upload", good, odd)
@@ -200,7 +210,7 @@ class TestUpload:
         (tmp_path / "is-a-directory").mkdir()
         ran = run("upload", path, "--db", f"sqlite://{tmp_path}/is-a-directory")
         assert (ran.code, ran.out) == (1, f"{name}\n")
-        assert ran.said[-1].startswith(f"thoth: {path} is stored as {name}, but not indexed")
+        assert ran.said[-1].startswith(f"thoth: {path}: stored as {name}, not indexed: ")
         assert run("ls").lines[1:] == []
         assert run("upload", path).code == 0
         assert len(run("ls").lines) == 2
@@ -253,7 +263,11 @@ def upload_at_once(rounds: int, run: Run, core: Core, environment: dict[str, str
     """Two processes are told of each dump at the same moment, each of its own name for it."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", ROUNDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+            [sys.executable, "-c", ROUNDS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
         )
         for _ in range(2)
     ]
@@ -301,7 +315,9 @@ def test_F34_two_processes_at_the_same_time_200_rounds(
     check_rounds(200, run, stored)
 
 
-def test_F12_a_file_that_grows_while_it_is_uploaded(run: Run, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_F12_a_file_that_grows_while_it_is_uploaded(
+    run: Run, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file is written to when its blocks are asked for: after identification, before its end."""
     path = core(1, size=1 << 20)
     whole = illumos_core(pid=1, size=1 << 20)

@@ -45,8 +45,14 @@ class TestFindingTheCommand:
             (["objcet"], "thoth: there is no command 'objcet'; did you mean 'object'?"),
             (["zzzzzzz"], "thoth: there is no command 'zzzzzzz'; see 'thoth --help'"),
             (["\x1b[2J"], "thoth: there is no command '\\x1b[2J'; see 'thoth --help'"),
-            (["object"], "thoth: object: the following arguments are required: FILE; see 'thoth object --help'"),
-            (["upload", "--jso", "x"], "thoth: upload: unrecognized arguments: --jso; see 'thoth upload --help'"),
+            (
+                ["object"],
+                "thoth: object: the following arguments are required: FILE; see 'thoth object --help'",
+            ),
+            (
+                ["upload", "--jso", "x"],
+                "thoth: upload: unrecognized arguments: --jso; see 'thoth upload --help'",
+            ),
             (["ls", "--\x1b[2J"], "thoth: ls: unrecognized arguments: --\\x1b[2J; see 'thoth ls --help'"),
             (["--frob", "ls"], "thoth: unrecognized arguments: --frob; see 'thoth --help'"),
             (["ls", "--user"], "thoth: ls: argument --user: expected one argument; see 'thoth ls --help'"),
@@ -55,7 +61,9 @@ class TestFindingTheCommand:
     def test_usage_errors_are_one_line_and_exit_1(self, run: Run, words: list[str], said: str) -> None:
         assert run(*words) == Ran(1, "", said + "\n")
 
-    def test_options_may_stand_on_either_side_of_the_command(self, run: Run, core: Callable[..., Path]) -> None:
+    def test_options_may_stand_on_either_side_of_the_command(
+        self, run: Run, core: Callable[..., Path]
+    ) -> None:
         path = core(1)
         assert run("-q", "upload", path).err == ""
         assert run("upload", path, "-q").err == ""
@@ -163,13 +171,28 @@ class TestStreams:
         )
         assert (ran.returncode, ran.stderr) == (1, said)
 
-    def test_a_stderr_that_is_closed_does_not_matter(
-        self, child_environment: dict[str, str], core: Callable[..., Path], run: Run
+    def test_F38_several_files_and_a_stdout_that_is_full(
+        self, child_environment: dict[str, str], core: Callable[..., Path]
+    ) -> None:
+        words = [*COMMAND, "upload", *(str(core(pid)) for pid in (1, 2))]
+        ran = subprocess.run(
+            ["bash", "-c", '"$@" >/dev/full', "bash", *words],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=child_environment,
+        )
+        assert ran.returncode == 1
+        assert ran.stderr.splitlines()[2:] == ["thoth: stdout: No space left on device"]
+
+    @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+    def test_a_stderr_that_takes_nothing_does_not_matter(
+        self, child_environment: dict[str, str], core: Callable[..., Path], run: Run, redirection: str
     ) -> None:
         path = core(1)
         words = [*COMMAND, "upload", str(path), str(path.parent / "nope")]
         ran = subprocess.run(
-            ["bash", "-c", '"$@" 2>&-', "bash", *words],
+            ["bash", "-c", f'"$@" {redirection}', "bash", *words],
             stdout=subprocess.PIPE,
             text=True,
             check=False,

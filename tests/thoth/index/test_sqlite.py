@@ -7,9 +7,11 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -372,6 +374,30 @@ def test_processes_that_start_at_once_lose_nothing(index: SqliteIndex, path: Pat
     assert [each.name for each in path.parent.iterdir() if not each.name.startswith("thoth.db-")] == [
         "thoth.db"
     ]
+
+
+def test_threads_that_start_at_once_make_one_index(tmp_path: Path) -> None:
+    for attempt in range(20):
+        index = SqliteIndex(tmp_path / str(attempt) / "thoth.db")
+        start = threading.Barrier(4)
+
+        def write(worker: int, index: SqliteIndex = index, start: threading.Barrier = start) -> bool:
+            start.wait()
+            return index.put(dump(worker))
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(write, range(4)))
+        assert index.count(Query()) == 4
+        index.close()
+
+
+def test_what_a_killed_maker_left_is_swept(index: SqliteIndex, path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    for suffix in (".new", ".new-wal", ".new-shm", ".new-journal"):
+        path.with_name(path.name + suffix).write_bytes(b"half")
+    assert index.put(dump(1))
+    index.close()
+    assert [each.name for each in path.parent.iterdir()] == ["thoth.db"]
 
 
 # ---- how a query runs -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.thoth.store.one_upload import CORE, INFO, store_dump
+from tests.thoth.store.one_upload import CORE, DUMP, INFO, store_dump
 from thoth.errors import NoRoom, NoSuchObject, PreconditionFailed, StoreError, StoreUnavailable
 from thoth.store.base import ABSENT, Digests
 from thoth.store.directory import DirectoryStore
@@ -248,6 +248,14 @@ def test_F19_etags_differ_whatever_the_clock_does(root: Path, tick: int) -> None
     mtimes = [etag.split("-")[1] for etag in etags]
     assert len(set(mtimes)) == 100  # whichever inodes they got
     assert mtimes == sorted(mtimes)
+
+
+def test_an_object_has_the_time_of_the_stores_clock(root: Path) -> None:
+    # Not the kernel's, which may stand still for milliseconds: long enough to delete and make one again.
+    store = DirectoryStore(root, now_ns=lambda: 1_700_000_000_123_456_789)
+    etag = store.put(INFO, b"{}")
+    assert etag.split("-")[1] == f"{1_700_000_000_123_456_789:x}"
+    assert [entry.mtime for entry in store.list(DUMP)] == [pytest.approx(1_700_000_000.1234567)]
 
 
 def test_a_file_that_was_edited_in_place_has_another_etag(root: Path) -> None:

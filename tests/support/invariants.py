@@ -1,0 +1,31 @@
+"""What holds after every fault and one more clean run: whole or absent, found again, nothing left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+
+from tests.support.collector import Collector
+
+
+def check_store(collector: Collector) -> None:
+    """Each document's dump is whole; nothing else lies in the store; index and store say the same (I1, I2, I8)."""
+    told = {info.id: info for info in collector.infos()}
+    stored = collector.stored()
+    assert {info.id for info, _ in stored} == set(told)
+    for info, data in stored:
+        assert info.document == told[info.id].document
+        assert info.size == len(data)
+        assert info.sha256 == hashlib.sha256(data).hexdigest()
+    check_nothing_left(collector, len(stored))
+
+
+def check_nothing_left(collector: Collector, dumps: int) -> None:
+    """No partial file, no stray object, nobody else's eyes."""
+    files = [path for path in collector.store.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert len(files) == 2 * dumps, [str(path) for path in files]
+    hidden = [path for path in collector.store.rglob(".uploads/*") if path.is_file()]
+    assert not hidden
+    for path in collector.store.rglob("*"):
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), f"{path}: {mode:o}"

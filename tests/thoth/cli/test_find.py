@@ -1,0 +1,259 @@
+"""``thoth info`` and ``ls``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.elfwriter import vmdump
+from tests.thoth.cli.conftest import Ran, Run
+from thoth.edit import revise
+from thoth.library import Thoth
+from thoth.model import DumpInfo, Identity
+
+Core = Callable[..., Path]
+
+HEADER = "NAME             TYPE  TIME                NODE/CMD         TICKET"
+HOSTILE = [
+    "a\"b'c\\d",
+    "one:two,three",
+    "line\nbreak\r\n",
+    "\x1b[31m\x07\x7f",
+    "\u2028\u202e",
+    "\udcff\udcfe",
+    "é北",
+]
+
+
+@pytest.fixture
+def uploaded(run: Run, core: Core) -> Callable[..., str]:
+    """``uploaded(7, cmd="bc")`` uploads a core and gives its identity."""
+
+    def uploaded(pid: int, **facts: object) -> str:
+        return run("-q", "upload", core(pid, **facts)).out.strip()
+
+    return uploaded
+
+
+class TestInfo:
+    def test_the_json_object_of_a_dump(self, run: Run, uploaded: Callable[..., str]) -> None:
+        name = uploaded(19972, cmd="utmpd", psargs="/usr/lib/utmpd")
+        ran = run("info", name)
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.lines[0] == "{"
+        assert ran.lines[1] == f'    "name": "/thoth/stor/thoth/{name}",'
+        assert ran.lines[2] == f'    "dump": "/thoth/stor/thoth/{name}/core.19972",'
+        assert ran.lines[3] == '    "pid": "19972",'
+        assert {"id", "size", "sha256", "complete", "uploaded"} <= json.loads(ran.out).keys()
+
+    def test_the_beginning_of_an_identity(self, run: Run, uploaded: Callable[..., str]) -> None:
+        name = uploaded(1)
+        assert run("info", name[:5]) == run("info", name)
+        assert run("info", f"/thoth/stor/thoth/{name}") == run("info", name)
+
+    def test_a_beginning_of_several_lists_them(self, run: Run, uploaded: Callable[..., str]) -> None:
+        names = sorted(uploaded(pid) for pid in range(20))
+        first = next(name[0] for name, after in pairwise(names) if name[0] == after[0])
+        ran = run("info", first)
+        several = ", ".join([name for name in names if name.startswith(first)][:10])
+        assert ran == Ran(1, "", f"thoth: {first} is the beginning of several dumps: {several}\n")
+
+    @pytest.mark.parametrize("word", ["0" * 32, "abc", "0123456789abcdef" * 2])
+    def test_no_such_dump_is_2(self, run: Run, uploaded: Callable[..., str], word: str) -> None:
+        uploaded(1)
+        assert run("info", word) == Ran(2, "", f"thoth: no such dump: {word}\n")
+
+    @pytest.mark.parametrize("word", ["no-such-file", "/no/such/file", "a" * 33, "\x1b[2J", "ABC"])
+    def test_what_is_neither_a_dump_nor_a_file_is_2(self, run: Run, word: str) -> None:
+        ran = run("info", word)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("thoth: no such dump or file: ")
+
+    def test_a_local_dump(self, run: Run, core: Core) -> None:
+        there, never_seen = core(1), core(2)
+        name = run("-q", "upload", there).out.strip()
+        assert json.loads(run("info", there).out)["id"] == name
+        assert run("info", never_seen).code == 2
+
+    def test_F22_a_local_dump_whatever_it_is_called(
+        self, run: Run, core: Core, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        paths = [core(1, "core.ticket=X.k=v"), core(2, "abc"), core(3, "type=core")]
+        run("upload", *paths)
+        monkeypatch.chdir(paths[0].parent)
+        for path in paths:
+            document = json.loads(run("info", path.name).out)
+            assert document["id"] == run("object", path).out.strip()
+            assert ("ticket" in document, document["properties"]) == (False, {})
+
+    def test_a_file_that_is_no_dump_is_1_unless_the_word_means_something_else(
+        self, run: Run, core: Core, monkeypatch: pytest.MonkeyPatch, uploaded: Callable[..., str]
+    ) -> None:
+        name = uploaded(1)
+        place = core(1).parent
+        monkeypatch.chdir(place)
+        for word in ("text", name[:6], "cmd=node"):
+            (place / word).write_text("no dump")
+        ran = run("info", "text")
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("thoth: text: neither a core nor a crash dump")
+        assert json.loads(run("info", name[:6]).out)["id"] == name
+        assert json.loads(run("info", "cmd=node").out)[0]["id"] == name
+
+    def test_a_specification_is_an_array(self, run: Run, uploaded: Callable[..., str]) -> None:
+        names = [uploaded(pid, cmd=cmd) for pid, cmd in enumerate(["bc", "bc", "dc"])]
+        ran = run("info", "cmd=bc")
+        assert [each["id"] for each in json.loads(ran.out)] == names[:2]
+        assert ran.out == json.dumps(json.loads(ran.out), indent=4) + "\n"
+        assert [each["id"] for each in json.loads(run("info", f"name={names[2]}").out)] == names[2:]
+        assert len(json.loads(run("info", "type=core", "limit=2").out)) == 2
+        assert len(json.loads(run("info", names[0], names[2]).out)) == 2
+
+    def test_nothing_that_matches_is_an_empty_array_and_0(self, run: Run) -> None:
+        assert run("info", "cmd=nope") == Ran(0, "[]\n", "")
+
+    def test_several_local_dumps(self, run: Run, core: Core) -> None:
+        paths = [core(1), core(2)]
+        run("upload", *paths)
+        assert [each["pid"] for each in json.loads(run("info", *paths).out)] == ["1", "2"]
+        assert run("info", "nope", paths[0]).code == 2
+
+    @pytest.mark.parametrize("word", ["mtime=soon", "limit=-1", "=x", "a..b=1", "dump=zzz"])
+    def test_F24_a_bad_specification_names_the_argument(self, run: Run, word: str) -> None:
+        ran = run("info", word)
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert word in ran.err
+
+    def test_a_document_that_is_broken_is_named(
+        self, run: Run, uploaded: Callable[..., str], stored: Thoth
+    ) -> None:
+        name = uploaded(1)
+        stored.store.put(f"/thoth/stor/thoth/{name}/info.json", b'{"id": NaN}')
+        ran = run("info", name)
+        assert (ran.code, ran.out) == (1, "")
+        assert f"/thoth/stor/thoth/{name}/info.json: not JSON" in ran.err
+
+
+class TestLs:
+    def test_on_a_fresh_machine_there_is_a_header_and_nothing_is_made(self, run: Run) -> None:
+        assert run("ls") == Ran(0, HEADER + "\n", "")
+        assert run("ls", "--json", "type=core") == Ran(0, "", "")
+        assert run("info", "type=core") == Ran(0, "[]\n", "")
+        assert run("info", "abc").code == 2
+        assert list(Path(os.environ["HOME"]).iterdir()) == []
+
+    def test_oldest_first_whatever_came_first(self, run: Run, core: Core, tmp_path: Path) -> None:
+        crash = tmp_path / "vmdump.0"
+        crash.write_bytes(vmdump(node="95SY9R1", time=1_366_869_350))
+        names = run("-q", "upload", core(2, cmd="bc"), core(1, cmd="dc"), crash).lines
+        assert run("ls").lines == [
+            HEADER,
+            f"{names[2][:16]} crash 2013-04-25T05:55:50 95SY9R1          -",
+            f"{names[1][:16]} core  2015-12-04T13:10:27 dc               -",
+            f"{names[0][:16]} core  2015-12-04T13:10:28 bc               -",
+        ]
+
+    def test_ticket_and_properties(self, run: Run, uploaded: Callable[..., str], stored: Thoth) -> None:
+        name = uploaded(1, cmd="bc")
+        revise(
+            stored,
+            Identity(name),
+            lambda i: i.changed(ticket="OS-2359", properties={"triage": {"who": "bmc"}}),
+        )
+        ran = run("ls", "cmd=bc", "pid", "properties.triage.who", "nope")
+        assert ran.lines[0] == HEADER + "       PID          PROPERTIES.TRIAGE.WHO NOPE"
+        assert ran.lines[1].split() == [
+            name[:16],
+            "core",
+            "2015-12-04T13:10:27",
+            "bc",
+            "OS-2359",
+            "1",
+            "bmc",
+            "-",
+        ]
+
+    def test_dumps_by_name(self, run: Run, uploaded: Callable[..., str]) -> None:
+        names = [uploaded(pid) for pid in range(3)]
+        assert [line[:16] for line in run("ls", names[1][:10]).lines[1:]] == [names[1][:16]]
+        assert [line[:16] for line in run("ls", names[2], names[0]).lines[1:]] == [
+            names[0][:16],
+            names[2][:16],
+        ]
+
+    def test_F38_identities_on_stdin(self, spawn: Run, uploaded: Callable[..., str]) -> None:
+        names = [uploaded(pid) for pid in range(3)]
+        ran = spawn("ls", "dump=stdin", stdin=f"{names[2]}\n{names[0]}\n".encode())
+        assert [line[:16] for line in ran.lines[1:]] == [names[0][:16], names[2][:16]]
+        assert ran.said == ["thoth: reading dump identifiers from stdin"]
+
+    @pytest.mark.parametrize(
+        ("stdin", "said"),
+        [
+            (b"", "standard input names no dump"),
+            (b" \n\n", "standard input names no dump"),
+            (b"\x1b\xff\n", "which names no dump"),
+            (b"zzz", "which names no dump"),
+        ],
+    )
+    def test_F38_nothing_on_stdin_is_an_error_and_not_everything(
+        self, spawn: Run, uploaded: Callable[..., str], stdin: bytes, said: str
+    ) -> None:
+        uploaded(1)
+        ran = spawn("-q", "ls", "dump=stdin", stdin=stdin)
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert said in ran.err
+
+    def test_F38_a_stdin_that_is_closed(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", None)
+        assert run("-q", "ls", "dump=stdin") == Ran(
+            1, "", "thoth: stdin is closed; there is nothing to read\n"
+        )
+
+    def test_json_lines_are_whole_documents(self, run: Run, uploaded: Callable[..., str]) -> None:
+        name = uploaded(1)
+        ran = run("ls", "--json")
+        assert [json.loads(line) for line in ran.lines] == [json.loads(run("info", name).out)]
+        assert run("ls", "--json", "stack") == Ran(
+            1, "", "thoth: ls: --json shows whole documents; leave stack out\n"
+        )
+
+    def test_another_user_s_dumps_are_not_ours(self, run: Run, uploaded: Callable[..., str]) -> None:
+        uploaded(1)
+        assert run("ls", "--user", "somebody").lines == [HEADER]
+
+    def test_an_index_that_cannot_be_read(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "db").write_bytes(b"no database " * 1000)
+        ran = run("ls", "--db", f"sqlite://{tmp_path}/db")
+        assert (ran.code, len(ran.said)) == (1, 1)
+        assert str(tmp_path / "db") in ran.err
+
+    def test_a_long_list_is_whole_and_in_order(self, run: Run, stored: Thoth) -> None:
+        run("init")
+        infos = [
+            DumpInfo({"id": f"{n * 7919 % 3001:016x}" * 2, "type": "core", "time": n}) for n in range(3000)
+        ]
+        for info in infos[::-1]:
+            stored.index.put(info)
+        assert [line[:16] for line in run("ls").lines] == [
+            "NAME            ",
+            *(info.id[:16] for info in infos),
+        ]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_F26_text_is_the_same_after_info_and_ls(
+    run: Run, uploaded: Callable[..., str], stored: Thoth, hostile: str
+) -> None:
+    name = uploaded(1, psargs=hostile.encode("utf-8", "surrogateescape"))
+    stack = [f"libc.so.1`{hostile}+0x15()", "main+0x379()"]
+    revise(stored, Identity(name), lambda info: info.changed(stack=stack, properties={hostile: hostile}))
+    shown = json.loads(run("info", name).out)
+    assert (shown["psargs"], shown["stack"], shown["properties"]) == (hostile, stack, {hostile: hostile})
+    assert json.loads(run("ls", "--json").out) == shown
+    assert len(run("ls", "psargs", "stack", "properties").lines) == 2
