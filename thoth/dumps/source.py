@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -146,11 +147,12 @@ class KnownRanges:
     Reading what is not there raises MissingRange; what lies behind the end of the file reads as empty.
     """
 
-    __slots__ = ("_parts", "_size")
+    __slots__ = ("_parts", "_size", "_starts")
 
     def __init__(self, size: int, parts: Iterable[tuple[int, bytes]] = ()) -> None:
         self._size = size
-        self._parts: list[tuple[int, bytes]] = []
+        self._starts: list[int] = []  # of the parts, sorted; parts do not overlap
+        self._parts: list[bytes] = []
         for offset, data in parts:
             self.add(offset, data)
 
@@ -159,7 +161,19 @@ class KnownRanges:
         return self._size
 
     def add(self, offset: int, data: bytes) -> None:
-        self._parts.append((offset, data))
+        """Take note of the bytes from ``offset`` on. What is known already stays as it is."""
+        end = offset + len(data)
+        at = offset
+        while at < end:
+            held = self._holding(at)
+            if held is not None:
+                at = self._starts[held] + len(self._parts[held])
+                continue
+            place = bisect_right(self._starts, at)
+            until = min(end, self._starts[place]) if place < len(self._starts) else end
+            self._starts.insert(place, at)
+            self._parts.insert(place, data[at - offset : until - offset])
+            at = until
 
     def clipped(self, wanted: Range) -> Range:
         """The part of a range that lies inside the file."""
@@ -181,31 +195,49 @@ class KnownRanges:
         return found
 
     def _find(self, wanted: Range) -> bytes | None:
-        # A handful of parts: a search tree would be more text than work saved.
-        for offset, data in self._parts:
-            if offset <= wanted.offset and wanted.end <= offset + len(data):
-                start = wanted.offset - offset
-                return data[start : start + wanted.length]
-        return None
+        """The bytes, out of one part or of several that touch; None when some are not known."""
+        pieces: list[bytes] = []
+        at = wanted.offset
+        while at < wanted.end:
+            held = self._holding(at)
+            if held is None:
+                return None
+            start = self._starts[held]
+            pieces.append(self._parts[held][at - start : wanted.end - start])
+            at += len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _holding(self, offset: int) -> int | None:
+        """Which part holds this byte."""
+        place = bisect_right(self._starts, offset) - 1
+        if place < 0 or offset >= self._starts[place] + len(self._parts[place]):
+            return None
+        return place
 
 
 class Recorder:
     """Keeps, of a stream that passes by once, the ranges that will be looked at when it has ended."""
 
-    __slots__ = ("_at", "_buffers", "_ranges")
+    __slots__ = ("_at", "_buffers", "_next", "_ranges")
 
     def __init__(self, ranges: Iterable[Range]) -> None:
         self._ranges = merged(ranges)
         self._buffers = [bytearray() for _ in self._ranges]
+        self._next = 0  # the first range that is not yet behind us
         self._at = 0
 
     def feed(self, block: bytes) -> None:
         """The next bytes of the stream."""
         start, end = self._at, self._at + len(block)
-        for wanted, kept in zip(self._ranges, self._buffers, strict=True):
+        view = memoryview(block)
+        while self._next < len(self._ranges):
+            wanted = self._ranges[self._next]
             low, high = max(start, wanted.offset), min(end, wanted.end)
             if low < high:
-                kept.extend(memoryview(block)[low - start : high - start])
+                self._buffers[self._next].extend(view[low - start : high - start])
+            if wanted.end > end:
+                break
+            self._next += 1
         self._at = end
 
     def known(self) -> KnownRanges:
