@@ -58,7 +58,7 @@ class Asker:
     def _fetch_in_groups(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
         """Answers for gets from the first on. When a file changes its size under the reading, the bytes of its group
         cannot be told apart: that group is asked for one by one, and the rest is left for another call."""
-        with self._ask(protocol.read_request(self._places, gets)) as reply:
+        with self._ask(protocol.read_request(self._places, gets, skim=True)) as reply:
             for start in range(0, len(gets), GROUP):
                 group = gets[start : start + GROUP]
                 try:
@@ -76,14 +76,14 @@ class Asker:
         statuses = protocol.statuses(reply, group)
         ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
         bodies = [reply.read_exactly(get.length) for get in ok]
-        kept = iter(zip(bodies, protocol.unchanged(reply, ok), strict=True))
+        kept = iter(zip(bodies, protocol.afterwards(reply, ok), strict=True))
         answers: list[bytes | SourceError] = []
         for status in statuses:
             if status != "ok":
                 answers.append(_problem_of(group[len(answers)].found, status))
                 continue
-            body, same = next(kept)
-            answers.append(body if same else SourceChanged("changed while it was read"))
+            body, now = next(kept)
+            answers.append(body if now is None else _change(group[len(answers)].found, now))
         return answers
 
     def _fetch_one(self, get: Get) -> bytes | SourceError:
@@ -103,11 +103,11 @@ class Asker:
                 if status != "ok":
                     raise _problem_of(found, status)
                 yield from reply.blocks(get.length, BLOCK)
-                same = all(protocol.unchanged(reply, [get]))
+                (now,) = protocol.afterwards(reply, [get])
         except Desynchronized:
-            same = False
-        if not same:
-            raise self._what_happened(found)
+            raise self._what_happened(found) from None
+        if now is not None:
+            raise _change(found, now)
 
     def _what_happened(self, found: Found) -> SourceError:
         """Why reading a file went wrong: what it is now tells."""
@@ -128,12 +128,18 @@ def _problem_of(found: Found, status: str) -> SourceError:
     if status in ("denied", "permission denied"):
         return SourceDenied("permission denied")
     if status.startswith("changed "):
-        now = Signature.parse(status.removeprefix("changed ").encode())
-        if now.same_file(found.signature) and now.size > found.size:
-            return StillChanging(f"still growing: {now.size} bytes now, {found.size} when it was found")
-        return SourceChanged("changed since it was found" if now.same_file(found.signature) else "was replaced")
+        return _change(found, Signature.parse(status.removeprefix("changed ").encode()))
     if status in ("a link", "not a regular file"):
         return NotAFile(status)
     if status == "the path leads through a link":
         return SourceError(status)
     raise ProtocolError(f"a status that this version does not know: {status[:80]!r}")
+
+
+def _change(found: Found, now: Signature) -> SourceError:
+    """What a file's new signature says about it."""
+    if not now.same_file(found.signature):
+        return SourceChanged("was replaced")
+    if now.size > found.size:
+        return StillChanging(f"still growing: {now.size} bytes now, {found.size} when it was found")
+    return SourceChanged("changed since it was found")

@@ -29,7 +29,7 @@ from thoth import (
     escaped,
 )
 
-BATCH = 250  # dumps that are identified and looked up together
+BATCH = 500  # dumps that are identified and looked up together
 _FLYING = 32  # small dumps of a node that are being stored while the next ones come
 
 

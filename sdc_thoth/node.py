@@ -189,8 +189,9 @@ def discover_request(places: Iterable[Place]) -> bytes:
     return _places(places) + b"discover\nend\n"
 
 
-def read_request(places: Iterable[Place], gets: Iterable[Get]) -> bytes:
-    return _places(places) + b"".join(map(_get, gets)) + b"read\nend\n"
+def read_request(places: Iterable[Place], gets: Iterable[Get], *, skim: bool = False) -> bytes:
+    """With ``skim`` the node looks at the files only after it has read them: for small parts, which are cheap to drop."""
+    return _places(places) + b"".join(map(_get, gets)) + (b"skim\nend\n" if skim else b"read\nend\n")
 
 
 def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) -> bytes:
@@ -275,8 +276,9 @@ def statuses(reply: Reader, gets: Sequence[Get]) -> list[str]:
     return [_word(reply) for _ in gets]
 
 
-def unchanged(reply: Reader, gets: Sequence[Get]) -> list[bool]:
-    """What stands behind the bytes of the files that were ok: whether each is, at the end, what it was.
+def afterwards(reply: Reader, gets: Sequence[Get]) -> list[Signature | None]:
+    """What stands behind the bytes of the files that were ok: None for each that is, at the end, what it was, else
+    what it has become.
 
     Raises Desynchronized when the bytes were not as many as announced: a file grew or shrank under the reading.
     """
@@ -289,7 +291,10 @@ def unchanged(reply: Reader, gets: Sequence[Get]) -> list[bool]:
     signatures = _field(reply, 160 * GROUP).split(b"\n")[:-1]
     if len(signatures) != len(gets):
         raise Desynchronized(f"{len(gets)} files were read, {len(signatures)} looked at afterwards")
-    return [raw == get.found.signature.raw for raw, get in zip(signatures, gets, strict=True)]
+    return [
+        None if raw == get.found.signature.raw else Signature.parse(raw)
+        for raw, get in zip(signatures, gets, strict=True)
+    ]
 
 
 def ended(reply: Reader) -> None:

@@ -7,6 +7,7 @@
 #   place TYPE SYSTEM DIR NAME  discover    -> the files that the places' globs match, see discover()
 #   place TYPE Linux @core_pattern NAME        where the kernel puts cores of executables that match NAME
 #   place ...  get SIGNATURE SKIP COUNT DIR NAME ...  read   -> their bytes, see read_group()
+#   place ...  get ...  skim                   the same, looked at only after the reading
 #   place ...  get ...  hash THOTH          -> their identities as the node's own thoth tells them
 #
 # A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
@@ -314,7 +315,7 @@ found() { # names in this directory: one stat for all of them, or one each when 
 # ---- reading -----------------------------------------------------------------------------------------------------
 # Up to seven files are opened together, on descriptors 3 to 9, so that a few processes serve all of them.
 # Reply: "group" COUNT, then STATUS for each: "ok", or why not; the bytes of those that are ok, in order; then
-# "after" and their signatures again, a line each.
+# "after" and their signatures, a line each. A skim saves the first look: what a file is shows at its end.
 
 open_one() { # DESCRIPTOR SIGNATURE DIR NAME -> $status
     status=gone
@@ -377,12 +378,12 @@ read_group() { # $count requests in $skip3 $blocks3 $wanted3 $dir3 $name3, 4 ...
         [ "$status" = ok ] && set -- "$@" "$fds/$fd"
         fd=$((fd + 1))
     done
-    look "$@"
+    [ -n "$skim" ] || look "$@"
     fd=3
     set --
     while [ $fd -lt $((count + 3)) ]; do
         eval "status=\$status$fd wanted=\$wanted$fd"
-        if [ "$status" = ok ]; then
+        if [ "$status" = ok ] && [ -z "$skim" ]; then
             signature=${looks%%"$newline"*}
             looks=${looks#*"$newline"}
             [ "$signature" = "$wanted" ] || status="changed $signature"
@@ -519,7 +520,8 @@ while IFS= read -r request; do
     "place$tab"*) places=$places${request#*"$tab"}$newline ;;
     "get$tab"*) gets=$gets${request#*"$tab"}$newline ;;
     discover) discover ;;
-    read)
+    read | skim)
+        skim=${request#read}
         read_all
         gets=
         ;;

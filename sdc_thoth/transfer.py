@@ -13,6 +13,7 @@ from sdc_thoth.node import About, Found, Get
 from thoth import (
     Arrival,
     Identity,
+    NoRoom,
     NotADump,
     Outcome,
     Range,
@@ -56,7 +57,8 @@ class Intake:
         return self._outcome(arrival, found, lambda: annotate(self._thoth, arrival))
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
-        """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome."""
+        """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that the
+        store has no room for it: there may be room for smaller ones."""
         return self._outcome(arrival, found, lambda: receive(self._thoth, arrival, stream, now=self._clock()))
 
     def bodies(self, dumps: Sequence[Identified]) -> Iterator[tuple[Identified, Iterable[bytes] | SourceError]]:
@@ -101,6 +103,8 @@ class Intake:
     def _outcome(self, arrival: Arrival, found: Found, work: Callable[[], Receipt]) -> Outcome:
         try:
             receipt = work()
+        except NoRoom as error:
+            return failed(self._node, found, error, "store", arrival.identity)
         except StoreUnavailable:
             raise
         except ThothError as error:

@@ -51,7 +51,7 @@ _REPLIES = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(
 PARSERS: list[Callable[[Pipe], object]] = [
     lambda reply: list(protocol.discovered(reply, PLACES)),
     lambda reply: protocol.statuses(reply, [Get(FOUND), Get(FOUND)]),
-    lambda reply: protocol.unchanged(reply, [Get(FOUND)]),
+    lambda reply: protocol.afterwards(reply, [Get(FOUND)]),
     lambda reply: list(protocol.hashes(reply, 2)),
     protocol.about,
     protocol.ended,
@@ -139,9 +139,10 @@ def test_F13_bytes_that_do_not_add_up() -> None:
         b"x" * 100,
     ):
         with pytest.raises(Desynchronized):
-            protocol.unchanged(Pipe(data), [Get(FOUND)])
-    assert protocol.unchanged(Pipe(b"after\0" + SIGNATURE + b"\n\0"), [Get(FOUND)]) == [True]
-    assert protocol.unchanged(Pipe(b"after\0" + SIGNATURE[:-1] + b"2\n\0"), [Get(FOUND)]) == [False]
+            protocol.afterwards(Pipe(data), [Get(FOUND)])
+    assert protocol.afterwards(Pipe(b"after\0" + SIGNATURE + b"\n\0"), [Get(FOUND)]) == [None]
+    (now,) = protocol.afterwards(Pipe(b"after\0" + SIGNATURE[:-1] + b"2\n\0"), [Get(FOUND)])
+    assert now is not None and now.raw == SIGNATURE[:-1] + b"2"
 
 
 @given(st.binary(min_size=1, max_size=40).filter(lambda raw: b"\0" not in raw))

@@ -25,6 +25,12 @@ class Pass:
     document: Mapping[str, Any]
     talk: str  # stderr
 
+    @classmethod
+    def of(cls, done: subprocess.CompletedProcess[str]) -> Pass:
+        """What a run with ``--json`` printed."""
+        assert done.stdout, done.stderr
+        return cls(done.returncode, json.loads(done.stdout), done.stderr)
+
     @property
     def dumps(self) -> dict[bytes, dict[str, Any]]:
         """Path on its node -> what became of the dump. Fails when a dump has two outcomes."""
@@ -79,9 +85,7 @@ class Collector:
 
     def collect(self, *flags: str) -> Pass:
         """A pass, as JSON."""
-        done = self.run("--json", *flags)
-        assert done.stdout, done.stderr
-        return Pass(done.returncode, json.loads(done.stdout), done.stderr)
+        return Pass.of(self.run("--json", *flags))
 
     def start(self, *flags: str) -> subprocess.Popen[str]:
         """A pass that goes on while the test does something to it."""

@@ -1,32 +1,27 @@
-"""Dumps on their way in, and changes of their documents: what is there afterwards, whatever happened."""
+"""Dumps on their way in: what is there afterwards, whatever happened."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, in_blocks, objects, take, whole
 from tests.support.elfwriter import illumos_core, linux_core, vmdump
-from thoth.dumps.describe import fact_ranges
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
 from thoth.edit import revise
-from thoth.errors import IndexFailure, NoSuchDump, NotADump, SourceChanged, StoreError
+from thoth.errors import IndexFailure, NoSuchDump, NotADump, SourceChanged
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import Arrival, Receipt, annotate, may_replace, receive
+from thoth.ingest import annotate, may_replace, receive
 from thoth.library import Thoth
-from thoth.model import DumpInfo, Identity, Result, text
-from thoth.store.base import Digests, ObjectStat
-from thoth.store.memory import MemoryStore, MemoryUpload
-
-NOW = 1_700_000_000.5
-CORE = illumos_core(pid=19972, cmd="utmpd", psargs="/usr/lib/utmpd", node="95SY9R1", size=1 << 16)
-CUT = CORE[:40_000]  # behind headers and notes: the same identity
-SHORTER = CORE[:30_000]
+from thoth.model import DumpInfo, Result, text
+from thoth.store.directory import DirectoryStore
+from thoth.store.memory import MemoryStore
 
 
 @pytest.fixture
@@ -34,56 +29,9 @@ def thoth() -> Thoth:
     return Thoth(MemoryStore(now=lambda: NOW), MemoryIndex(), "bmc")
 
 
-def arrival(data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Arrival:
-    known = KnownRanges(len(data), [(0, data)])
-    settings: dict[str, Any] = {
-        "identity": identify(known),
-        "size": len(data),
-        "mtime": 1366869350.0,
-        "filename": filename,
-        "ranges": tuple(fact_ranges(known)),
-        "node": "headnode",
-        "source": {"node": "headnode", "path": f"/cores/{text(filename)}"},
-    }
-    return Arrival(**{**settings, **changes})
-
-
-def take(thoth: Thoth, data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Receipt:
-    return receive(thoth, arrival(data, filename, **changes), in_blocks(data), now=NOW)
-
-
-def in_blocks(data: bytes, size: int = 7001) -> Iterator[bytes]:
-    return (data[at : at + size] for at in range(0, len(data), size))
-
-
 def unread() -> Iterator[bytes]:
     raise AssertionError("the stream was read")
     yield b""
-
-
-def objects(thoth: Thoth) -> dict[str, bytes]:
-    """Everything that the dump's directories hold, by name."""
-    home = f"/{thoth.user}/stor/thoth"
-    names = [
-        f"{home}/{d.name}/{e.name}"
-        for d in thoth.store.list(home)
-        for e in thoth.store.list(f"{home}/{d.name}")
-    ]
-    return {name: thoth.store.get(name)[0] for name in names}
-
-
-def whole(thoth: Thoth, identity: Identity) -> DumpInfo:
-    """The dump's document, once object, info.json and index are sure to agree and nothing else is there."""
-    stored = objects(thoth)
-    found = thoth.stored_info(identity)
-    assert found is not None
-    document = found[0].document
-    directory = f"/{thoth.user}/stor/thoth/{identity}"
-    assert sorted(stored) == sorted([f"{directory}/info.json", document["dump"]])
-    assert hashlib.sha256(stored[document["dump"]]).hexdigest() == document["sha256"]
-    assert len(stored[document["dump"]]) == document["size"]
-    assert thoth.index.get(identity) == found[0]
-    return found[0]
 
 
 class TestStored:
@@ -252,6 +200,17 @@ class TestReplaced:
 
 
 class TestNothingIsLeft:
+    def test_in_a_directory_either(self, tmp_path: Path) -> None:
+        def breaking() -> Iterator[bytes]:
+            yield CORE[:5000]
+            raise SourceChanged("the node went away")
+
+        thoth = Thoth(DirectoryStore(tmp_path, create=True), MemoryIndex(), "bmc")
+        with pytest.raises(SourceChanged):
+            receive(thoth, arrival(CORE), breaking(), now=NOW)
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
+        assert list((tmp_path / ".uploads").iterdir()) == []
+
     def test_by_a_stream_that_breaks(self, thoth: Thoth) -> None:
         def breaking() -> Iterator[bytes]:
             yield CORE[:5000]
@@ -322,182 +281,3 @@ class TestUnindexed:
         assert take(thoth, CORE, b"core.renamed").result is Result.STORED_UNINDEXED
         index.deaf = False
         whole(thoth, take(thoth, CORE).info.id)
-
-
-# ---- two at the same time ---------------------------------------------------------------------------
-
-
-class HookedStore(MemoryStore):
-    """Runs something, once, right before or after the next upload is committed: another uploader's work."""
-
-    before: Callable[[], object] | None = None
-    after: Callable[[], object] | None = None
-
-    def begin(self, name: str, size: int) -> MemoryUpload:
-        inner = super().begin(name, size)
-        return HookedUpload(self, name, inner)
-
-
-class HookedUpload(MemoryUpload):
-    def __init__(self, hooks: HookedStore, name: str, inner: MemoryUpload) -> None:
-        super().__init__(name, hooks._store)
-        self._hooks = hooks
-
-    def commit(self, digests: Digests) -> ObjectStat:
-        before, self._hooks.before = self._hooks.before, None
-        if before:
-            before()
-        stat = super().commit(digests)
-        after, self._hooks.after = self._hooks.after, None
-        if after:
-            after()
-        return stat
-
-
-class TestTwoAtOnce:
-    """Another upload of the same identity goes all its way at one point of ours."""
-
-    @pytest.fixture
-    def store(self) -> HookedStore:
-        return HookedStore()
-
-    @pytest.fixture
-    def thoth(self, store: HookedStore) -> Thoth:
-        return Thoth(store, MemoryIndex(), "bmc")
-
-    @pytest.mark.parametrize("point", ["before", "after"])
-    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_F34_the_same_dump(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
-        there = {"node": "cn2", "path": "/x"}
-        setattr(store, point, lambda: take(thoth, CORE, name, source=there))
-        receipt = take(thoth, CORE)
-        assert receipt.result is Result.PRESENT
-        assert whole(thoth, receipt.info.id).document["sources"] == [
-            there,
-            {"node": "headnode", "path": "/cores/core.19972"},
-        ]
-
-    @pytest.mark.parametrize("point", ["before", "after"])
-    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_ours_whole_the_other_cut(
-        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
-    ) -> None:
-        setattr(store, point, lambda: take(thoth, CUT, name))
-        receipt = take(thoth, CORE)
-        info = whole(thoth, receipt.info.id)
-        if (
-            not info.complete
-        ):  # the other's bytes came last under our name: the document says so, and a next run heals
-            assert (point, name) == ("after", b"core.19972")
-            assert receipt.result is Result.CONFLICT
-            assert take(thoth, CORE).result is Result.REPLACED
-            info = whole(thoth, receipt.info.id)
-        assert info.complete
-
-    @pytest.mark.parametrize("point", ["before", "after"])
-    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_ours_cut_the_other_whole(
-        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
-    ) -> None:
-        setattr(store, point, lambda: take(thoth, CORE, name))
-        receipt = take(thoth, CUT)
-        info = whole(thoth, receipt.info.id)
-        if (point, name) == ("before", b"core.19972"):
-            # Our bytes took the place of the other's: that is told, and the document is of what is there.
-            assert receipt.result is Result.CONFLICT
-            assert not info.complete
-            assert take(thoth, CORE).result is Result.REPLACED
-        else:
-            assert info.complete
-
-    @pytest.mark.parametrize("point", ["before", "after"])
-    @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_another_dump_of_the_same_identity(
-        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
-    ) -> None:
-        other = CORE[:-1] + bytes([CORE[-1] ^ 1])
-        setattr(store, point, lambda: take(thoth, other, name))
-        receipt = take(thoth, CORE)
-        assert receipt.result is Result.CONFLICT
-        assert "sha256" in str(receipt.reason)
-        whole(thoth, receipt.info.id)
-
-    def test_a_ticket_that_is_set_while_a_cut_dump_is_replaced(
-        self, thoth: Thoth, store: HookedStore
-    ) -> None:
-        identity = take(thoth, CUT).info.id
-        store.after = lambda: revise(thoth, identity, lambda info: info.changed(ticket="OS-7"))
-        assert take(thoth, CORE).result is Result.REPLACED
-        info = whole(thoth, identity)
-        assert (info.complete, info.document["ticket"]) == (True, "OS-7")
-
-    def test_a_dump_that_is_purged_while_it_is_replaced_stays_purged(
-        self, thoth: Thoth, store: HookedStore
-    ) -> None:
-        identity = take(thoth, CUT).info.id
-        store.after = lambda: revise(thoth, identity, lambda info: info.changed(purged=NOW))
-        assert take(thoth, CORE).result is Result.PRESENT
-        assert [name.rpartition("/")[2] for name in objects(thoth)] == ["info.json"]
-
-    def test_a_dump_that_comes_whole_while_the_stream_flows_is_not_overwritten(self, thoth: Thoth) -> None:
-        def slow() -> Iterator[bytes]:
-            yield from in_blocks(CUT)
-            assert take(thoth, CORE).result is Result.STORED
-
-        assert receive(thoth, arrival(CUT), slow(), now=NOW).result is Result.PRESENT
-        assert whole(thoth, arrival(CUT).identity).complete
-
-    def test_another_whole_dump_that_comes_while_the_stream_flows(self, thoth: Thoth) -> None:
-        other = CORE[:-1] + bytes([CORE[-1] ^ 1])
-
-        def slow() -> Iterator[bytes]:
-            yield from in_blocks(CORE)
-            take(thoth, other)
-
-        receipt = receive(thoth, arrival(CORE), slow(), now=NOW)
-        assert (receipt.result, receipt.sent) == (Result.CONFLICT, 0)
-        assert whole(thoth, receipt.info.id).sha256 == hashlib.sha256(other).hexdigest()
-
-
-class TestRevise:
-    def test_F36_two_writers_both_keep_their_change(self, thoth: Thoth) -> None:
-        identity = take(thoth, CORE).info.id
-        rounds, barrier = 20, threading.Barrier(4)
-
-        def writer(me: str) -> None:
-            for n in range(rounds):
-                barrier.wait(10)
-                revise(
-                    thoth,
-                    identity,
-                    lambda info, n=n: info.changed(properties={**info.properties, f"{me}{n}": n}),  # type: ignore[misc]
-                )
-
-        threads = [threading.Thread(target=writer, args=(me,)) for me in "abcd"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-        info = whole(thoth, identity)
-        assert len(info.properties) == 4 * rounds
-        assert info.revision == 4 * rounds
-
-    def test_no_change_writes_nothing_to_the_store_and_heals_the_index(self, thoth: Thoth) -> None:
-        info = take(thoth, CORE).info
-        thoth.index.delete(info.id)
-        assert revise(thoth, info.id, lambda stored: None) == info
-        assert whole(thoth, info.id).revision == 0
-
-    def test_a_race_that_is_lost_for_ever_ends(self, thoth: Thoth) -> None:
-        identity = take(thoth, CORE).info.id
-
-        def always_too_late(info: DumpInfo) -> DumpInfo:
-            thoth.store.put(f"{info.document['name']}/info.json", info.to_json().encode())
-            return info.changed(ticket="X")
-
-        with pytest.raises(StoreError, match="times in a row"):
-            revise(thoth, identity, always_too_late)
-
-    def test_no_such_dump(self, thoth: Thoth) -> None:
-        with pytest.raises(NoSuchDump):
-            revise(thoth, Identity("0" * 32), lambda info: info)

@@ -51,6 +51,7 @@ class TestEscaped:
 
     @given(ANY_TEXT)
     @example("\x85\udc85\\x85")
+    @example("\udc0a\udc7f\udbff\udd00")
     @example("\\n\n")
     @example("\u0130\\u0130")
     def test_what_was_there_can_be_told_from_what_is_shown(self, value: str) -> None:

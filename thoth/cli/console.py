@@ -81,13 +81,11 @@ class Console:
                 self._out.flush()
 
     def release(self) -> None:
-        """Let the interpreter's own last flush succeed when what is buffered has nowhere to go any more."""
+        """To be called last: what is buffered and has nowhere to go any more is dropped."""
         try:
             self.flush()
         except (BrokenPipeError, OutputFailed):
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, sys.stdout.fileno())
-            os.close(devnull)
+            _drop_buffered(sys.stdout)
 
     def _write_line(self, line: str) -> None:
         """To stderr. One that is closed or full has nobody who could be told; the work goes on without."""
@@ -96,6 +94,7 @@ class Console:
         try:
             self._err.write(one_line(line, self._err.encoding) + "\n")
         except OSError:
+            _drop_buffered(self._err)
             self._err = None
 
     def _stdout(self) -> TextIO:
@@ -113,3 +112,10 @@ def _translated() -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputFailed(f"stdout: {error.strerror}") from error
+
+
+def _drop_buffered(stream: TextIO) -> None:
+    """Let the interpreter's last flush of a stream succeed: else it ends with a message and exit code 120."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)

@@ -34,7 +34,7 @@ def bar_text(name: str, done: int, size: int) -> str:
 
 def watched(name: str, size: int, blocks: Iterable[bytes], err: TextIO) -> Iterator[bytes]:
     """The same blocks, with a bar on ``err`` that stays as one line when they end."""
-    with Progress(_Line(), console=Console(file=err, highlight=False, markup=False)) as progress:
+    with Progress(_Line(), console=Console(file=err)) as progress:
         task = progress.add_task(name, total=size)
         for block in blocks:
             yield block

@@ -61,8 +61,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def child_environment() -> dict[str, str]:
-    """What a process of ours has as its environment, with this source tree on its path."""
-    return {**os.environ, "PYTHONPATH": str(TOP), "PYTHONDONTWRITEBYTECODE": "1"}
+    """What a process of ours has as its environment, with this source tree on its path.
+
+    Its stdout is buffered, as that of most users is: an error then shows only when the buffer is written.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**kept, "PYTHONPATH": str(TOP), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture

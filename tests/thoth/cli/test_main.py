@@ -137,7 +137,7 @@ class TestStreams:
         finally:
             os.close(theirs)
 
-    def test_F38_head(self, spawn: Run, run: Run, core: Callable[..., Path]) -> None:
+    def test_F38_head(self, run: Run, core: Callable[..., Path], child_environment: dict[str, str]) -> None:
         run("upload", *(core(pid, psargs="x" * 79) for pid in range(1, 4)))
         # 3 dumps with 400 columns each do not fit into a pipe that nobody empties.
         words = ["ls", *["psargs"] * 400]
@@ -147,7 +147,7 @@ class TestStreams:
             capture_output=True,
             text=True,
             check=True,
-            env={**os.environ, "PYTHONPATH": str(TOP)},
+            env=child_environment,
         )
         assert ran.stdout.startswith(HEADER)
         assert ran.stderr == "141\n"

@@ -1,0 +1,178 @@
+"""Dumps that change, vanish or may not be read while they are collected: rows F12 to F15 of the fault matrix."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos import Link, Proxy
+from tests.support.collector import Pass
+from tests.support.elfwriter import illumos_core
+from tests.support.invariants import check_store
+from tests.support.roots import program
+from tests.support.scene import check_settled, collector, once, wrap
+from tests.support.sshd import Node
+
+PLACE = "/var/tmp/thoth"
+LARGE = 12 << 20  # bytes: streamed, and more than fits into all buffers on the way
+MIDDLE = 200 << 10  # bytes: more than is read to identify it, and fetched together with others
+SMALL = 20 << 10  # bytes: read whole to identify it
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def gnu(node: Callable[..., Node]) -> Node:
+    return node(flavour="gnu")
+
+
+def aged(path: Path) -> None:
+    """The dump has been still for an hour."""
+    then = time.time() - 3600
+    os.utime(path, (then, then))
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def collect_while(home: Path, node: Node, act: Callable[[], None]) -> Pass:
+    """A pass in which ``act`` is called when a megabyte has come from the node."""
+    with Proxy((node.address, node.port)) as proxy:
+
+        def action(_link: Link) -> None:
+            act()
+
+        reached = proxy.at(MEGABYTE, "down", action)
+        result = collector(home, [node], proxy=proxy).collect()
+        assert reached.is_set()
+    return result
+
+
+def outcome(result: Pass, name: str = "core.1") -> tuple[str, str | None]:
+    """Result and reason of one dump, after what holds for every dump that is not taken."""
+    dump = result.dumps[f"{PLACE}/{name}".encode()]
+    assert result.code == (dump["result"] not in ("skipped", "gone"))
+    assert result.nodes[dump["node"]]["result"] == "reached"
+    return dump["result"], dump["reason"]
+
+
+def check_taken_next(home: Path, node: Node, *whole: bytes) -> None:
+    """Nothing is stored yet, the next pass stores what there is now, and then all is well."""
+    again = collector(home, [node])
+    assert again.stored() == []
+    result = again.collect()
+    assert result.code == 0
+    assert sorted(data for _, data in again.stored()) == sorted(whole)
+    check_settled(again, [node])
+
+
+# ---- F12 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["small", "middle"])
+def test_F12_grows_while_its_head_is_read(size: int, gnu: Node, tmp_path: Path) -> None:
+    core = gnu.put(f"{PLACE}/core.1", illumos_core(1, size=size))
+    wrap(gnu, "head", once(f"[ $# -lt 4 ] || echo more >> {PLACE}/core.1"))
+    assert "exec 4<" not in gnu.path("/usr/bin/head").read_text()
+    result, reason = outcome(collector(tmp_path, [gnu]).collect())
+    assert (result, reason) == ("skipped", f"still growing: {size + 5} bytes now, {size} when it was found")
+    aged(core)
+    check_taken_next(tmp_path, gnu, core.read_bytes())
+
+
+def test_F12_grows_while_it_is_sent_together_with_others(gnu: Node, tmp_path: Path) -> None:
+    cores = [gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid, size=MIDDLE)) for pid in range(1, 4)]
+    wrap(gnu, "cat", once(f"echo more >> {PLACE}/core.2"))
+    first = collector(tmp_path, [gnu]).collect()
+    assert outcome(first, "core.2") == ("skipped", f"still growing: {MIDDLE + 5} bytes now, {MIDDLE} when it was found")
+    assert first.results[f"{PLACE}/core.1".encode()] == first.results[f"{PLACE}/core.3".encode()] == "stored"
+    aged(cores[1])
+    second = collector(tmp_path, [gnu]).collect()
+    assert second.results[f"{PLACE}/core.2".encode()] == "stored"
+    check_settled(collector(tmp_path, [gnu]), [gnu])
+
+
+def test_F12_grows_while_it_is_streamed(node: Callable[..., Node], tmp_path: Path) -> None:
+    only = node()
+    core = only.put(f"{PLACE}/core.1", illumos_core(1, size=LARGE))
+    result, reason = outcome(collect_while(tmp_path, only, lambda: append(core)))
+    assert (result, reason) == ("skipped", f"still growing: {LARGE + 4} bytes now, {LARGE} when it was found")
+    aged(core)
+    check_taken_next(tmp_path, only, core.read_bytes())
+
+
+def test_F12_what_was_written_just_now_waits(node: Callable[..., Node], tmp_path: Path) -> None:
+    only = node()
+    fresh = only.put(f"{PLACE}/core.1", illumos_core(1), age=0)
+    only.put(f"{PLACE}/core.2", illumos_core(2), age=60)
+    only.put(f"{PLACE}/core.3", illumos_core(3), age=-86400)  # a clock that is wrong must not keep it for ever
+    result = collector(tmp_path, [only], "[limits]\nsettle = 30").collect()
+    assert outcome(result) == ("skipped", "still changing")
+    assert result.results[f"{PLACE}/core.2".encode()] == result.results[f"{PLACE}/core.3".encode()] == "stored"
+    aged(fresh)
+    again = collector(tmp_path, [only])
+    assert again.collect().results[f"{PLACE}/core.1".encode()] == "stored"
+    check_settled(again, [only])
+
+
+# ---- F13 -----------------------------------------------------------------------------------------------------------
+
+
+def shrink(core: Path) -> None:
+    os.truncate(core, 2 * MEGABYTE)
+
+
+def replace(core: Path) -> None:
+    other = core.with_name("other")
+    other.write_bytes(illumos_core(2, size=LARGE))
+    aged(other)
+    other.rename(core)
+
+
+def rewrite(core: Path) -> None:
+    """In place, with the same size and, as far as a process can, the same times: what ctime is for."""
+    before = core.stat()
+    core.write_bytes(illumos_core(2, size=LARGE))
+    os.utime(core, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(shrink, "changed since it was found"), (replace, "was replaced"), (rewrite, "changed since it was found")],
+)
+def test_F13_changes_while_it_is_streamed(
+    change: Callable[[Path], None], reason: str, node: Callable[..., Node], tmp_path: Path
+) -> None:
+    only = node()
+    core = only.put(f"{PLACE}/core.1", illumos_core(1, size=LARGE))
+    first = collect_while(tmp_path, only, lambda: change(core))
+    if change is replace:
+        # What was opened is what was found, and whole: it is the dump that it was named.
+        assert outcome(first) == ("failed", reason) or first.results[f"{PLACE}/core.1".encode()] == "stored"
+    else:
+        assert outcome(first) == ("failed", reason)
+    aged(core)
+    check_taken_next(tmp_path, only, core.read_bytes())
+
+
+@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["small", "middle"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("mv {0}/other {0}/core.1", None),
+        ("cat {0}/other > {0}/core.1", "changed since it was found"),
+        ("dd if={0}/other of={0}/core.1 bs=16384 count=1", "changed since it was found"),
+    ],
+    ids=["replaced", "rewritten", "cut"],
+)
+def test_F13_changes_while_its_head_is_read(change: str, reason: str, size: int, gnu: Node, tmp_path: Path) -> None:
+    core = gnu.put(f"{PLACE}/core.1", illumos_core(1, size=size))
+    gnu.put(f"{PLACE}/other", illumos_core(2, size=size))
+    wrap(gnu, "head", once(f"{change.format(PLACE)} 2>/dev/null"))
+    result = collector(tmp_path, [gnu]).collect()
+    print(result)

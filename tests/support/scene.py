@@ -1,0 +1,75 @@
+"""What the fault tests of the collector share: its home, programs of a node that misbehave, a store that is small."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.chaos import Proxy
+from tests.support.collector import Collector
+from tests.support.invariants import check_store
+from tests.support.roots import program
+from tests.support.sshd import Fleet, Node
+
+_HIDDEN = "/usr/lib/bench/real"  # where a wrapped program goes
+
+
+def collector(home: Path, nodes: Fleet | Iterable[Node], more: str = "", *, proxy: Proxy | None = None) -> Collector:
+    """A collector for these nodes, with ``more`` lines of its configuration; by ``proxy`` when there is one node."""
+    home.mkdir(parents=True, exist_ok=True)
+    nodes = list(nodes)
+    known_hosts = home / "known_hosts"
+    lines = ["[ssh]", f'key = "{nodes[0].identity_file}"', f'known_hosts = "{known_hosts}"', more]
+    pinned = ""
+    for node in nodes:
+        address, port = proxy.address if proxy else (node.address, node.port)
+        keys = (line.split(" ", 1)[1] for line in node.known_hosts_line().splitlines())
+        pinned += "".join(f"[{address}]:{port} {key}\n" for key in keys)
+        lines += ["[[node]]", f'name = "{node.name}"', f'address = "{address}"', f"port = {port}"]
+    known_hosts.write_text(pinned)
+    return Collector(home, "\n".join(lines) + "\n")
+
+
+def wrap(node: Node, name: str, before: str) -> None:
+    """From now on the node's program runs ``before`` first, in sh, with its own arguments. Not on busybox nodes."""
+    real = node.path(f"{_HIDDEN}/{name}")
+    real.parent.mkdir(parents=True, exist_ok=True)
+    node.path(f"/usr/bin/{name}").rename(real)
+    node.replace_program(name, f'#!/bin/sh\n{before}\nexec {_HIDDEN}/{name} "$@"\n')
+
+
+def once(commands: str) -> str:
+    """Commands for ``wrap`` that run the first time only."""
+    return f"if mkdir /tmp/once 2>/dev/null; then\n{commands}\nfi"
+
+
+def check_settled(home: Collector, nodes: Iterable[Node]) -> None:
+    """Store and index are right, another pass has nothing to do, and no session or command is left on the nodes."""
+    check_store(home)
+    again = home.collect()
+    assert again.document["bytes"] == 0
+    assert set(again.results.values()) <= {"present", "skipped"}
+    assert again.code == 0
+    assert all(node.wait_idle() for node in nodes)
+
+
+def keep_in(home: Collector, store: Path, database: Path | None = None) -> None:
+    """The store, and the index if it is named too, lie here from now on."""
+    place = home.home / ".config/thoth/config.toml"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f'store = "file://{store}"', f'db = "sqlite://{database}"' if database else ""]
+    place.write_text("\n".join(lines) + "\n")
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of this size, in memory; ``size`` as mount takes it: "4m"."""
+    folder.mkdir()
+    mount = [str(program("mount")), "-t", "tmpfs", "-o", f"size={size},mode=700", "none", str(folder)]
+    subprocess.run(mount, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run([str(program("umount")), str(folder)], check=True)
