@@ -104,7 +104,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sdc-thoth",
-        description="Collects the core and crash dumps of a fleet into Thoth, over SSH: those that it does not have yet.",
+        description="Collects those core and crash dumps of a fleet that Thoth does not have yet, over SSH.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -154,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
 def _hostkeys_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sdc-thoth hostkeys",
-        description="Fetches the nodes' host keys, shows their fingerprints, and pins them in known_hosts when you agree.",
-        epilog="Compare the fingerprints with `ssh-keygen -lf /var/ssh/ssh_host_ed25519_key.pub` on the node's console.",
+        description="Fetches the nodes' host keys, shows their fingerprints, and pins those that you agree to.",
+        epilog="On the node's console, `ssh-keygen -lf /var/ssh/ssh_host_ed25519_key.pub` shows the true one.",
     )
     parser.add_argument(
         "nodes", nargs="*", metavar="NODE", help="by name or UUID; all nodes when none is named"

@@ -1,4 +1,4 @@
-"""One node: discover -> identify -> look up -> transfer -> annotate. Each dump that is seen has exactly one outcome."""
+"""One node: discover -> identify -> look up -> transfer -> annotate. Each dump seen has exactly one outcome."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Fleet:
                 self.stop("the pass took longer than --deadman allows")
 
     def stop(self, reason: str) -> None:
-        """Start no more nodes and cut off those that are being collected. Safe from any thread; the first reason stays."""
+        """Start no more nodes and cut off those under way. Safe from any thread; the first reason stays."""
         with self._lock:
             self._stopped = self._stopped or reason
             sessions = list(self._sessions)

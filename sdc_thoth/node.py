@@ -190,7 +190,7 @@ def discover_request(places: Iterable[Place]) -> bytes:
 
 
 def read_request(places: Iterable[Place], gets: Iterable[Get], *, skim: bool = False) -> bytes:
-    """With ``skim`` the node looks at the files only after it has read them: for small parts, which are cheap to drop."""
+    """With ``skim`` the node looks at the files only after the reading: for small parts, which are cheap to drop."""
     return _places(places) + b"".join(map(_get, gets)) + (b"skim\nend\n" if skim else b"read\nend\n")
 
 
@@ -218,7 +218,7 @@ _PLAIN = re.compile(rb"[!-\[\]-~]+")
 
 
 def word(raw: bytes) -> bytes:
-    """Bytes as a word of a request: plain ones as they are, others as ``\\0ooo``. This is the one quoting there is."""
+    """Bytes as a word of a request: plain ones as they are, others as ``\\0ooo``. The one quoting there is."""
     if _PLAIN.fullmatch(raw):
         return b"=" + raw
     return b"%" + b"".join(bytes([c]) if _PLAIN.fullmatch(bytes([c])) else b"\\0%03o" % c for c in raw)
@@ -270,7 +270,7 @@ def _asked(places: Sequence[Place], type: str, directory: bytes, name: bytes) ->
 
 
 def statuses(reply: Reader, gets: Sequence[Get]) -> list[str]:
-    """The start of the reply to up to GROUP gets: "ok" or what is wrong, for each. The bytes of the ok ones follow."""
+    """The start of the reply to up to GROUP gets: "ok" or what is wrong. The bytes of the ok ones follow."""
     if _field(reply, 16) != b"group" or _count(reply, GROUP) != len(gets):
         raise ProtocolError("not a reply to read")
     return [_word(reply) for _ in gets]

@@ -14,7 +14,7 @@ ALL = "all"
 _SMARTOS = (
     Place("core", "SunOS", "/zones/*/cores", "core.*"),
     Place("global", "SunOS", "/zones/global/cores", "core.*"),
-    Place("gcore", "SunOS", "/var/tmp/thoth", "core.*"),
+    Place("gcore", "SunOS", "/var/tmp/thoth", "core.*"),  # noqa: S108 - read on the node, never written
     Place("gcore", "SunOS", "/zones/*/root/var/tmp/thoth", "core.*"),
     Place("crash", "SunOS", "/var/crash/volatile", "vmdump.*"),
 )
@@ -24,7 +24,7 @@ _LINUX = (
     Place("core", "Linux", "@core_pattern", "*"),
     Place("core", "Linux", "/var/lib/systemd/coredump", "core.*"),
     Place("core", "Linux", "/var/lib/apport/coredump", "core.*"),
-    Place("gcore", "Linux", "/var/tmp/thoth", "core.*"),
+    Place("gcore", "Linux", "/var/tmp/thoth", "core.*"),  # noqa: S108 - as above
     Place("crash", "Linux", "/var/crash/*", "dump.*"),
     Place("crash", "Linux", "/var/crash/*", "vmcore"),
 )
@@ -64,7 +64,7 @@ def _configured(core: Sequence[tuple[str, str]], crash: Sequence[tuple[str, str]
 
 def _of_executable(name: str, known: Sequence[Place]) -> list[Place]:
     if not _EXECUTABLE.fullmatch(name):
-        raise UsageError(f"--type: {name!r} is neither a type (all, core, global, gcore, crash) nor an executable's name")
+        raise UsageError(f"--type: {name!r}: neither all, core, global, gcore or crash, nor an executable's name")
     found = []
     for place in known:
         if place.type == "core" and place.directory == "@core_pattern":

@@ -1,4 +1,4 @@
-"""``make bench``: figures, as ratios within one run where something is compared. All of it, or the parts that are named."""
+"""``make bench``: figures, as ratios within one run where something is compared. All parts, or those named."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ _ROUNDS = 4
 
 
 def measure() -> None:
-    with tempfile.TemporaryDirectory(prefix="thoth-bench-", dir="/var/tmp") as home, Fleet([NodeSpec("cn0", "gnu")]) as fleet:
+    # /tmp may be memory.
+    folder = tempfile.TemporaryDirectory(prefix="thoth-bench-", dir="/var/tmp")
+    with folder as home, Fleet([NodeSpec("cn0", "gnu")]) as fleet:
         _write_core(fleet[0])
         inventory = Path(home, "fleet.toml")
         inventory.write_text('[paths]\ncore = ["/var/cores/core.*"]\n' + fleet.fleet_toml())
@@ -41,7 +43,7 @@ def _write_core(node: Node) -> None:
     core = node.put("/var/cores/core.big.1", illumos_core(pid=1, size=64 << 10))
     noise = os.urandom(1 << 20)
     with core.open("ab") as file:
-        for _ in range((_SIZE >> 20)):
+        for _ in range(_SIZE >> 20):
             file.write(noise)
     os.utime(core, (1_700_000_000, 1_700_000_000))
 

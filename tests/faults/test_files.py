@@ -18,7 +18,7 @@ from tests.support.scene import check_settled, collector, once, wrap
 from tests.support.sshd import Node
 
 PLACE = "/var/tmp/thoth"
-LARGE = 12 << 20  # bytes: streamed, and more than fits into all buffers on the way
+LARGE = 40 << 20  # bytes: streamed, and more than fits into all buffers on the way
 MIDDLE = 200 << 10  # bytes: more than is read to identify it, and fetched together with others
 SMALL = 20 << 10  # bytes: read whole to identify it
 MEGABYTE = 1 << 20
@@ -141,38 +141,139 @@ def rewrite(core: Path) -> None:
     os.utime(core, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [(shrink, "changed since it was found"), (replace, "was replaced"), (rewrite, "changed since it was found")],
-)
+@pytest.mark.parametrize("change", [shrink, replace, rewrite])
 def test_F13_changes_while_it_is_streamed(
-    change: Callable[[Path], None], reason: str, node: Callable[..., Node], tmp_path: Path
+    change: Callable[[Path], None], node: Callable[..., Node], tmp_path: Path
 ) -> None:
     only = node()
     core = only.put(f"{PLACE}/core.1", illumos_core(1, size=LARGE))
     first = collect_while(tmp_path, only, lambda: change(core))
-    if change is replace:
-        # What was opened is what was found, and whole: it is the dump that it was named.
-        assert outcome(first) == ("failed", reason) or first.results[f"{PLACE}/core.1".encode()] == "stored"
-    else:
-        assert outcome(first) == ("failed", reason)
+    assert outcome(first) == ("failed", "changed since it was found")
     aged(core)
     check_taken_next(tmp_path, only, core.read_bytes())
 
 
 @pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["small", "middle"])
 @pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("mv {0}/other {0}/core.1", None),
-        ("cat {0}/other > {0}/core.1", "changed since it was found"),
-        ("dd if={0}/other of={0}/core.1 bs=16384 count=1", "changed since it was found"),
-    ],
+    "change",
+    ["mv {0}/other {0}/core.1", "cat {0}/other > {0}/core.1", "dd if={0}/other of={0}/core.1 bs=16384 count=1"],
     ids=["replaced", "rewritten", "cut"],
 )
-def test_F13_changes_while_its_head_is_read(change: str, reason: str, size: int, gnu: Node, tmp_path: Path) -> None:
+def test_F13_changes_while_its_head_is_read(change: str, size: int, gnu: Node, tmp_path: Path) -> None:
     core = gnu.put(f"{PLACE}/core.1", illumos_core(1, size=size))
     gnu.put(f"{PLACE}/other", illumos_core(2, size=size))
     wrap(gnu, "head", once(f"{change.format(PLACE)} 2>/dev/null"))
+    assert outcome(collector(tmp_path, [gnu]).collect()) == ("failed", "changed since it was found")
+    aged(core)
+    check_taken_next(tmp_path, gnu, core.read_bytes())
+
+
+def test_F13_changes_between_its_name_and_its_bytes(gnu: Node, tmp_path: Path) -> None:
+    core = gnu.put(f"{PLACE}/core.1", illumos_core(1, size=MIDDLE))
+    gnu.put(f"{PLACE}/other", illumos_core(2, size=MIDDLE))
+    # The first request reads the head; what is run before anything is opened for the second one replaces the file.
+    wrap(gnu, "cat", once(f"mv {PLACE}/other {PLACE}/core.1"))
+    result, reason = outcome(collector(tmp_path, [gnu]).collect())
+    assert (result, reason) == ("failed", "changed since it was found")
+    aged(core)
+    check_taken_next(tmp_path, gnu, core.read_bytes())
+
+
+# ---- F14 -----------------------------------------------------------------------------------------------------------
+
+
+def test_F14_deleted_before_it_is_read(gnu: Node, tmp_path: Path) -> None:
+    """Between the listing and the first open: every session starts with a look at what the system's stat can do."""
+    cores = [gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid)) for pid in range(10)]
+    second = f"case $2 in %.Y) mkdir /tmp/first 2>/dev/null || rm -f {PLACE}/core.7 ;; esac"
+    wrap(gnu, "stat", second)
     result = collector(tmp_path, [gnu]).collect()
-    print(result)
+    assert not cores[7].exists()
+    assert result.results.pop(f"{PLACE}/core.7".encode()) == "gone"
+    assert result.code == 0
+    home = collector(tmp_path, [gnu])
+    assert len(home.stored()) == 9
+    check_settled(home, [gnu])
+
+
+def test_F14_deleted_while_it_is_listed(gnu: Node, tmp_path: Path) -> None:
+    for pid in range(10):
+        gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid))
+    wrap(gnu, "stat", f"[ $# -lt 10 ] || rm -f {PLACE}/core.7")
+    result = collector(tmp_path, [gnu]).collect()
+    assert result.results[f"{PLACE}/core.7".encode()] == "gone"
+    assert sorted(result.results.values()) == ["gone", *["stored"] * 9]
+    assert result.code == 0
+
+
+def test_F14_deleted_while_it_is_streamed(node: Callable[..., Node], tmp_path: Path) -> None:
+    """What is open stays readable; that it is no more shows at the end."""
+    only = node()
+    core = only.put(f"{PLACE}/core.1", illumos_core(1, size=LARGE))
+    first = collect_while(tmp_path, only, core.unlink)
+    assert outcome(first)[0] == "gone"
+    assert collector(tmp_path, [only]).stored() == []
+    check_settled(collector(tmp_path, [only]), [only])
+
+
+def test_F14_one_bad_file_among_ten(node: Callable[..., Node], tmp_path: Path) -> None:
+    only = node()
+    for pid in range(9):
+        only.put(f"{PLACE}/core.{pid}", illumos_core(pid))
+    only.put(f"{PLACE}/core.bad", b"not a core at all" * 1000)
+    home = collector(tmp_path, [only])
+    result = home.collect()
+    bad = result.dumps[f"{PLACE}/core.bad".encode()]
+    assert (bad["result"], bad["reason"]) == ("skipped", "not a dump: neither an ELF file nor a crash dump")
+    assert sorted(result.results.values()) == ["skipped", *["stored"] * 9]
+    assert result.code == 0
+    check_settled(home, [only])
+
+
+# ---- F15 -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def modest(node: Callable[..., Node]) -> Node:
+    """A node on which the collector is nobody."""
+    only = node()
+    su = f"{program('busybox')} su -s /bin/sh -c"
+    only.force_command(f'exec busybox {su.split(" ", 1)[1]} "$SSH_ORIGINAL_COMMAND" nobody')
+    return only
+
+
+def test_F15_a_file_that_may_not_be_read(modest: Node, tmp_path: Path) -> None:
+    modest.put(f"{PLACE}/core.open", illumos_core(1))
+    modest.put(f"{PLACE}/core.closed", illumos_core(2)).chmod(0o600)
+    home = collector(tmp_path, [modest])
+    result = home.collect()
+    assert outcome(result, "core.closed") == ("denied", "permission denied")
+    assert result.results[f"{PLACE}/core.open".encode()] == "stored"
+    check_store(home)
+
+
+@pytest.mark.parametrize("closed", ["/var/tmp/thoth", "/zones/one/cores", "/zones/one"])
+def test_F15_a_directory_that_may_not_be_searched(closed: str, modest: Node, tmp_path: Path) -> None:
+    modest.put(f"{PLACE}/core.1", illumos_core(1))
+    modest.put("/zones/one/cores/core.2", illumos_core(2))
+    modest.put("/zones/two/cores/core.3", illumos_core(3))
+    modest.path(closed).chmod(0o700)
+    home = collector(tmp_path, [modest], f'[paths]\ncore = ["{PLACE}/core.*", "/zones/*/cores/core.*"]')
+    result = home.collect()
+    assert len(result.dumps) == 2 and set(result.results.values()) == {"stored"}
+    node = result.nodes[modest.name]
+    assert (node["result"], node["reason"]) == ("denied", f"{closed}: permission denied")
+    assert result.code == 1
+    lines = home.run().stdout.splitlines()
+    assert f"{modest.name}: denied (discover): {closed}: permission denied" in lines
+    assert f"{modest.name}: nothing to do" not in lines
+
+
+def test_F15_a_file_that_is_closed_after_it_was_found(modest: Node, tmp_path: Path) -> None:
+    core = modest.put(f"{PLACE}/core.1", illumos_core(1, size=LARGE))
+    with Proxy((modest.address, modest.port)) as proxy:
+        home = collector(tmp_path, [modest], proxy=proxy)
+        proxy.at(1, "up", lambda _link: core.chmod(0o600))
+        assert outcome(home.collect()) == ("denied", "permission denied")
+    core.chmod(0o644)
+    check_taken_next(tmp_path, modest, core.read_bytes())

@@ -18,32 +18,8 @@ SIGNATURE = b"1:2:300:1700000000.5:1700000001:1"
 FOUND = Found("core", b"/zones/z/cores", b"core.1", Signature.parse(SIGNATURE))
 
 # Pieces of real replies, so that random ones get past the first field.
-_PIECES = st.sampled_from(
-    [
-        b"found",
-        b"odd",
-        b"bad",
-        b"system",
-        b"end",
-        b"group",
-        b"after",
-        b"about",
-        b"ok",
-        b"core",
-        b"/zones/z/cores",
-    ]
-    + [
-        b"core.1",
-        b"1",
-        b"2",
-        b"-1",
-        b"99999999999999999999",
-        b"",
-        SIGNATURE,
-        SIGNATURE + b"\n" + SIGNATURE,
-        b"changed 1:2",
-    ]
-)
+_WORDS = b"found odd bad system end group after about ok core /zones/z/cores core.1 1 2 -1 99999999999999999999".split()
+_PIECES = st.sampled_from([*_WORDS, b"", SIGNATURE, SIGNATURE + b"\n" + SIGNATURE, b"changed 1:2"])
 _REPLIES = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(
     lambda pieces: b"\0".join(pieces) + b"\0"
 )
@@ -90,7 +66,7 @@ def test_a_listing() -> None:
     ],
 )
 def test_F21_a_path_that_was_not_asked_for(fields: tuple[bytes, ...]) -> None:
-    with pytest.raises(ProtocolError, match="not asked for|not a file name"):
+    with pytest.raises(ProtocolError, match=r"not asked for|not a file name"):
         listing(*fields)
 
 

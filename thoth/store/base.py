@@ -57,10 +57,11 @@ class Upload(Protocol):
     """An object on its way in. Nothing is visible under its name until ``commit`` returns.
 
     - ``part`` takes the next bytes, in order, of any length.
-    - ``commit`` makes the object durable and visible at once, taking the place of an older one. Bytes that do
-      not add up to ``digests`` raise CorruptTransfer, and the object is as it was before.
-    - ``abort`` leaves no trace. It may be called at any time, any number of times, and after ``commit``, when it
-      does nothing. An upload whose process dies is swept away by a later one.
+    - ``commit`` makes the object durable and visible at once, taking the place of an older one. Bytes that are
+      not as many as ``digests`` says raise CorruptTransfer, and the object is as it was before. Their content is
+      compared where that costs nothing (by a server that digests what it gets), or by ``wrappers.Verifying``.
+    - ``abort`` leaves no trace. It may be called at any time, any number of times, and after ``commit``, when it does
+      nothing. An upload whose process dies is swept away by a later one.
     """
 
     def part(self, data: bytes) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_recorder_keeps_its_ranges_however_the_stream_is_cut(ranges: list[Rang
 def test_merged_ranges_hold_the_same_bytes(ranges: list[Range]) -> None:
     joined = merged(ranges)
     assert {o for r in joined for o in range(*r[:1], r.end)} == {o for r in ranges for o in range(r.offset, r.end)}
-    assert all(one.end < other.offset for one, other in zip(joined, joined[1:], strict=False))
+    assert all(one.end < other.offset for one, other in pairwise(joined))
 
 
 def test_a_file_in_parts_and_whole(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_F16_F17_what_is_not_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
         for name in ("fifo", "folder", "link", "socket"):
-            with pytest.raises(SourceError, match="regular file|symbolic link"):
+            with pytest.raises(SourceError, match=r"regular file|symbolic link"):
                 LocalFile(tmp_path / name)
     with pytest.raises(SourceError, match="regular file"):
         LocalFile("/dev/zero")
