@@ -408,11 +408,10 @@ send() { # the bytes of the files that are ok, then their signatures again
         [ "$status" = ok ] && set -- "$@" "$fds/$fd"
         fd=$((fd + 1))
     done
-    if [ $# -eq 0 ]; then
-        :
-    elif [ -n "$whole" ] && [ "$fds" != stdin ]; then
+    # One process for several files, where that is possible.
+    if [ $# -gt 1 ] && [ -n "$whole" ] && [ "$fds" != stdin ]; then
         with_files cat "$@"
-    elif [ -n "$heads" ] && [ "$heads" != all ] && [ "$fds" != stdin ] && can_head; then
+    elif [ $# -gt 1 ] && [ -n "$heads" ] && [ "$heads" != all ] && [ "$fds" != stdin ] && can_head; then
         with_files head -q -c $((heads * 4096)) "$@"
     else
         for path in "$@"; do

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sdc_thoth.ask import Asker, NotAFile, StillChanging
+from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
 from sdc_thoth.node import About, Found, Get
@@ -57,8 +58,8 @@ class Intake:
         return self._outcome(arrival, found, lambda: annotate(self._thoth, arrival))
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
-        """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that the
-        store has no room for it: there may be room for smaller ones."""
+        """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
+        the store has no room for it: there may be room for smaller ones."""
         return self._outcome(arrival, found, lambda: receive(self._thoth, arrival, stream, now=self._clock()))
 
     def bodies(self, dumps: Sequence[Identified]) -> Iterator[tuple[Identified, Iterable[bytes] | SourceError]]:
@@ -105,7 +106,7 @@ class Intake:
             receipt = work()
         except NoRoom as error:
             return failed(self._node, found, error, "store", arrival.identity)
-        except StoreUnavailable:
+        except (StoreUnavailable, NodeError):
             raise
         except ThothError as error:
             return failed(self._node, found, error, "transfer", arrival.identity)

@@ -22,7 +22,7 @@ _SPECS = (NodeSpec("hn0", "smartos"), NodeSpec("cn1", "busybox", core_pattern="/
 def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="thoth-demo-") as home, Fleet(_SPECS) as fleet:
-        say("Two nodes run on loopback, OpenSSH servers with roots of their own: hn0 is like SmartOS, cn1 has busybox.")
+        say("Two nodes run on loopback, each an OpenSSH server: hn0 is like SmartOS, cn1 has busybox.")
         commands = Commands(Path(home), fleet)
         with tempfile.TemporaryDirectory(prefix="crasher-", dir=home) as folder:
             crasher = Crasher(Path(folder))
