@@ -76,7 +76,10 @@ class Asker:
         statuses = protocol.statuses(reply, group)
         ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
         bodies = [reply.read_exactly(get.length) for get in ok]
-        kept = iter(zip(bodies, protocol.afterwards(reply, ok), strict=True))
+        after = protocol.afterwards(reply, ok)
+        if any(now is not None and not now.links for now in after):
+            raise Desynchronized("a file lost its name while it was read")  # deleted or replaced? its path will tell
+        kept = iter(zip(bodies, after, strict=True))
         answers: list[bytes | SourceError] = []
         for status in statuses:
             if status != "ok":
@@ -107,7 +110,7 @@ class Asker:
         except Desynchronized:
             raise self._what_happened(found) from None
         if now is not None:
-            raise _change(found, now)
+            raise self._what_happened(found)
 
     def _what_happened(self, found: Found) -> SourceError:
         """Why reading a file went wrong: what it is now tells."""

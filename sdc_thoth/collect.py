@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdc_thoth.ask import Asker
-from sdc_thoth.errors import NodeError
+from sdc_thoth.errors import NodeError, ProtocolError
 from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
 from sdc_thoth.inventory import Node
 from sdc_thoth.journal import Entry, Journal
@@ -30,6 +30,9 @@ from thoth import (
 )
 
 BATCH = 500  # dumps that are identified and looked up together
+_LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 200,000 files
+_PER_NAME = 100  # of these bytes, beside the name itself
+_TROUBLES = 100  # places that could not be searched, of which more need not be known
 _FLYING = 32  # small dumps of a node that are being stored while the next ones come
 
 
@@ -68,8 +71,9 @@ class Collection:
         self._intake = Intake(self._asker, node, task.thoth, task.clock, task.say)
         self._now = task.clock()  # by the node's clock, once it has told
         self._stage = "discover"
+        self._listing = _LISTING  # bytes that are left
         self._seen: set[bytes] = set()
-        self._waiting: dict[bytes, Found] = {}  # dumps of this batch that have no outcome yet
+        self._waiting: dict[bytes, Found] = {}  # dumps that were found and have no outcome yet
         self._noted: list[Entry] = []  # for the journal
         self._trouble: list[Bad] = []
         self._flying: deque[Future[Outcome]] = deque()
@@ -111,23 +115,33 @@ class Collection:
     # ---- discover --------------------------------------------------------------------------------------------------
 
     def _discover(self) -> Iterator[Outcome]:
-        batch: list[Found] = []
         for item in self._asker.discover():
+            self._account_for(item)
             if isinstance(item, System):
                 self._now = self._task.clock() if item.now is None else item.now
             elif isinstance(item, Bad):
-                self._trouble.append(item)
+                self._note_trouble(item)
             elif item.path not in self._seen:
                 self._seen.add(item.path)
                 refused = self._refused(item)
                 if refused is not None:
                     yield refused
                 elif isinstance(item, Found):
-                    batch.append(item)
-            if len(batch) == BATCH:
-                yield from self._batch(batch)
-                batch = []
-        yield from self._batch(batch)
+                    self._waiting[item.path] = item
+            if len(self._waiting) == BATCH:
+                yield from self._batch()
+        yield from self._batch()
+
+    def _account_for(self, item: System | Found | Odd | Bad) -> None:
+        """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
+        self._listing -= _PER_NAME + (len(item.path) if isinstance(item, Found | Odd) else 0)
+        if self._listing < 0:
+            raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
+
+    def _note_trouble(self, bad: Bad) -> None:
+        # Several places can lead through one directory, and a node may complain without end.
+        if bad not in self._trouble and len(self._trouble) < _TROUBLES:
+            self._trouble.append(bad)
 
     def _refused(self, item: Found | Odd) -> Outcome | None:
         """The outcome of what is not even looked into."""
@@ -142,8 +156,8 @@ class Collection:
 
     # ---- identify and look up --------------------------------------------------------------------------------------
 
-    def _batch(self, batch: Sequence[Found]) -> Iterator[Outcome]:
-        self._waiting = {found.path: found for found in batch}
+    def _batch(self) -> Iterator[Outcome]:
+        batch = list(self._waiting.values())
         self._stage = "identify"
         named: list[Named] = []
         for item in self._identified(batch):

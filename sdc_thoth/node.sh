@@ -171,7 +171,8 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
             ;;
         esac
     done
-    places=$places$1${tab}Linux$tab${glob%/*}$tab${glob##*/}$newline
+    folder=${glob%/*}
+    places=$places$1${tab}Linux$tab${folder:-/}$tab${glob##*/}$newline
 }
 
 # ---- discovery ---------------------------------------------------------------------------------------------------
@@ -218,29 +219,30 @@ split_place() { # a line of $places -> its parts
 }
 
 search() { # TYPE DIR-GLOB NAME-GLOB
-    matched=
     set +f
+    say_closed "$1" "$2"
     # IFS is empty: the glob is expanded, and nothing is split.
     for directory in $2; do
-        if [ -d "$directory" ]; then
-            matched=1
-            search_directory "$1" "$directory" "$3"
-        elif [ -e "$directory" ] || [ -L "$directory" ]; then
-            matched=1
-        fi
+        [ ! -d "$directory" ] || search_directory "$1" "$directory" "$3"
     done
-    [ -n "$matched" ] || unsearchable "$1" "$2"
 }
 
-unsearchable() { # TYPE DIR-GLOB: nothing matched; say so when a directory on the way may not be looked into
-    parent=${2%%[*?[]*}
-    while [ -n "$parent" ] && [ ! -d "$parent" ]; do
-        parent=${parent%/*}
+say_closed() { # TYPE DIR-GLOB: a glob passes silently by directories on its way that may not be looked into
+    way=
+    left=${2#/}
+    while :; do
+        case $left in
+        */*) way=$way/${left%%/*} left=${left#*/} ;;
+        *) return 0 ;;
+        esac
+        for parent in $way; do
+            [ -d "$parent" ] || continue
+            case ${left%%/*} in
+            *[*?[]*) [ -r "$parent" ] && [ -x "$parent" ] ;;
+            *) [ -x "$parent" ] ;;
+            esac || say bad "$1" "$parent" "permission denied"
+        done
     done
-    [ -n "$parent" ] || return 0
-    if [ ! -x "$parent" ] || { [ ! -r "$parent" ] && [ "$parent" != "$2" ]; }; then
-        say bad "$1" "$parent" "permission denied"
-    fi
 }
 
 enter() { # DIR: go there, by no link. Sets $why when that fails

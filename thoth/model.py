@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from math import isfinite
+from typing import Any, NoReturn
 
 from thoth.errors import BadDocument
 from thoth.naming import Identity, is_identity, raw_bytes, text
@@ -48,8 +49,15 @@ class DumpFacts:
     truncated: tuple[str, ...] = ()  # facts whose text was longer than we keep (64 KiB)
 
 
-def _refused(constant: str) -> Json:
+def _refused(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        _refused(digits)
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class DumpInfo:
     def from_json(cls, data: bytes | str, origin: str = "info.json") -> DumpInfo:
         """Parse info.json. Raises BadDocument, naming ``origin``."""
         try:
-            document = json.loads(data, parse_constant=_refused)
+            document = json.loads(data, parse_constant=_refused, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise BadDocument(f"{origin}: not JSON: {error}") from error
         if not isinstance(document, dict):
@@ -123,12 +131,15 @@ class DumpInfo:
 
     @property
     def time(self) -> float | None:
-        """Seconds since 1970. The original wrote it as text for some crash dumps."""
+        """Seconds since 1970, None for what is no number. The original wrote it as text for some crash dumps."""
         value = self.document.get("time")
-        try:
-            return None if value is None or isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        if value is None or isinstance(value, bool):
             return None
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return seconds if isfinite(seconds) else None
 
     @property
     def properties(self) -> Mapping[str, Json]:

@@ -152,11 +152,7 @@ def label(value: Json) -> str:
 
 def dump_time(document: Mapping[str, Json]) -> float | None:
     """The dump's time in seconds since 1970; None when it is not known."""
-    try:
-        time = DumpInfo(document).time
-    except OverflowError:  # an integer beyond any clock
-        return None
-    return time if time is not None and math.isfinite(time) else None
+    return DumpInfo(document).time
 
 
 def sort_key(info: DumpInfo) -> tuple[bool, float, str]:

@@ -157,6 +157,7 @@ def test_F04_a_node_that_hangs(fleet: Callable[..., Fleet], tmp_path: Path, undo
     for path in many:
         path.unlink()
     proxies["listing"].set()
+    proxies["listing"].cut()
     scene.check_healed()
 
 

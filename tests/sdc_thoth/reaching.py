@@ -6,13 +6,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from sdc_thoth.errors import (
-    NodeError,
-)
+from sdc_thoth.errors import NodeError
 from sdc_thoth.inventory import Node
 from sdc_thoth.session import Credentials, open_session
 from tests.support.sshd import Node as Machine
@@ -46,18 +44,19 @@ def refused(node: Node, credentials: Credentials, timeout: float = 0.5) -> NodeE
 def server(talk: Callable[[socket.socket], None]) -> Iterator[Node]:
     """A node whose server is this function, called with the connection; it ends when the client goes away."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
 
         def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                try:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
                     talk(connection)
                     while connection.recv(65536):
                         pass
-                except OSError:
-                    pass
 
-        thread = threading.Thread(target=serve, name="fake sshd")
+        thread = threading.Thread(target=serve, name="fake sshd", daemon=True)
         thread.start()
-        yield Node("cn0", *listener.getsockname())
-        thread.join(10)
+        try:
+            yield Node("cn0", *listener.getsockname())
+        finally:
+            thread.join(15)

@@ -176,12 +176,12 @@ def test_F05_the_node_refuses_another_command(
     fleet: Callable[..., Fleet], trusted: Callable[..., Credentials]
 ) -> None:
     machine = fleet(1, options=["MaxSessions 1"])[0]
-    with open_session(at(machine), trusted(machine), connect_timeout=5, idle_timeout=5) as session:
-        with (
-            session.run(LINGER),
-            pytest.raises(NodeDenied, match=r"cn0 .* refuses another command: "),
-        ):
-            session.run("true")
+    with (
+        open_session(at(machine), trusted(machine), connect_timeout=5, idle_timeout=5) as session,
+        session.run(LINGER),
+        pytest.raises(NodeDenied, match=r"cn0 .* refuses another command: "),
+    ):
+        session.run("true")
 
 
 @pytest.mark.parametrize("size", [300 * MIB, pytest.param(1100 * MIB, marks=pytest.mark.soak)])

@@ -22,7 +22,7 @@ from sdc_thoth.errors import (
 )
 from sdc_thoth.known_hosts import KnownHosts
 from sdc_thoth.session import Credentials, open_session, read_credentials
-from tests.sdc_thoth.reaching import at, refused, server
+from tests.sdc_thoth.reaching import at, refused, server, within
 from tests.support.server import make_key
 from tests.support.sshd import Fleet
 from tests.support.sshd import Node as Machine

@@ -16,7 +16,9 @@ from tests.support.sshd import Fleet, Node
 _HIDDEN = "/usr/lib/bench/real"  # where a wrapped program goes
 
 
-def collector(home: Path, nodes: Fleet | Iterable[Node], more: str = "", *, proxy: Proxy | None = None) -> Collector:
+def collector(
+    home: Path, nodes: Fleet | Iterable[Node], more: str = "", *, proxy: Proxy | None = None
+) -> Collector:
     """A collector for these nodes, with ``more`` lines of its configuration; by ``proxy`` when there is one node."""
     home.mkdir(parents=True, exist_ok=True)
     nodes = list(nodes)
@@ -40,9 +42,13 @@ def wrap(node: Node, name: str, before: str) -> None:
     node.replace_program(name, f'#!/bin/sh\n{before}\nexec {_HIDDEN}/{name} "$@"\n')
 
 
-def once(commands: str) -> str:
-    """Commands for ``wrap`` that run the first time only."""
-    return f"if mkdir /tmp/once 2>/dev/null; then\n{commands}\nfi"
+def at_reading(node: Node, number: int, commands: str) -> None:
+    """Run ``commands`` on the node, in sh, at its n-th reading of files: they are open, and no byte has been read."""
+    count = "n=1; until mkdir /tmp/reading.$n 2>/dev/null; do n=$((n + 1)); done"
+    # dd with bs=1 is how the node's shell gets its text.
+    guarded = f'if [ "$1" != bs=1 ]; then\n{count}\nif [ $n = {number} ]; then {commands}; fi\nfi'
+    for name in ("cat", "dd", "head"):
+        wrap(node, name, guarded)
 
 
 def check_settled(home: Collector, nodes: Iterable[Node]) -> None:
