@@ -9,7 +9,7 @@ from sdc_thoth import node as protocol
 from sdc_thoth.errors import Desynchronized, ProtocolError
 from sdc_thoth.node import GROUP, About, Bad, Found, Get, Odd, Place, Signature, System
 from sdc_thoth.session import Channel, Session
-from thoth import SourceChanged, SourceDenied, SourceError, SourceGone
+from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, raw_bytes
 
 BLOCK = 1 << 20  # bytes of a block when a dump is streamed
 
@@ -131,7 +131,7 @@ def _problem_of(found: Found, status: str) -> SourceError:
     if status in ("denied", "permission denied"):
         return SourceDenied("permission denied")
     if status.startswith("changed "):
-        return _change(found, Signature.parse(status.removeprefix("changed ").encode()))
+        return _change(found, Signature.parse(raw_bytes(status.removeprefix("changed "))))
     if status in ("a link", "not a regular file"):
         return NotAFile(status)
     if status == "the path leads through a link":

@@ -17,6 +17,7 @@ from thoth import ThothError, UsageError, __version__, environment, load_config,
 
 if TYPE_CHECKING:
     from sdc_thoth.config import Settings
+    from sdc_thoth.fleet import Fleet
     from sdc_thoth.inventory import Node
     from sdc_thoth.node import Place
     from sdc_thoth.report import JsonReport, TextReport
@@ -257,12 +258,27 @@ def _pass(
             parallelism=arguments.parallelism,
             deadline=arguments.deadman * 60,
         )
-        for outcome in fleet.outcomes():
-            report.take(outcome)
+        with fleet:
+            interruption = _reported(fleet, report)
         if not arguments.dry_run:
             journal.forget()
     report.end(time.monotonic() - started)
+    if interruption is not None:
+        raise interruption
     return report.tally.exit_code
+
+
+def _reported(fleet: Fleet, report: TextReport | JsonReport) -> _Interrupted | None:
+    """Take all outcomes into the report. A signal cuts the nodes off: what became of them by then is told too."""
+    try:
+        for outcome in fleet.outcomes():
+            report.take(outcome)
+    except _Interrupted as error:
+        fleet.stop(f"stopped by {signal.Signals(error.number).name}")
+        for outcome in fleet.outcomes():
+            report.take(outcome)
+        return error
+    return None
 
 
 def _report(arguments: argparse.Namespace) -> tuple[TextReport | JsonReport, Callable[[str], None]]:

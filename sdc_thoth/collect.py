@@ -24,7 +24,6 @@ from thoth import (
     Outcome,
     Result,
     SourceError,
-    StoreUnavailable,
     Thoth,
     escaped,
 )
@@ -79,15 +78,17 @@ class Collection:
         self._flying: deque[Future[Outcome]] = deque()
 
     def outcomes(self) -> Iterator[Outcome]:
-        """An outcome for each dump, then one for the node. Raises StoreUnavailable after those of the dumps."""
+        """An outcome for each dump, then one for the node. What it raises, StoreUnavailable above all, comes after those
+        of the dumps."""
         failure: NodeError | None = None
         try:
             yield from self._discover()
-        except (NodeError, StoreUnavailable) as error:
+        except NodeError as error:
             yield from self._abandon(str(error))
-            if isinstance(error, StoreUnavailable):
-                raise
             failure = error
+        except Exception as error:
+            yield from self._abandon(str(error) or type(error).__name__)
+            raise
         yield self._of_node(failure)
 
     def _abandon(self, reason: str) -> Iterator[Outcome]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Lock
+from types import TracebackType
+from typing import Self
 
 from sdc_thoth.collect import Collection, Task
 from sdc_thoth.errors import NodeError
@@ -17,6 +19,7 @@ from sdc_thoth.session import Session
 from thoth import Outcome, Result, StoreUnavailable, ThothError
 
 _WAITING = 1000  # outcomes that nodes may be ahead of the report
+_GLANCE = 0.5  # seconds between looks at whether nodes that were cut off have ended
 _log = logging.getLogger("sdc_thoth.fleet")
 
 
@@ -41,39 +44,49 @@ class Fleet:
         self._nodes = nodes
         self._task = task
         self._connect = connect
-        self._parallelism = parallelism
         self._monotonic = monotonic
         self._end = monotonic() + deadline
         self._queue: Queue[Outcome | _Done] = Queue(_WAITING)
         self._lock = Lock()
         self._sessions: set[Session] = set()
         self._stopped: str | None = None
+        self._pool = ThreadPoolExecutor(parallelism, thread_name_prefix="node")
+        self._jobs: list[Future[None]] = []
+        self._left = len(nodes)
+
+    def __enter__(self) -> Self:
+        self._jobs = [self._pool.submit(self._node, node) for node in self._nodes]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """No session and no thread is left."""
+        self.stop("the run was stopped")
+        for _outcome in self.outcomes():
+            pass
+        self._pool.shutdown()
 
     def outcomes(self) -> Iterator[Outcome]:
-        """The outcomes of all nodes as they come. When it ends, for whatever reason, no session is left open."""
-        pool = ThreadPoolExecutor(self._parallelism, thread_name_prefix="node")
-        left = len(self._nodes)
-        try:
-            for node in self._nodes:
-                pool.submit(self._node, node)
-            while left:
-                item = self._next()
-                if isinstance(item, _Done):
-                    left -= 1
-                else:
-                    yield item
-        finally:
-            self.stop("the run was stopped")
-            while left:
-                left -= isinstance(self._queue.get(), _Done)
-            pool.shutdown()
+        """The outcomes of all nodes as they come. After an interruption another call gives those that are left."""
+        while self._left:
+            item = self._next()
+            if item is None:
+                return
+            if isinstance(item, _Done):
+                self._left -= 1
+            else:
+                yield item
 
-    def _next(self) -> Outcome | _Done:
+    def _next(self) -> Outcome | _Done | None:
         while True:
-            rest = self._end - self._monotonic() if self._stopped is None else None
+            rest = max(0.0, self._end - self._monotonic()) if self._stopped is None else _GLANCE
             try:
-                return self._queue.get(timeout=None if rest is None else max(0.0, rest))
+                return self._queue.get(timeout=rest)
             except Empty:
+                # What an interruption has kept from being counted will not come again.
+                if self._stopped is not None and all(job.done() for job in self._jobs):
+                    return None
                 self.stop("the pass took longer than --deadman allows")
 
     def stop(self, reason: str) -> None:

@@ -191,12 +191,12 @@ def discover_request(places: Iterable[Place]) -> bytes:
 
 def read_request(places: Iterable[Place], gets: Iterable[Get], *, skim: bool = False) -> bytes:
     """With ``skim`` the node looks at the files only after the reading: for small parts, which are cheap to drop."""
-    return _places(places) + b"".join(map(_get, gets)) + (b"skim\nend\n" if skim else b"read\nend\n")
+    return _places(places) + (b"skim\n" if skim else b"read\n") + b"".join(map(_get, gets)) + b"end\n"
 
 
 def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) -> bytes:
     gets = b"".join(_get(Get(each)) for each in found)
-    return _places(places) + gets + b"hash\t" + word(thoth.encode()) + b"\nend\n"
+    return _places(places) + b"hash\t" + word(thoth.encode()) + b"\n" + gets + b"end\n"
 
 
 def about_request() -> bytes:

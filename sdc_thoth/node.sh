@@ -1,14 +1,14 @@
 # What a node runs for sdc-thoth. It needs a POSIX shell, cat, dd, and stat or ls; it writes nothing, anywhere.
 #
-# Requests come on stdin, a line each, ended by "end". Replies go to stdout as fields that end in NUL, and raw bytes
+# Requests come on stdin, a line each, words apart by tabs, ended by "end". Replies go to stdout as fields that end in NUL, and raw bytes
 # whose number the asker knows. No name is ever evaluated: names come from a glob or from stdin, and go into quotes.
 #
-#   about                                   -> system, node name, release, version, machine, and the node's sysinfo
-#   place TYPE SYSTEM DIR NAME  discover    -> the files that the places' globs match, see discover()
-#   place TYPE Linux @core_pattern NAME        where the kernel puts cores of executables that match NAME
-#   place ...  get SIGNATURE SKIP COUNT DIR NAME ...  read   -> their bytes, see read_group()
-#   place ...  get ...  skim                   the same, looked at only after the reading
-#   place ...  get ...  hash THOTH          -> their identities as the node's own thoth tells them
+#   about                                what the node is: see about()
+#   place TYPE SYSTEM DIR NAME           a place where dumps lie, as shell patterns; DIR may be @core_pattern, on Linux
+#   discover                             the files that lie in the places: see discover()
+#   read; get SIGNATURE SKIP COUNT DIR NAME, ...; end     bytes of such files: see send_group()
+#   skim; get ...; end                   the same, looked at only after the reading: for small parts
+#   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
 #
 # A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
 # A signature is what the stat of a file must say: device:inode:size:mtime:ctime:links.
@@ -316,117 +316,173 @@ found() { # names in this directory: one stat for all of them, or one each when 
 
 # ---- reading -----------------------------------------------------------------------------------------------------
 # Up to seven files are opened together, on descriptors 3 to 9, so that a few processes serve all of them.
-# Reply: "group" COUNT, then STATUS for each: "ok", or why not; the bytes of those that are ok, in order; then
-# "after" and their signatures, a line each. A skim saves the first look: what a file is shows at its end.
 
-open_one() { # DESCRIPTOR SIGNATURE DIR NAME -> $status
-    status=gone
-    case $4 in
-    */* | '') status="not a name" && return ;;
-    esac
-    if ! listed "$3" "$4"; then
-        status="not a place where dumps are collected"
-        return
-    fi
-    if ! enter "$3"; then
-        status=$why
-        [ -e "$3" ] || status=gone
-        return
-    fi
-    if [ -L "./$4" ]; then
-        status="a link"
-    elif [ -e "./$4" ] && [ ! -f "./$4" ]; then
-        status="not a regular file"
-    elif [ -f "./$4" ]; then
-        status=denied
-        # The test comes first since an open of a FIFO would wait; what is really open is compared afterwards.
-        eval "command exec $1<\"./\$4\"" 2>/dev/null && status=ok
-        [ "$status" = ok ] || [ -e "./$4" ] || status=gone
-    fi
+read_files() { # answers the get requests that follow, as they come
+    while IFS= read -r request; do
+        case $request in
+        "get$tab"*) take_get "${request#*"$tab"}" ;;
+        *) break ;;
+        esac
+        open_file
+        [ $count -lt 7 ] || send_group
+    done
+    [ $count -eq 0 ] || send_group
+    say end
 }
 
-listed() { # DIR NAME: whether discovery would list it
-    rules=$places
-    while [ -n "$rules" ]; do
-        split_place "${rules%%"$newline"*}"
-        rules=${rules#*"$newline"}
+take_get() { # the words of a get -> $wanted $skip $units $name, and $directory where we then are, or $why not
+    IFS=$tab
+    set -f
+    set -- $1
+    IFS=
+    set +f
+    wanted=$1 skip=$2 units=$3
+    if [ "$4" != "$directory_word" ]; then
+        directory_word=$4
+        word "$4"
+        directory=$word
+        go_to "$directory"
+    fi
+    word "$5"
+    name=$word
+}
+
+go_to() { # DIR: go there if it is a place -> $patterns of names that are listed there, and $why that failed
+    patterns=
+    rest=$places
+    while [ -n "$rest" ]; do
+        split_place "${rest%%"$newline"*}"
+        rest=${rest#*"$newline"}
         same_depth "$1" "$place_dir" || continue
-        # Unquoted: these are patterns.
+        # Unquoted: it is a pattern.
         case $1 in
-        $place_dir) case $2 in $place_name) return 0 ;; esac ;;
+        $place_dir) patterns=$patterns$place_name$newline ;;
         esac
     done
-    return 1
+    why=$no_place
+    [ -n "$patterns" ] || return 0
+    enter "$1" || [ -e "$1" ] || why=gone
 }
 
-same_depth() { # a "*" of a pattern must not stand for a "/"
+same_depth() { # PATH PATTERN: a "*" of a pattern must not stand for a "/"
     IFS=/
     set -f
     set -- "$2" $1
     depth=$#
     set -- "" $1
     IFS=
+    set +f
     [ $# -eq "$depth" ]
 }
 
-read_group() { # $count requests in $skip3 $blocks3 $wanted3 $dir3 $name3, 4 ... 9
-    paths=
-    descriptors=
-    fd=3
-    set --
-    while [ $fd -lt $((count + 3)) ]; do
-        eval "open_one $fd \"\$wanted$fd\" \"\$dir$fd\" \"\$name$fd\""
-        eval "status$fd=\$status"
-        [ "$status" = ok ] && set -- "$@" "$fds/$fd"
-        fd=$((fd + 1))
+listed() { # NAME: whether discovery would list it here
+    rest=$patterns
+    case $1 in
+    */* | '') return 1 ;;
+    esac
+    while [ -n "$rest" ]; do
+        pattern=${rest%%"$newline"*}
+        rest=${rest#*"$newline"}
+        case $1 in
+        $pattern) return 0 ;;
+        esac
     done
-    [ -n "$skim" ] || look "$@"
-    fd=3
-    set --
-    while [ $fd -lt $((count + 3)) ]; do
-        eval "status=\$status$fd wanted=\$wanted$fd"
-        if [ "$status" = ok ] && [ -z "$skim" ]; then
-            signature=${looks%%"$newline"*}
-            looks=${looks#*"$newline"}
-            [ "$signature" = "$wanted" ] || status="changed $signature"
-        fi
-        eval "status$fd=\$status"
-        set -- "$@" "$status"
-        fd=$((fd + 1))
-    done
-    say group $count "$@"
-    send
+    return 1
 }
 
-send() { # the bytes of the files that are ok, then their signatures again
-    whole=1
-    heads=$blocks3
+open_file() { # the file of a get, on the next descriptor; takes note of it for send_group
+    fd=$((count + 3))
+    status=$why
+    if [ -n "$why" ]; then
+        :
+    elif ! listed "$name"; then
+        status=$no_place
+    elif [ -L "./$name" ]; then
+        status="a link"
+    elif [ -f "./$name" ]; then
+        # The test comes first since an open of a FIFO would wait; what is really open is compared afterwards.
+        eval "command exec $fd<\"./\$name\"" 2>/dev/null && status=ok
+        [ "$status" = ok ] || status=denied
+        [ -e "./$name" ] || [ "$status" = ok ] || status=gone
+    elif [ -e "./$name" ]; then
+        status="not a regular file"
+    else
+        status=gone
+    fi
+    eval "status$fd=\$status wanted$fd=\$wanted skip$fd=\$skip units$fd=\$units"
+    [ $count -gt 0 ] || parts=$skip/$units
+    [ "$parts" = "$skip/$units" ] || parts=
+    count=$((count + 1))
+}
+
+# Reply: "group" COUNT, then STATUS for each file: "ok", or why not; the bytes of those that are ok, in order; "after"
+# and their signatures, a line each, as they are after the reading.
+
+send_group() {
     set --
     fd=3
     while [ $fd -lt $((count + 3)) ]; do
-        eval "status=\$status$fd skip=\$skip$fd blocks=\$blocks$fd"
-        [ "$skip/$blocks" = 0/all ] || whole=
-        [ "$skip/$blocks" = "0/$heads" ] || heads=
+        eval "status=\$status$fd"
         [ "$status" = ok ] && set -- "$@" "$fds/$fd"
         fd=$((fd + 1))
     done
-    # One process for several files, where that is possible.
-    if [ $# -gt 1 ] && [ -n "$whole" ] && [ "$fds" != stdin ]; then
-        with_files cat "$@"
-    elif [ $# -gt 1 ] && [ -n "$heads" ] && [ "$heads" != all ] && [ "$fds" != stdin ] && can_head; then
-        with_files head -q -c $((heads * 4096)) "$@"
-    else
-        for path in "$@"; do
-            fd=${path##*/}
-            eval "send_one $fd \"\$skip$fd\" \"\$blocks$fd\""
+    if [ -z "$skim" ]; then
+        look "$@"
+        set --
+        fd=3
+        while [ $fd -lt $((count + 3)) ]; do
+            eval "status=\$status$fd wanted=\$wanted$fd"
+            if [ "$status" = ok ]; then
+                signature=${looks%%"$newline"*}
+                looks=${looks#*"$newline"}
+                if [ "$signature" = "$wanted" ]; then
+                    set -- "$@" "$fds/$fd"
+                else
+                    eval "status$fd=\"changed \$signature\""
+                fi
+            fi
+            fd=$((fd + 1))
         done
     fi
+    say_statuses
+    send_bytes "$@"
     look "$@"
     say after "$looks"
     close_files
+    count=0
 }
 
-send_one() { # DESCRIPTOR SKIP BLOCKS, in blocks of 4096 bytes
+say_statuses() {
+    set --
+    fd=3
+    while [ $fd -lt $((count + 3)) ]; do
+        eval "set -- \"\$@\" \"\$status$fd\""
+        fd=$((fd + 1))
+    done
+    say group $count "$@"
+}
+
+send_bytes() { # paths of open files; one process for several of them, where that is possible
+    if [ $# -gt 1 ] && [ "$parts" = 0/all ] && [ "$fds" != stdin ]; then
+        with_files cat "$@"
+        return
+    fi
+    case $parts/$fds in
+    *all/* | */stdin) ;;
+    0/*)
+        if [ $# -gt 1 ] && can_head; then
+            with_files head -q -c $((${parts#0/} * 4096)) "$@"
+            return
+        fi
+        ;;
+    esac
+    for path in "$@"; do
+        fd=${path##*/}
+        eval "send_one $fd \"\$skip$fd\" \"\$units$fd\""
+    done
+}
+
+send_one() { # DESCRIPTOR SKIP UNITS, of 4096 bytes
     if [ "$2/$3" = 0/all ]; then
         eval "cat <&$1"
     elif [ "$2" = 0 ]; then
@@ -448,56 +504,28 @@ can_head() { # whether head takes several files and a number of bytes; asked onc
     [ "$head" = yes ]
 }
 
-read_all() { # the requests that were noted, in groups
-    count=0
-    rest=$gets
-    while [ -n "$rest" ]; do
-        line=${rest%%"$newline"*}
-        rest=${rest#*"$newline"}
-        note_get "$line" $((count + 3))
-        count=$((count + 1))
-        if [ $count -eq 7 ]; then
-            read_group
-            count=0
-        fi
-    done
-    [ $count -eq 0 ] || read_group
-    say end
-}
-
-note_get() { # a line of $gets, DESCRIPTOR
-    IFS=$tab
-    set -f
-    set -- "$2" $1
-    IFS=
-    set +f
-    word "$5"
-    eval "wanted$1=\$2 skip$1=\$3 blocks$1=\$4 dir$1=\$word"
-    word "$6"
-    eval "name$1=\$word"
-}
-
 # ---- the node's own thoth, and what the node is ------------------------------------------------------------------
 
-hash_all() { # THOTH: replies STATUS TEXT for each, then "end"
-    rest=$gets
-    while [ -n "$rest" ]; do
-        line=${rest%%"$newline"*}
-        rest=${rest#*"$newline"}
-        note_get "$line" 3
-        if ! listed "$dir3" "$name3"; then
-            say 1 "not a place where dumps are collected"
-        elif ! enter "$dir3"; then
+hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT each, then "end"
+    thoth=$1
+    while IFS= read -r request; do
+        case $request in
+        "get$tab"*) take_get "${request#*"$tab"}" ;;
+        *) break ;;
+        esac
+        if [ -n "$why" ]; then
             say 1 "$why"
+        elif ! listed "$name"; then
+            say 1 "$no_place"
         else
-            text=$("$1" object "./$name3" 2>&1 </dev/null)
+            text=$("$thoth" object "./$name" 2>&1 </dev/null)
             say $? "$text"
         fi
     done
     say end
 }
 
-about() {
+about() { # Reply: "about", system, node name, release, version, machine, what sysinfo prints, "end"
     text=
     if command -v sysinfo >/dev/null 2>&1; then
         text=$(sysinfo 2>/dev/null </dev/null) || text=
@@ -508,30 +536,31 @@ about() {
 head=
 seek=skip
 [ "$(uname -s)" = SunOS ] && seek=iseek
-gets=
+directory_word=
+no_place="not a place where dumps are collected"
+count=0
 close_files
 choose_stat
 while IFS= read -r request; do
     case $request in
+    end) exit 0 ;;
     about) about ;;
     "place$tab"*"$tab@core_pattern$tab"*)
         split_place "${request#*"$tab"}"
         kernel_place "$place_type" "$place_name"
         ;;
     "place$tab"*) places=$places${request#*"$tab"}$newline ;;
-    "get$tab"*) gets=$gets${request#*"$tab"}$newline ;;
     discover) discover ;;
     read | skim)
         skim=${request#read}
-        read_all
-        gets=
+        read_files
+        exit 0
         ;;
     "hash$tab"*)
         word "${request#*"$tab"}"
-        hash_all "$word"
-        gets=
+        hash_files "$word"
+        exit 0
         ;;
-    end) exit 0 ;;
     *)
         say bad - - "a request that this version does not know"
         exit 1

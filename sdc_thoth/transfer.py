@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from sdc_thoth.ask import Asker, NotAFile, StillChanging
@@ -32,6 +33,7 @@ from thoth import (
 )
 
 SMALL = 4 << 20  # bytes of a dump that is fetched together with others, and held in memory until it is stored
+_DEPTH = 64  # levels of a sysinfo; real ones have five
 _TOGETHER = 16 << 20  # bytes of small dumps that are held at a time
 
 
@@ -154,12 +156,12 @@ def sysinfo_of(about: About, name: str, say: Callable[[str], None]) -> Mapping[s
     """The node's own sysinfo with ``_`` for blanks in names; else host name, OS and release under the same names."""
     if about.sysinfo.strip():
         try:
-            told = json.loads(about.sysinfo)
+            told = _underscored(json.loads(about.sysinfo))
         except (ValueError, RecursionError) as error:
-            say(f"{name}: its sysinfo is not JSON ({error}); noting host name and release only")
+            say(f"{name}: its sysinfo is not JSON that we can keep ({error}); noting host name and release only")
         else:
             if isinstance(told, dict):
-                return dict(_underscored(told))
+                return told
             say(f"{name}: its sysinfo is not a JSON object; noting host name and release only")
     return {
         "Hostname": about.node,
@@ -170,9 +172,14 @@ def sysinfo_of(about: About, name: str, say: Callable[[str], None]) -> Mapping[s
     }
 
 
-def _underscored(value: Any) -> Any:
+def _underscored(value: Any, depth: int = 0) -> Any:
+    """Raises ValueError for what json.loads reads and a document cannot hold."""
+    if depth > _DEPTH:
+        raise ValueError(f"nested more than {_DEPTH} deep")
     if isinstance(value, dict):
-        return {key.replace(" ", "_"): _underscored(item) for key, item in value.items()}
+        return {key.replace(" ", "_"): _underscored(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_underscored(item) for item in value]
+        return [_underscored(item, depth + 1) for item in value]
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{value} is no number of JSON")
     return value

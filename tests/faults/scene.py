@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -109,7 +108,8 @@ class Scene:
         for name in nodes:
             assert seen.nodes[name]["result"] == "reached", seen.nodes[name]
             for path in self.of(name):
-                assert seen.results[path] in ("stored", "present"), seen.dumps[path]
+                told = seen.dumps_by_node[name, path]
+                assert told["result"] in ("stored", "present"), told
 
     def check_healed(self) -> None:
         """With the fault gone one run completes, the store is whole, and a further run finds nothing to do."""
@@ -132,7 +132,7 @@ class Scene:
         for node in self.fleet:
             assert node.wait_idle(), node.commands()
         for path, data in self.planted.items():
-            node = self.fleet[os.fsdecode(path).split("core.")[1].split(".")[0]]
+            node = next(node for node in self.fleet if path in self.of(node.name))
             assert node.path(path).read_bytes() == data
 
 

@@ -63,9 +63,7 @@ def scene_port(scene: Scene, name: str) -> int:
     return int(next(line for line in lines if line.startswith("port")).split()[2])
 
 
-def test_F02_dead_nodes_give_their_slots_back(
-    fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStack
-) -> None:
+def test_F02_dead_nodes_give_their_slots_back(fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStack) -> None:
     scene = Scene(fleet(4), tmp_path / "home")
     for node in scene.fleet:
         scene.plant(node, 16384)
@@ -161,9 +159,7 @@ def test_F04_a_node_that_hangs(fleet: Callable[..., Fleet], tmp_path: Path, undo
     scene.check_healed()
 
 
-def test_F05_a_node_that_dies_and_comes_back(
-    fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStack
-) -> None:
+def test_F05_a_node_that_dies_and_comes_back(fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStack) -> None:
     scene = Scene(fleet([NodeSpec("dying", own_process=True), "good"]), tmp_path / "home")
     dying, good = scene.fleet
     scene.plant(dying, BIG, 16384)
@@ -295,9 +291,7 @@ def test_F08_a_byte_that_is_flipped(fleet: Callable[..., Fleet], tmp_path: Path)
     scene.check_healed()
 
 
-def test_F07_the_deadman_ends_what_trickles(
-    fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStack
-) -> None:
+def test_F07_the_deadman_ends_what_trickles(fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStack) -> None:
     scene = Scene(fleet(["slow", "good"]), tmp_path / "home")
     slow, good = scene.fleet
     scene.plant(slow, BIG)
@@ -312,5 +306,3 @@ def test_F07_the_deadman_ends_what_trickles(
     scene.check_good(seen, "good")
     proxy.set()
     scene.check_healed()
-
-

@@ -168,7 +168,9 @@ def damaged(directory: Path, how: str) -> None:
         journal.record(NODE, [entry(b"/%05d" % number) for number in range(5000)])
     path = directory / NAME
     data = bytearray(path.read_bytes())
-    if how == "text":
+    if how == "empty":
+        data.clear()
+    elif how == "text":
         data[:] = b"this is no database\n" * 1000
     elif how == "cut":
         del data[len(data) // 2 :]
@@ -206,7 +208,7 @@ def test_a_damaged_journal_is_begun_anew_and_says_so(directory: Path, said: list
         assert journal.seen(NODE, [(b"/new", "s")])
 
 
-@pytest.mark.parametrize("how", ["text", "cut", "middle", "version"])
+@pytest.mark.parametrize("how", ["empty", "text", "cut", "middle", "version"])
 def test_F53_a_dry_run_does_not_touch_a_damaged_journal(directory: Path, said: list[str], how: str) -> None:
     damaged(directory, how)
     before = traces(directory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -123,6 +124,24 @@ def test_F50_of_two_that_start_together_one_runs(holder: Callable[[], Holder], r
         (loser,) = [each for each in both if each is not winner]
         assert re.fullmatch(rf"75 already running: process {winner.pid}, since \S+, .*", answers[loser.pid])
         assert winner.asked() == "released"
+
+
+def test_F50_a_lock_that_is_let_go_while_we_reach_for_it(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Between our open and our flock its holder ends: what we then hold is a file that nobody else will find.
+    flock, calls = fcntl.flock, []
+
+    def late(fd: int, operation: int) -> None:
+        if not calls:
+            (directory / "lock").unlink()
+        calls.append(fd)
+        flock(fd, operation)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with run_lock(directory, "lock"):
+        assert (directory / "lock").read_text().startswith(f"{os.getpid()} ")
+    assert len(calls) == 2
 
 
 def test_F51_the_lock_of_a_killed_run_is_no_lock(directory: Path, holder: Callable[[], Holder]) -> None:

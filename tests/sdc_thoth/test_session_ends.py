@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import struct
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from sdc_thoth.errors import (
@@ -18,9 +20,11 @@ from sdc_thoth.errors import (
     NodeUnreachable,
 )
 from sdc_thoth.inventory import Node
+from sdc_thoth.known_hosts import KnownHosts
 from sdc_thoth.session import Credentials, SshSession, open_session
 from tests.sdc_thoth.reaching import LINGER, MIB, at, refused, server, within
 from tests.support.chaos import Babble, Blackhole, Proxy, Silence
+from tests.support.server import make_key
 from tests.support.sshd import Node as Machine
 from thoth import Result
 
@@ -117,6 +121,45 @@ def test_F04_stopped_after_the_log_in(frozen: Machine, trusted: Callable[..., Cr
             session.run("true")
         with within(2), pytest.raises(NodeTimeout):
             session.run("true")
+
+
+class Host(paramiko.ServerInterface):
+    """A server that lets everybody in, and hangs when it is to start a command."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        return paramiko.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.over.wait(10)
+        return False
+
+
+def test_F04_stopped_before_the_command_starts(somebody: Credentials, tmp_path: Path) -> None:
+    host_key, host = make_key(tmp_path / "host_key"), Host()
+
+    def talk(connection: socket.socket) -> None:
+        transport = paramiko.Transport(connection)
+        transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(tmp_path / "host_key")))
+        transport.start_server(event=threading.Event(), server=host)
+        transport.join(10)
+
+    with server(talk) as node:
+        hosts = tmp_path / "hosts"
+        hosts.write_text(f"{node.place} {host_key}\n")
+        trust = dataclasses.replace(somebody, known_hosts=KnownHosts.read(hosts))
+        with (
+            within(3),
+            open_session(node, trust, connect_timeout=5, idle_timeout=0.4) as session,
+            pytest.raises(NodeTimeout, match=r"nothing came for 0\.4 s"),
+        ):
+            session.run("true")
+        host.over.set()
 
 
 def test_F04_stopped_in_the_middle(frozen: Machine, trusted: Callable[..., Credentials]) -> None:

@@ -279,10 +279,13 @@ def test_F75_four_billion_extensions(somebody: Credentials, tmp_path: Path) -> N
 
 
 def test_paramiko_says_nothing_by_itself(
-    shared: Machine, trusted: Callable[..., Credentials], capfd: pytest.CaptureFixture[str]
+    shared: Machine,
+    trusted: Callable[..., Credentials],
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with server(lambda connection: connection.sendall(b"SSH-2.0-x\r\n" + bytes(1000))) as node:
         refused(node, trusted(shared))
     out, err = capfd.readouterr()
-    assert (out, err) == ("", "")
+    assert (out, err, caplog.records) == ("", "", [])
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN

@@ -32,10 +32,17 @@ class Pass:
         return cls(done.returncode, json.loads(done.stdout), done.stderr)
 
     @property
-    def dumps(self) -> dict[bytes, dict[str, Any]]:
-        """Path on its node -> what became of the dump. Fails when a dump has two outcomes."""
-        told = {os.fsencode(dump["path"]): dump for dump in self.document["dumps"]}
+    def dumps_by_node(self) -> dict[tuple[str, bytes], dict[str, Any]]:
+        """Node and path -> what became of the dump. Fails when a dump has two outcomes."""
+        told = {(dump["node"], os.fsencode(dump["path"])): dump for dump in self.document["dumps"]}
         assert len(told) == len(self.document["dumps"]), "a dump has two outcomes"
+        return told
+
+    @property
+    def dumps(self) -> dict[bytes, dict[str, Any]]:
+        """Path on its node -> what became of the dump. Fails when a dump has two outcomes, or its path another one."""
+        told = {path: dump for (_, path), dump in self.dumps_by_node.items()}
+        assert len(told) == len(self.document["dumps"]), "two nodes have dumps of the same path"
         return told
 
     @property

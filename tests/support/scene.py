@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +53,14 @@ def at_reading(node: Node, number: int, commands: str) -> None:
         wrap(node, name, guarded)
 
 
+def at_session(node: Node, number: int, commands: str) -> None:
+    """Run ``commands`` on the node, in sh, when its script starts for the n-th time; the second time is after the
+    listing and before anything is opened."""
+    count = "n=1; until mkdir /tmp/session.$n 2>/dev/null; do n=$((n + 1)); done"
+    # Each time it first sees what the system's stat can do.
+    wrap(node, "stat", f'if [ "$2" = %.Y ]; then\n{count}\nif [ $n = {number} ]; then {commands}; fi\nfi')
+
+
 def check_settled(home: Collector, nodes: Iterable[Node]) -> None:
     """Store and index are right, another pass has nothing to do, and no session or command is left on the nodes."""
     check_store(home)
@@ -79,3 +89,22 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run([str(program("umount")), str(folder)], check=True)
+
+
+def in_terminal(command: Sequence[str], environment: Mapping[str, str]) -> bytes:
+    """What the command writes to its terminal, stdout and stderr, as the terminal gets it."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
+            os.close(theirs)
+            written = b""
+            while part := _read(screen.fileno()):
+                written += part
+    return written
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # EIO: nobody has the other end open any more
+        return b""

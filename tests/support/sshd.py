@@ -69,6 +69,7 @@ class Node:
         self.login_key = login_key  # public half: type and base64
         self._authorized_keys = place.authorized_keys
         self._server = server
+        self._stopped: set[int] = set()
         self.authorize(login_key)
 
     @property
@@ -164,11 +165,15 @@ class Node:
 
         The kernel still completes TCP connections and takes some data, as on a machine that hangs.
         """
-        send(signal.SIGSTOP, self._processes())
+        stopped = self._processes()
+        self._stopped |= set(stopped)
+        send(signal.SIGSTOP, stopped)
 
     def cont(self) -> None:
         """Undoes ``stop``."""
-        send(signal.SIGCONT, self._processes())
+        # A session whose client has gone with a reset has no connection any more by which it could be found.
+        send(signal.SIGCONT, [*self._processes(), *self._stopped])
+        self._stopped.clear()
 
     def kill(self) -> None:
         """SIGKILL for sessions and commands; with ``own_process`` for all: connections are then refused."""

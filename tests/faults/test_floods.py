@@ -1,0 +1,153 @@
+"""F21, F37: nodes that say too much, and what they say of themselves. Memory and time stay bounded."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults.scene import MIB, Scene, within
+from tests.faults.test_replies import END, SIGNATURE, SYSTEM, answer, check_honest_again, fields, found
+from tests.support.elfwriter import PT_NOTE, Segment, elf, linux_core
+from tests.support.sshd import Fleet
+
+MEMORY = 200 * MIB
+FLOOD = "exec dd if=/dev/zero bs=1048576 count=1024"  # a gibibyte
+RUN = 'exec sh -c "$SSH_ORIGINAL_COMMAND"\n'  # what was asked for
+
+
+def test_F21_floods(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    floods = {
+        "zeros": FLOOD,
+        "systems": "while cat /replies/system; do :; done",
+        "troubles": "while cat /replies/troubles; do :; done",
+        "names": "exec cat /replies/names",
+        "stderr-only": f"{FLOOD} >&2",
+    }
+    scene = Scene(fleet([*floods, "good"]), tmp_path / "home")
+    for node in scene.fleet:
+        scene.plant(node, 16384)
+        node.path("/replies").mkdir()
+        node.path("/replies/system").write_bytes(SYSTEM * 1000)
+    trouble = fields("bad", "gcore", "/var/tmp/thoth", "x" * 4000)
+    scene.fleet["troubles"].path("/replies/troubles").write_bytes(SYSTEM + trouble * 250)
+    names = (fields("odd", "gcore", "/var/tmp/thoth", f"core.{n:01000}", "a link") for n in range(40_000))
+    scene.fleet["names"].path("/replies/names").write_bytes(SYSTEM + b"".join(names))
+    for name, script in floods.items():
+        scene.fleet[name].force_command(script)
+    with within(30):
+        seen, memory = scene.measured("-e", "2", "-p", "9")
+    assert memory < MEMORY, f"{memory / MIB:.0f} MiB"
+    assert seen.code == 1
+    for name, reason in (
+        ("zeros", "not a reply to discover"),
+        ("systems", "lists more files than one node can have"),
+        ("troubles", "lists more files than one node can have"),
+        ("names", "lists more files than one node can have"),
+        ("stderr-only", "nothing came for 2 s"),
+    ):
+        assert (seen.nodes[name]["result"], seen.nodes[name]["stage"]) == ("failed", "discover")
+        assert reason in seen.nodes[name]["reason"], seen.nodes[name]
+    scene.check_good(seen, "good")
+    check_honest_again(scene)
+
+
+def test_F21_noise_around_a_good_reply_does_no_harm(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    scene = Scene(fleet(["noisy", "talkative", "good"]), tmp_path / "home")
+    for node in scene.fleet:
+        scene.plant(node, 16384)
+    scene.fleet["noisy"].force_command("dd if=/dev/zero bs=1048576 count=10 >&2\n" + RUN)
+    scene.fleet["talkative"].force_command(f"( {RUN} )\n{FLOOD}")
+    with within(10):
+        seen, memory = scene.measured()
+    assert memory < MEMORY
+    assert seen.code == 0
+    scene.check_good(seen, "noisy", "talkative", "good")
+    check_honest_again(scene)
+
+
+def immense(size: int) -> dict[str, bytes]:
+    """Replies of a node that has one dump, of that size by its own word."""
+    signature = SIGNATURE % size
+    head = linux_core(pid=4711, size=1 << 16)
+    listing = SYSTEM + found("core.immense", signatures=signature) + END
+    after = fields("after", signature + b"\n")
+    return {"discover": listing, "read": fields("group", "1", "ok") + head + after + END}
+
+
+def test_F21_a_dump_that_is_larger_than_any_disk(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    scene = Scene(fleet(["immense", "good", "better"]), tmp_path / "home")
+    for node in scene.fleet:
+        scene.plant(node, 16384)
+    answer(scene.fleet["immense"], immense(1 << 62))
+    with within(10):
+        seen, memory = scene.measured("-e", "1", "-p", "1")
+    assert memory < MEMORY
+    assert seen.code == 1
+    assert [told["result"] for (node, _), told in seen.dumps_by_node.items() if node == "immense"] == ["failed"]
+    scene.check_good(seen, "good", "better")
+    check_honest_again(scene)
+
+
+def test_F21_headers_that_ask_for_much(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    scene = Scene(fleet(["greedy", "good"]), tmp_path / "home")
+    scene.plant(scene.fleet["good"], 16384)
+    cores = []
+    for number in range(20):
+        core = elf([Segment(PT_NOTE, b"", filesz=40 * MIB)])
+        path = scene.fleet["greedy"].put(f"/var/tmp/thoth/core.{number}", core)
+        os.truncate(path, 41 * MIB)
+        os.utime(path, (1e9, 1e9))
+        cores.append(path)
+    with within(30):
+        seen, memory = scene.measured("-e", "5", "-n")
+    assert memory < MEMORY, f"{memory / MIB:.0f} MiB"
+    assert len(seen.dumps) == 21
+    for path in cores:
+        path.unlink()
+    scene.check_healed()
+
+
+SYSINFOS = {
+    "empty": "",
+    "text": "not JSON",
+    "list": "[1]",
+    "nan": '{"a": NaN}',
+    "infinite": '{"a": [Infinity, -Infinity, {"b": 1e999}]}',
+    "digits": '{"a": %s}' % ("9" * 4000),
+    "more-digits": '{"a": %s}' % ("9" * 5000),
+    "deep": '{"a":' * 400 + "1" + "}" * 400,
+    "deeper": '{"a":' * 900 + "1" + "}" * 900,
+    "deepest": "[" * 100_000,
+    "lists": '{"a":' + "[" * 900 + "]" * 900 + "}",
+    "surrogate": '{"a\\udc80": "\\ud800", "\\u0000": "\\u0000\\u001b[31m"}',
+    "names": '{"a.b": 1, "$c": {"d e": 2}, "__class__": 3, "": 4, "sysinfo": 5}',
+    "mebibyte": json.dumps({"a": "x" * MIB}),
+}
+
+
+def test_F37_what_nodes_say_of_themselves(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    scene = Scene(fleet([*SYSINFOS, "too-long"], flavour="smartos"), tmp_path / "home")
+    for node in scene.fleet:
+        scene.plant(node, 16384)
+        path = node.path("/usr/lib/sysinfo.json")
+        path.write_text(SYSINFOS.get(node.name, '{"a": "' + "x" * 5 * MIB + '"}'))
+        node.replace_program("sysinfo", "#!/bin/sh\nexec cat /usr/lib/sysinfo.json\n")
+    with within(15):
+        seen, memory = scene.measured("-p", "4")
+    assert memory < MEMORY, f"{memory / MIB:.0f} MiB"
+    scene.check_good(seen, *SYSINFOS)
+    assert (seen.nodes["too-long"]["result"], seen.nodes["too-long"]["stage"]) == ("failed", "transfer")
+    assert "longer than" in seen.nodes["too-long"]["reason"]
+    listed = scene.collector.thoth("ls")
+    assert listed.returncode == 0, listed.stderr
+    assert len(listed.stdout.splitlines()) >= len(SYSINFOS)
+    told = {info.document["node"]: info.properties["sysinfo"] for info in scene.collector.infos()}
+    assert told["names"] == {"a.b": 1, "$c": {"d_e": 2}, "__class__": 3, "": 4, "sysinfo": 5}
+    assert told["mebibyte"] == {"a": "x" * MIB}
+    assert told["surrogate"] == {"a\udc80": "\ud800", "\0": "\0\x1b[31m"}
+    for name in ("empty", "text", "list", "nan", "infinite", "more-digits", "deep", "deepest", "lists"):
+        assert told[name]["System_Type"] == "SunOS", told[name]
+    scene.fleet["too-long"].path("/usr/lib/sysinfo.json").write_text("{}")
+    scene.check_healed()
