@@ -31,6 +31,7 @@ from thoth import (
 BATCH = 500  # dumps that are identified and looked up together
 _LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 200,000 files
 _PER_NAME = 100  # of these bytes, beside the name itself
+_PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 _FLYING = 32  # small dumps of a node that are being stored while the next ones come
 
@@ -78,8 +79,8 @@ class Collection:
         self._flying: deque[Future[Outcome]] = deque()
 
     def outcomes(self) -> Iterator[Outcome]:
-        """An outcome for each dump, then one for the node. What it raises, StoreUnavailable above all, comes after those
-        of the dumps."""
+        """An outcome for each dump, then one for the node. What it raises, StoreUnavailable above all, comes after
+        those of the dumps."""
         failure: NodeError | None = None
         try:
             yield from self._discover()
@@ -135,7 +136,7 @@ class Collection:
 
     def _account_for(self, item: System | Found | Odd | Bad) -> None:
         """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
-        self._listing -= _PER_NAME + (len(item.path) if isinstance(item, Found | Odd) else 0)
+        self._listing -= _PER_NAME + len(item.path) if isinstance(item, Found | Odd) else _PER_REMARK
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
 

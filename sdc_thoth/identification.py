@@ -22,6 +22,9 @@ from thoth import (
 )
 
 HEAD = 16  # units of the first question: 64 KiB hold headers and notes of nearly every core, and small cores whole
+_HELD = 16 << 20  # bytes that are held at a time of a batch's dumps, beside their heads
+_WINDOW = 8 << 20  # bytes that are held at a time of a dump whose headers and notes are larger than that
+_WINDOWS = 64  # of one dump: what identity may read fits into half of them
 _ROUNDS = 8  # header, header table, notes, ...: more questions than that about one file are a defect of ours
 
 
@@ -37,9 +40,10 @@ class Identified:
 def identify_by_ranges(asker: Asker, found: Sequence[Found]) -> Iterator[Identified | tuple[Found, Exception]]:
     """The identity of each file, or the SourceError or NotADump that stands in its way, as they become known.
 
-    All files are asked about together, in rounds: first for their heads, then for what those show to be needed.
-    Raises NodeError.
+    All files are asked about together, in rounds: first for their heads, then for what those show to be needed. What
+    would take too much memory that way is read piece by piece. Raises NodeError.
     """
+    left = _HELD
     parts = [(each, KnownRanges(each.size)) for each in found]
     asked = [(each, known, [Range(0, HEAD * UNIT)]) for each, known in parts]
     for _ in range(_ROUNDS):
@@ -50,10 +54,13 @@ def identify_by_ranges(asker: Asker, found: Sequence[Found]) -> Iterator[Identif
                 yield each, failed[each.path]
                 continue
             answer = _name(each, known)
-            if isinstance(answer, list):
-                again.append((each, known, answer))
-            else:
+            if not isinstance(answer, list):
                 yield answer
+            elif (much := sum(_get(each, wanted).length for wanted in answer)) > left:
+                yield _name_in_passing(asker, each, known)
+            else:
+                left -= much
+                again.append((each, known, answer))
         if not again:
             return
         asked = again
@@ -71,6 +78,48 @@ def _name(found: Found, known: KnownRanges) -> Identified | tuple[Found, Excepti
         return found, error
 
 
+def _name_in_passing(asker: Asker, found: Found, known: KnownRanges) -> Identified | tuple[Found, Exception]:
+    head = KnownRanges(found.size, [(0, known.read_at(0, HEAD * UNIT))])
+    try:
+        return Identified(found, identify(Passing(asker, found)), head)
+    except (NotADump, SourceError) as error:
+        return found, error
+
+
+class Passing:
+    """A node's file as a ReadAt that holds a window of it; for reading in the order of the file. Raises NodeError."""
+
+    def __init__(self, asker: Asker, found: Found) -> None:
+        self._asker = asker
+        self._found = found
+        self._start = 0
+        self._window = b""
+        self._left = _WINDOWS
+
+    @property
+    def size(self) -> int:
+        return self._found.size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        end = min(offset + length, self.size)
+        if offset >= end:
+            return b""
+        if not self._start <= offset <= end <= self._start + len(self._window):
+            self._fetch(Range(offset, max(length, _WINDOW)))
+        return self._window[offset - self._start : end - self._start]
+
+    def _fetch(self, wanted: Range) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise SourceError("its headers and notes lie scattered over too much of the file")
+        self._window = b""  # given back before the next one comes
+        get = _get(self._found, wanted)
+        (answer,) = self._asker.fetch([get])
+        if isinstance(answer, SourceError):
+            raise answer
+        self._start, self._window = get.offset, answer
+
+
 def _missing(known: KnownRanges, ranges: Callable[[ReadAt], Iterable[Range]]) -> list[Range]:
     try:
         return known.missing(ranges(known))
@@ -86,7 +135,7 @@ def ranges_of_facts(asker: Asker, dump: Identified) -> tuple[Range, ...]:
         except MissingRange as error:
             for _path, failure in _fill(asker, [(dump.found, dump.known, [error.wanted])]):
                 raise failure from None
-    raise NotADump("its headers lead on without end")
+    return tuple(fact_ranges(Passing(asker, dump.found)))
 
 
 def _fill(

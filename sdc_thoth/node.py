@@ -97,6 +97,10 @@ class System:
     now: int | None
 
 
+def _joined(directory: bytes, name: bytes) -> bytes:
+    return directory.rstrip(b"/") + b"/" + name  # a kernel may put cores into the root directory
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A regular file that lies where dumps lie."""
@@ -108,7 +112,7 @@ class Found:
 
     @property
     def path(self) -> bytes:
-        return self.directory + b"/" + self.name
+        return _joined(self.directory, self.name)
 
     @property
     def size(self) -> int:
@@ -126,7 +130,7 @@ class Odd:
 
     @property
     def path(self) -> bytes:
-        return self.directory + b"/" + self.name
+        return _joined(self.directory, self.name)
 
 
 @dataclass(frozen=True, slots=True)

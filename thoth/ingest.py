@@ -52,11 +52,11 @@ class Receipt:
 def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: float) -> Receipt:
     """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
 
-    The stream is read once, and not at all when the dump turns out to be there. What it raises goes through,
-    after the upload was abandoned. Raises SourceChanged when the bytes that came are not those that were
-    identified, and StoreError. ``now``: seconds since 1970.
+    The stream is read once, and not at all when the dump turns out to be there; a list of blocks that are in memory
+    costs nothing to read, and is. What it raises goes through, after the upload was abandoned. Raises SourceChanged
+    when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since 1970.
     """
-    current = thoth.stored_info(arrival.identity)
+    current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not may_replace(current[0], arrival.size):
         return annotate(thoth, arrival)
     name = dump_name(thoth.user, arrival.identity, arrival.filename)

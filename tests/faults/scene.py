@@ -114,7 +114,8 @@ class Scene:
     def check_healed(self) -> None:
         """With the fault gone one run completes, the store is whole, and a further run finds nothing to do."""
         healed = self.collector.collect()
-        assert healed.code == 0, (healed.document, healed.talk)
+        bad = [each for each in healed.dumps.values() if each["result"] == "failed"]
+        assert healed.code == 0, (bad, healed.nodes, healed.talk)
         assert set(healed.results) == set(self.planted)
         assert set(healed.results.values()) <= {"stored", "replaced", "present"}
         check_store(self.collector)

@@ -58,16 +58,33 @@ def snapshot_of(node: Node) -> dict[str, Seen]:
 
 def _seen(path: Path) -> Seen:
     status = path.lstat()
-    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
+    content = (
+        hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
+    )
     return Seen(
-        *(status.st_mode, status.st_ino, status.st_uid, status.st_size, status.st_mtime_ns, status.st_ctime_ns),
+        *(
+            status.st_mode,
+            status.st_ino,
+            status.st_uid,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        ),
         content,
     )
 
 
 def traced(home: Collector, trace: Path, *flags: str) -> list[str]:
     """The system calls of a pass, of all its threads, that changed something or tried to."""
-    strace = [str(program("strace")), "-f", "-qq", "-o", str(trace), "-e", f"trace={','.join(_CHANGES.split())}"]
+    strace = [
+        str(program("strace")),
+        "-f",
+        "-qq",
+        "-o",
+        str(trace),
+        "-e",
+        f"trace={','.join(_CHANGES.split())}",
+    ]
     environment = {**home.environment, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*strace, *home.command("-n", *flags)],
@@ -99,7 +116,9 @@ def changes(line: str) -> bool:
     call = _CALL.match(line)
     if call is None or "/dev/null" in call["arguments"]:
         return False
-    return not call["name"].startswith("open") or bool(re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC)", call["arguments"]))
+    return not call["name"].startswith("open") or bool(
+        re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC)", call["arguments"])
+    )
 
 
 def planned_and_stored(home: Collector) -> tuple[set[bytes], set[bytes]]:

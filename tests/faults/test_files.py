@@ -89,7 +89,10 @@ def test_F12_grows_while_it_is_sent_together_with_others(gnu: Node, tmp_path: Pa
     cores = [gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid, size=MIDDLE)) for pid in range(1, 4)]
     at_reading(gnu, 2, f"echo more >> {PLACE}/core.2")
     first = collector(tmp_path, [gnu]).collect()
-    assert outcome(first, "core.2") == ("skipped", f"still growing: {MIDDLE + 5} bytes now, {MIDDLE} when it was found")
+    assert outcome(first, "core.2") == (
+        "skipped",
+        f"still growing: {MIDDLE + 5} bytes now, {MIDDLE} when it was found",
+    )
     assert first.results[f"{PLACE}/core.1".encode()] == first.results[f"{PLACE}/core.3".encode()] == "stored"
     aged(cores[1])
     second = collector(tmp_path, [gnu]).collect()
@@ -110,10 +113,14 @@ def test_F12_what_was_written_just_now_waits(node: Callable[..., Node], tmp_path
     only = node()
     fresh = only.put(f"{PLACE}/core.1", illumos_core(1), age=0)
     only.put(f"{PLACE}/core.2", illumos_core(2), age=60)
-    only.put(f"{PLACE}/core.3", illumos_core(3), age=-86400)  # a clock that is wrong must not keep it for ever
+    only.put(
+        f"{PLACE}/core.3", illumos_core(3), age=-86400
+    )  # a clock that is wrong must not keep it for ever
     result = collector(tmp_path, [only], "[limits]\nsettle = 30").collect()
     assert outcome(result) == ("skipped", "still changing")
-    assert result.results[f"{PLACE}/core.2".encode()] == result.results[f"{PLACE}/core.3".encode()] == "stored"
+    assert (
+        result.results[f"{PLACE}/core.2".encode()] == result.results[f"{PLACE}/core.3".encode()] == "stored"
+    )
     aged(fresh)
     again = collector(tmp_path, [only])
     assert again.collect().results[f"{PLACE}/core.1".encode()] == "stored"
@@ -234,7 +241,9 @@ def test_F14_one_bad_file_among_ten(node: Callable[..., Node], tmp_path: Path) -
     home = collector(tmp_path, [only])
     result = home.collect()
     bad = result.dumps[f"{PLACE}/core.bad".encode()]
-    reason = "not a dump: neither a core nor a crash dump: magic mismatch (expected 3741239533; found 544501614)"
+    reason = (
+        "not a dump: neither a core nor a crash dump: magic mismatch (expected 3741239533; found 544501614)"
+    )
     assert (bad["result"], bad["reason"]) == ("skipped", reason)
     assert sorted(result.results.values()) == ["skipped", *["stored"] * 9]
     assert result.code == 0

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.faults.scene import MIB, Scene, within
 from tests.faults.test_replies import END, SIGNATURE, SYSTEM, answer, check_honest_again, fields, found
-from tests.support.elfwriter import PT_NOTE, Segment, elf, linux_core
+from tests.support.elfwriter import (
+    PT_NOTE,
+    Segment,
+    elf,
+    linux_core,
+    linux_prpsinfo,
+    linux_prstatus,
+    note,
+)
 from tests.support.sshd import Fleet
 
 MEMORY = 200 * MIB
@@ -90,23 +100,47 @@ def test_F21_a_dump_that_is_larger_than_any_disk(fleet: Callable[..., Fleet], tm
     check_honest_again(scene)
 
 
-def test_F21_headers_that_ask_for_much(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
-    scene = Scene(fleet(["greedy", "good"]), tmp_path / "home")
-    scene.plant(scene.fleet["good"], 16384)
-    cores = []
-    for number in range(20):
-        core = elf([Segment(PT_NOTE, b"", filesz=40 * MIB)])
-        path = scene.fleet["greedy"].put(f"/var/tmp/thoth/core.{number}", core)
-        os.truncate(path, 41 * MIB)
+def check_greedy(fleet: Fleet, home: Path, cores: Sequence[tuple[bytes, int]], result: str) -> None:
+    """Cores, made as long as the numbers beside them say, on a node: memory stays bounded, and they get this result."""
+    scene = Scene(fleet, home)
+    scene.plant(fleet["good"], 16384)
+    paths = [fleet["greedy"].put(f"/var/tmp/thoth/core.{n}", core) for n, (core, _) in enumerate(cores)]
+    for path, (_, size) in zip(paths, cores, strict=True):
+        os.truncate(path, size)
         os.utime(path, (1e9, 1e9))
-        cores.append(path)
     with within(30):
         seen, memory = scene.measured("-e", "5", "-n")
     assert memory < MEMORY, f"{memory / MIB:.0f} MiB"
-    assert len(seen.dumps) == 21
-    for path in cores:
+    told = [told["result"] for (node, _), told in seen.dumps_by_node.items() if node == "greedy"]
+    assert told == [result] * len(cores)
+    assert [seen.results[path] for path in scene.of("good")] == ["planned"]
+    for path in paths:
         path.unlink()
     scene.check_healed()
+
+
+def test_F21_notes_that_are_large(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    core = elf([Segment(PT_NOTE, b"", filesz=40 * MIB)])
+    check_greedy(fleet(["greedy", "good"]), tmp_path / "home", [(core, 41 * MIB)] * 5, "planned")
+
+
+@pytest.mark.parametrize("count", [8000, pytest.param(60_000, marks=pytest.mark.soak)])
+def test_F21_notes_that_are_scattered(fleet: Callable[..., Fleet], tmp_path: Path, count: int) -> None:
+    notes = [Segment(PT_NOTE, b"", offset=number * 9 * MIB, filesz=4) for number in range(1, count)]
+    check_greedy(fleet(["greedy", "good"]), tmp_path / "home", [(elf(notes), count * 9 * MIB)], "failed")
+
+
+def test_a_core_with_many_notes_has_its_own_identity(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    scene = Scene(fleet(["good"]), tmp_path / "home")
+    notes = b"".join(note(b"CORE", 1, linux_prstatus(pid)) for pid in range(50_000))
+    assert len(notes) > 16 * MIB
+    core = elf([Segment(PT_NOTE, note(b"CORE", 3, linux_prpsinfo(7, "many", "many")) + notes)])
+    path = scene.fleet["good"].put("/var/tmp/thoth/core.good.many", core)
+    scene.planted[b"/var/tmp/thoth/core.good.many"] = core
+    scene.plant(scene.fleet["good"], 16384)
+    scene.check_healed()
+    own = scene.collector.thoth("object", str(path)).stdout.strip()
+    assert own in {info.id for info, _ in scene.collector.stored()}
 
 
 SYSINFOS = {

@@ -66,9 +66,12 @@ class Command:
         names = ",".join(name for group in CALLS.values() for name in group)
         done = self.run(str(program("strace")), "-f", "-qq", "-o", str(trace), "-e", f"trace={names}")
         assert done.returncode == 0, done.stderr
-        made = Counter((found["thread"], found["name"]) for found in _CALL.finditer(trace.read_text(errors="replace")))
+        made = Counter(
+            (found["thread"], found["name"]) for found in _CALL.finditer(trace.read_text(errors="replace"))
+        )
         return {
-            call: max((n for (_, name), n in made.items() if name in names), default=0) for call, names in CALLS.items()
+            call: max((n for (_, name), n in made.items() if name in names), default=0)
+            for call, names in CALLS.items()
         }
 
     def killed(self, call: str, number: int) -> bool:

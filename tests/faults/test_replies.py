@@ -39,8 +39,9 @@ def answer(node: Node, replies: Mapping[str, bytes]) -> None:
         path = node.path(f"/replies/{verb}")
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(reply)
-    # The last line of a request is "end", the one before it the verb with its arguments.
-    node.force_command("verb=$(tail -n 2 | head -n 1 | cut -f 1)\nexec cat /replies/$verb\n")
+    # The verb stands alone on its line, or before its arguments; the shell's text, which comes first, has no such line.
+    verb = "grep -E '^(about|discover|read|skim|hash)($|\t)' | tail -n 1 | cut -f 1"
+    node.force_command(f"verb=$({verb})\nexec cat /replies/$verb\n")
 
 
 def lying(fleet: Callable[..., Fleet], home: Path, lies: Mapping[str, Mapping[str, bytes]]) -> Scene:

@@ -129,13 +129,23 @@ def test_F10_full_in_the_middle_of_a_dump(only: Node, disk: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename,renameat,renameat2", "mkdir,mkdirat"])
-@pytest.mark.parametrize("number", [1, 4, *(pytest.param(n, marks=pytest.mark.soak) for n in (2, 3, 5, 6, 7, 8))])
+@pytest.mark.parametrize(
+    "number", [1, 4, *(pytest.param(n, marks=pytest.mark.soak) for n in (2, 3, 5, 6, 7, 8))]
+)
 def test_F10_no_space_at_any_step(call: str, number: int, only: Node, tmp_path: Path) -> None:
     """From the n-th time on that a thread makes this call the disk is full. Nothing is left half-written."""
     for pid in range(1, 4):
         only.put(f"{PLACE}/core.{pid}", illumos_core(pid))
     home = collector(tmp_path, [only])
-    strace = [str(program("strace")), "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:error=ENOSPC:when={number}+"]
+    strace = [
+        str(program("strace")),
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        f"inject={call}:error=ENOSPC:when={number}+",
+    ]
     done = subprocess.run(
         [*strace, *home.command("--json")],
         env=home.environment, cwd=home.home, capture_output=True, text=True, timeout=60, check=False,
@@ -145,7 +155,11 @@ def test_F10_no_space_at_any_step(call: str, number: int, only: Node, tmp_path: 
     if done.stdout and done.returncode:
         told = json.loads(done.stdout)
         assert len(told["dumps"]) == 3 and len(told["nodes"]) == 1
-        failed = [each for each in (*told["dumps"], *told["nodes"]) if each["result"] in ("failed", "stored-unindexed")]
+        failed = [
+            each
+            for each in (*told["dumps"], *told["nodes"])
+            if each["result"] in ("failed", "stored-unindexed")
+        ]
         assert failed and all(each["reason"] for each in failed)
     assert not [path for path in home.store.rglob(".uploads/*")]
     assert set(home.collect().results.values()) <= {"stored", "present"}

@@ -176,9 +176,9 @@ class DirectoryStore:
         draft.sync()
         with self._opened(write=True) as root, ExitStack() as opened:
             with _lock(root):  # all that is slow lies outside
-                found = _find(root, above, last)
+                directory, changed = _destination(root, name, above, if_match, opened)
+                found = walk.look(directory, last)
                 _require(name, found, if_match)
-                directory, changed = walk.make_directories(root, above, opened)
                 written = _dated_after(found, draft.fileno())
                 draft.publish(directory, last)
             for each in (directory, *changed):
@@ -317,12 +317,17 @@ def _lock(root: int) -> Iterator[None]:
         os.close(fd)
 
 
-def _find(root: int, above: list[str], last: str) -> os.stat_result | None:
+def _destination(
+    root: int, name: str, above: list[str], if_match: str | None, opened: ExitStack
+) -> tuple[int, list[int]]:
+    """The directory that an object goes into, and those that got a new entry for it."""
+    if not if_match:
+        return walk.make_directories(root, above, opened)
     try:
-        with walk.directory(root, above) as directory:
-            return walk.look(directory, last)
+        return opened.enter_context(walk.directory(root, above)), []
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        _require(name, None, if_match)
+        raise
 
 
 def _require(name: str, found: os.stat_result | None, if_match: str | None) -> None:

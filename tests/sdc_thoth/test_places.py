@@ -1,0 +1,89 @@
+"""Which places are searched for which types."""
+
+from __future__ import annotations
+
+import pytest
+
+from sdc_thoth.node import Place
+from sdc_thoth.places import places
+from thoth import UsageError
+
+
+def of(found: tuple[Place, ...], system: str) -> list[str]:
+    return [f"{place.directory}/{place.name}" for place in found if place.system == system]
+
+
+def test_all_of_a_smartos_node() -> None:
+    assert of(places(["all"]), "SunOS") == [
+        "/zones/*/cores/core.*",
+        "/var/tmp/thoth/core.*",
+        "/zones/*/root/var/tmp/thoth/core.*",
+        "/var/crash/volatile/vmdump.*",
+    ]
+
+
+def test_all_of_a_linux_node() -> None:
+    assert of(places(["all"]), "Linux") == [
+        "@core_pattern/*",
+        "/var/lib/systemd/coredump/core.*",
+        "/var/lib/apport/coredump/core.*",
+        "/var/tmp/thoth/core.*",
+        "/var/crash/*/dump.*",
+        "/var/crash/*/vmcore",
+    ]
+
+
+@pytest.mark.parametrize("type", ["core", "global", "gcore", "crash"])
+def test_one_type(type: str) -> None:
+    assert {place.type for place in places([type])} == {type}
+
+
+def test_several_types_and_none_twice() -> None:
+    both = places(["crash", "gcore", "crash"])
+    assert {place.type for place in both} == {"crash", "gcore"}
+    assert len(set(both)) == len(both)
+    assert set(places(["all", "core"])) == set(places(["all"]))
+
+
+def test_an_executable() -> None:
+    found = places(["nginx"])
+    assert of(found, "SunOS") == ["/zones/*/cores/core.nginx.*"]
+    assert of(found, "Linux") == [
+        "@core_pattern/nginx",
+        "/var/lib/systemd/coredump/core.nginx.*",
+        "/var/lib/apport/coredump/core.nginx.*",
+    ]
+    assert {place.type for place in found} == {"core"}
+
+
+@pytest.mark.parametrize("name", ["", "*", "a b", "a/b", "$(x)", "core.*", "a\n", "x" * 65, "[a]", "ü"])
+def test_what_is_no_executable(name: str) -> None:
+    with pytest.raises(UsageError, match="--type: "):
+        places([name])
+
+
+def test_configured_places_stand_in_for_those_of_their_type() -> None:
+    found = places(["all"], core=[("/dumps/*", "*.core")])
+    assert Place("core", "-", "/dumps/*", "*.core") in found
+    assert [place for place in found if place.type == "core"] == [Place("core", "-", "/dumps/*", "*.core")]
+    assert [place for place in found if place.type == "crash"] == list(places(["crash"]))
+    assert [place for place in found if place.type == "gcore"] == list(places(["gcore"]))
+
+
+def test_configured_places_leave_no_global_ones() -> None:
+    with_own = places(["core"], core=[("/dumps", "*.core")])
+    assert with_own == (Place("core", "-", "/dumps", "*.core"),)
+    # "global" is then the name of an executable like any other.
+    assert places(["global"], core=[("/dumps", "*.core")]) == (Place("core", "-", "/dumps", "core.global.*"),)
+
+
+def test_a_place_allows_what_its_patterns_match() -> None:
+    place = Place("core", "-", "/zones/*/cores", "core.?")
+    assert place.allows("core", b"/zones/a b\n/cores", b"core.\xff")
+    for directory, name in (
+        (b"/zones/a/b/cores", b"core.1"),
+        (b"/zones/a/cores", b"core.12"),
+        (b"/zones/a/coresX", b"core.1"),
+    ):
+        assert not place.allows("core", directory, name)
+    assert not place.allows("crash", b"/zones/a/cores", b"core.1")
