@@ -79,6 +79,7 @@ def traced(home: Collector, trace: Path, *flags: str) -> list[str]:
     strace = [
         str(program("strace")),
         "-f",
+        "--seccomp-bpf",
         "-qq",
         "-o",
         str(trace),

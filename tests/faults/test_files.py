@@ -157,17 +157,18 @@ def rewrite(core: Path) -> None:
     ],
 )
 def test_F13_changes_while_it_is_streamed(
-    change: Callable[[Path], None], reason: str, node: Callable[..., Node], tmp_path: Path
+    change: Callable[[Path], None], reason: str, gnu: Node, tmp_path: Path
 ) -> None:
-    only = node()
-    core = only.put(f"{PLACE}/core.1", illumos_core(1, size=LARGE))
-    first = collect_while(tmp_path, only, lambda: change(core))
+    core = gnu.put(f"{PLACE}/core.1", illumos_core(1, size=LARGE))
+    first = collect_while(tmp_path, gnu, lambda: change(core))
     assert outcome(first) == ("failed", reason)
     aged(core)
-    check_taken_next(tmp_path, only, core.read_bytes())
+    check_taken_next(tmp_path, gnu, core.read_bytes())
 
 
-@pytest.mark.parametrize("size", [SMALL, MIDDLE], ids=["small", "middle"])
+@pytest.mark.parametrize(
+    "size", [SMALL, pytest.param(MIDDLE, marks=pytest.mark.soak)], ids=["small", "middle"]
+)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -30,8 +30,8 @@ CALLS = {
 }
 # Where in a run to kill it, as parts of what a run makes of that call. Most opens are Python's, at the start.
 SAMPLES = (
-    *(("openat", 0.7), ("openat", 0.95), ("write", 0.3), ("write", 0.9), ("fsync", 0.2), ("fsync", 0.6)),
-    *(("rename", 0.5), ("rename", 1.0), ("sendto", 0.8), ("unlink", 0.5)),
+    *(("openat", 0.9), ("write", 0.5), ("fsync", 0.2), ("fsync", 0.6), ("rename", 0.5), ("rename", 1.0)),
+    *(("sendto", 0.8), ("unlink", 0.5)),
 )
 _CALL = re.compile(r"^(?P<thread>\d+) +(?P<name>\w+)\(", re.MULTILINE)
 _PATIENCE = 60  # seconds
@@ -64,7 +64,9 @@ class Command:
     def calls(self, trace: Path) -> dict[str, int]:
         """How often a run makes each call: the most that one of its threads does, since strace counts for each."""
         names = ",".join(name for group in CALLS.values() for name in group)
-        done = self.run(str(program("strace")), "-f", "-qq", "-o", str(trace), "-e", f"trace={names}")
+        done = self.run(
+            str(program("strace")), "-f", "--seccomp-bpf", "-qq", "-o", str(trace), "-e", f"trace={names}"
+        )
         assert done.returncode == 0, done.stderr
         made = Counter(
             (found["thread"], found["name"]) for found in _CALL.finditer(trace.read_text(errors="replace"))
@@ -77,7 +79,7 @@ class Command:
     def killed(self, call: str, number: int) -> bool:
         """Run it, and kill it when a thread makes this call for the n-th time; False when it came to its end."""
         kill = f"inject={','.join(CALLS[call])}:signal=KILL:when={number}"
-        done = self.run(str(program("strace")), "-f", "-qq", "-o", "/dev/null", "-e", kill)
+        done = self.run(str(program("strace")), "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", kill)
         if done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
             return True
         assert done.returncode == 0, done.stderr
@@ -122,7 +124,7 @@ def sample(command: Command, trace: Path) -> None:
             command.more()
             kills += command.killed(call, max(1, int(part * made[call])))
             command.check()
-    assert kills >= len(SAMPLES) - 4
+    assert kills >= len(SAMPLES) // 2
 
 
 def every(command: Command, call: str) -> None:

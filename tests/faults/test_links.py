@@ -57,23 +57,22 @@ def test_F16_what_is_not_a_file_is_skipped(odd: dict[bytes, str], only: Node, tm
     check_settled(home, [only])
 
 
-@pytest.mark.parametrize(
-    "becomes",
-    ["mkfifo {0}", "mknod {0} c 1 5", "mkdir {0}", "ln -s /dev/zero {0}", "ln -s /proc/self/mem {0}"],
-    ids=["fifo", "device", "directory", "link", "link-to-proc"],
-)
-def test_F16_F17_a_dump_that_becomes_something_else(
-    becomes: str, node: Callable[..., Node], tmp_path: Path
-) -> None:
+def test_F16_F17_a_dump_that_becomes_something_else(node: Callable[..., Node], tmp_path: Path) -> None:
     gnu = node(flavour="gnu")
-    gnu.put(f"{PLACE}/core.1", illumos_core(1))
-    gnu.put(f"{PLACE}/core.2", illumos_core(2))
-    at_session(gnu, 2, f"rm {PLACE}/core.1; {becomes.format(f'{PLACE}/core.1')}")
+    becomes = ["mkfifo", "mknod -m 666", "mkdir", "ln -s /dev/zero", "ln -s /proc/self/mem"]
+    for pid in range(len(becomes) + 1):
+        gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid))
+    commands = [f"rm {PLACE}/core.{n}; {make} {PLACE}/core.{n}" for n, make in enumerate(becomes)]
+    commands[1] += " c 1 5"
+    at_session(gnu, 2, "; ".join(commands))
     home = collector(tmp_path, [gnu])
     result = home.collect("-e", "5")
-    assert result.results == {f"{PLACE}/core.1".encode(): "skipped", f"{PLACE}/core.2".encode(): "stored"}
+    assert result.results == {
+        **{f"{PLACE}/core.{n}".encode(): "skipped" for n in range(len(becomes))},
+        f"{PLACE}/core.5".encode(): "stored",
+    }
     assert result.document["seconds"] < 2
-    assert [data for _, data in home.stored()] == [illumos_core(2)]
+    assert [data for _, data in home.stored()] == [illumos_core(5)]
     check_settled(home, [gnu])
 
 

@@ -50,7 +50,10 @@ def thoth_command(home: Collector, *words: str) -> list[str]:
 # ---- F20, F22, F27 -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize(
+    "flavour",
+    ["busybox", "smartos", *(pytest.param(each, marks=pytest.mark.soak) for each in ("gnu", "little"))],
+)
 def test_F20_names_from_the_disk_of_a_node_to_the_store(
     flavour: Flavour, node: Callable[..., Node], tmp_path: Path
 ) -> None:

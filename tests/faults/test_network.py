@@ -90,7 +90,7 @@ def test_F02_dead_nodes_give_their_slots_back(fleet: Callable[..., Fleet], tmp_p
 def test_F03_banners(fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStack) -> None:
     scene = Scene(fleet(["cn0"]), tmp_path / "home")
     scene.plant(scene.fleet[0], 16384)
-    talk = {
+    talk: dict[str, Fault] = {
         "mute": Silence(),
         "slow": Babble(b"SSH-2.0-x", size=1, interval=0.1),
         "endless": Babble(),
@@ -299,7 +299,7 @@ def test_F07_the_deadman_ends_what_trickles(fleet: Callable[..., Fleet], tmp_pat
     proxy = proxied(undo, slow, Throttle(100_000))
     scene.reach({"slow": proxy.address})
     with within(5):
-        seen = scene.collector.collect("-D", "0.025")
+        seen = scene.collector.collect("-D", "0.02")
     assert seen.code == 1
     check_lost(seen, "slow", "transfer", "--deadman")
     assert set(seen.results[path] for path in scene.of("slow")) == {"failed"}

@@ -39,7 +39,7 @@ def answer(node: Node, replies: Mapping[str, bytes]) -> None:
         path = node.path(f"/replies/{verb}")
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(reply)
-    # The verb stands alone on its line, or before its arguments; the shell's text, which comes first, has no such line.
+    # The verb begins a line, alone or before its arguments; the shell's text, which comes first, has no such line.
     verb = "grep -E '^(about|discover|read|skim|hash)($|\t)' | tail -n 1 | cut -f 1"
     node.force_command(f"verb=$({verb})\nexec cat /replies/$verb\n")
 

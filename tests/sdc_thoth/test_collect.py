@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -252,9 +252,15 @@ def test_a_lost_journal_costs_time_and_nothing_else(
 # ---- which dumps ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def smartos(node: Callable[..., Node]) -> Node:
-    only = node(flavour="smartos")
+@pytest.fixture(scope="module")
+def smartos() -> Iterator[Node]:
+    """A node with a dump in each of its places, for tests that leave it as it is."""
+    with Fleet(1, flavour="smartos") as fleet:
+        fill(fleet[0])
+        yield fleet[0]
+
+
+def fill(only: Node) -> None:
     zone, _ = only.zones
     only.put(f"/zones/{zone}/cores/core.nginx.1", illumos_core(1))
     only.put(f"/zones/{zone}/cores/core.node.2", illumos_core(2))
@@ -263,7 +269,6 @@ def smartos(node: Callable[..., Node]) -> Node:
     only.put(f"{PLACE}/core.5", illumos_core(5))
     only.put("/var/crash/volatile/vmdump.0", vmdump())
     only.put(f"/zones/{zone}/cores/bounds", illumos_core(6))
-    return only
 
 
 @pytest.mark.parametrize(
@@ -341,20 +346,15 @@ def test_configured_places_stand_in_for_the_usual_ones(node: Callable[..., Node]
 # ---- which nodes ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("flags", "names"),
-    [
+def test_nodes_by_name(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    home = collector(tmp_path, fleet(3))
+    for flags, names in (
         (["-N", "cn1"], {"cn1"}),
         (["-N", "cn0,cn2"], {"cn0", "cn2"}),
         (["-x", "-N", "cn1"], {"cn0", "cn2"}),
         ([], {"cn0", "cn1", "cn2"}),
-    ],
-)
-def test_nodes_by_name(
-    flags: list[str], names: set[str], fleet: Callable[..., Fleet], tmp_path: Path
-) -> None:
-    nodes = fleet(3)
-    assert set(collector(tmp_path, nodes).collect("-n", *flags).nodes) == names
+    ):
+        assert set(home.collect("-n", *flags).nodes) == names
 
 
 def test_a_node_by_uuid_and_one_that_is_not_there(fleet: Callable[..., Fleet], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core
 from tests.support.scene import at_session, check_settled, collector
-from tests.support.sshd import Node
+from tests.support.sshd import Fleet, Node
 
 PLACE = "/var/tmp/thoth"
 OWN = "/opt/thoth"
@@ -55,29 +55,35 @@ def test_it_is_believed_about_what_is_there(gnu: Node, tmp_path: Path) -> None:
     check_settled(home, [gnu])
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        "echo 0123456789abcdef0123456789abcdef",
-        "echo ../../../../etc/passwd",
-        "echo; echo; echo",
-        "printf '%s' '$(touch /tmp/CANARY)'",
-        "exit 3",
-        "kill -9 $$",
-        "head -c 60000 /dev/zero | tr '\\0' x",
-        "cat >/tmp/stdin; echo 80ff2fe97bcb03d6bbafd136d3da4ddc; exit 1",
-    ],
+_LIES = (
+    "echo 0123456789abcdef0123456789abcdef",
+    "echo ../../../../etc/passwd",
+    "echo; echo; echo",
+    "printf '%s' '$(touch /tmp/CANARY)'",
+    "exit 3",
+    "kill -9 $$",
+    "head -c 60000 /dev/zero | tr '\\0' x",
+    "cat >/tmp/stdin; echo 80ff2fe97bcb03d6bbafd136d3da4ddc; exit 1",
 )
-def test_what_it_says_cannot_name_a_dump_wrongly(lie: str, gnu: Node, tmp_path: Path) -> None:
-    core = gnu.put(f"{PLACE}/core.1", illumos_core(1))
-    install(gnu, lie)
-    home = with_remote_thoth(tmp_path, gnu)
+
+
+def test_what_it_says_cannot_name_a_dump_wrongly(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    nodes = fleet(len(_LIES), flavour="gnu")
+    for pid, (node, lie) in enumerate(zip(nodes, _LIES, strict=True), 1):
+        node.put(f"{PLACE}/core.{pid}", illumos_core(pid))
+        install(node, lie)
+    home = collector(tmp_path, nodes)
+    with_it = home.inventory.read_text().replace("[[node]]", f'[[node]]\nremote_thoth = "{OWN}"')
+    home.inventory.write_text(with_it)
     result = home.collect()
-    dump = result.dumps[f"{PLACE}/core.1".encode()]
-    assert (dump["result"], dump["identity"]) == ("stored", identity_of(home, core))
-    assert asked(gnu) == 1
-    assert not list(gnu.root.rglob("CANARY")) and not list(tmp_path.rglob("CANARY"))
-    check_settled(home, [gnu])
+    assert set(result.results.values()) == {"stored"} and result.code == 0
+    for pid, node in enumerate(nodes, 1):
+        path = f"{PLACE}/core.{pid}"
+        assert result.dumps[path.encode()]["identity"] == identity_of(home, node.path(path))
+        assert asked(node) == 1
+        assert not list(node.root.rglob("CANARY"))
+    assert not list(tmp_path.rglob("CANARY"))
+    check_settled(home, nodes)
 
 
 def test_one_that_is_not_there(gnu: Node, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Pass:
 
     @property
     def dumps(self) -> dict[bytes, dict[str, Any]]:
-        """Path on its node -> what became of the dump. Fails when a dump has two outcomes, or its path another one."""
+        """Path on its node -> what became of the dump. Fails when a path has two outcomes, on one node or two."""
         told = {path: dump for (_, path), dump in self.dumps_by_node.items()}
         assert len(told) == len(self.document["dumps"]), "two nodes have dumps of the same path"
         return told

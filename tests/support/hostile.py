@@ -1,4 +1,4 @@
-"""Text that becomes something else where it is not treated as text: names of files, and what dumps say of themselves."""
+"""Text that becomes something else where it is not treated as text: names of files, and what dumps say."""
 
 from __future__ import annotations
 

@@ -94,12 +94,14 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 def in_terminal(command: Sequence[str], environment: Mapping[str, str]) -> bytes:
     """What the command writes to its terminal, stdout and stderr, as the terminal gets it."""
     ours, theirs = pty.openpty()
-    with os.fdopen(ours, "rb", buffering=0) as screen:
-        with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
-            os.close(theirs)
-            written = b""
-            while part := _read(screen.fileno()):
-                written += part
+    written = b""
+    with (
+        os.fdopen(ours, "rb", buffering=0) as screen,
+        subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs),
+    ):
+        os.close(theirs)
+        while part := _read(screen.fileno()):
+            written += part
     return written
 
 
