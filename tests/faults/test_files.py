@@ -151,7 +151,7 @@ def rewrite(core: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (shrink, "changed since it was found"),
+        pytest.param(shrink, "changed since it was found", marks=pytest.mark.soak),
         (replace, "was replaced"),
         (rewrite, "changed since it was found"),
     ],

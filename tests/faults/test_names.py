@@ -153,14 +153,14 @@ def test_F23_text_of_dumps_is_kept_exactly(node: Callable[..., Node], tmp_path: 
     for pid, text in enumerate(TEXTS, 1):
         only.put(f"{PLACE}/core.{pid}", illumos_core(pid, psargs=text, node=text, cmd=text[:15], zone=text))
         said[str(pid)] = (text, text[:15])
-    for number, text in enumerate(TEXTS):
-        only.put(f"/var/crash/{number}/vmcore", vmdump(node=text, panic=text, time=1_600_000_000 + number))
+    for at, text in enumerate(TEXTS):
+        only.put(f"/var/crash/{at}/vmcore", vmdump(node=text, panic=text, time=1_600_000_000 + at))
     home = collector(tmp_path, [only])
     assert set(home.collect().results.values()) == {"stored"}
     for infos in ([info for info, _ in home.stored()], home.infos()):
         cores = {info.document["pid"]: info.document for info in infos if info.document["type"] == "core"}
-        for pid, (text, cmd) in said.items():
-            told = [raw_bytes(cores[pid][key]) for key in ("psargs", "node", "zone", "cmd")]
+        for core, (text, cmd) in said.items():
+            told = [raw_bytes(cores[core][key]) for key in ("psargs", "node", "zone", "cmd")]
             assert told == [text, text, text, cmd]
         crashes = [info.document for info in infos if info.document["type"] == "crash"]
         assert sorted(raw_bytes(each["panicstring"]) for each in crashes) == sorted(TEXTS)
