@@ -56,9 +56,7 @@ def disagreement(ours: Mapping[str, Sequence[str]], theirs: Mapping[str, Sequenc
         offered = theirs.get(kind, ())
         if not set(names) & set(offered):
             listed = escaped(", ".join(offered)[:300])
-            return (
-                f"no {kind} algorithm in common: it offers only {listed}, needed is one of {', '.join(names)}"
-            )
+            return f"no {kind} algorithm in common: it offers only {listed}, needed is one of {', '.join(names)}"
     return ""
 
 

@@ -14,9 +14,7 @@ from sdc_thoth.errors import Desynchronized, NodeError, NodeTimeout, ProtocolErr
 from sdc_thoth.inbox import Inbox
 from thoth import escaped
 
-BLOCK: Final = (
-    1 << 20
-)  # bytes that are handed on together; half a window, so that the node never waits for us
+BLOCK: Final = 1 << 20  # bytes that are handed on together; half a window, so that the node never waits for us
 STDERR_KEPT: Final = 4096  # bytes of its end
 _PIECE: Final = 1 << 15  # bytes of stdin in a packet
 _ALL: Final = 1 << 30  # more than can wait
@@ -184,9 +182,7 @@ class SshChannel:
                 self._inbox.wait(least, patience, since)
             except TimeoutError:
                 raise NodeTimeout(f"{self._where}: nothing came for {self._idle:g} s") from None
-            ended = (
-                self._inbox.out.closed
-            )  # looked at before the reading: what comes before the end is not missed
+            ended = self._inbox.out.closed  # looked at before the reading: what comes before the end is not missed
             data = self._read(most)
             if data:
                 return data

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from sdc_thoth.report import JsonReport, TextReport
     from sdc_thoth.session import Credentials
 
-_STORING = (
-    4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
-)
+_STORING = 4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
 
 _EPILOG = """\
 examples:
@@ -158,15 +156,9 @@ def _hostkeys_parser() -> argparse.ArgumentParser:
         description="Fetches the nodes' host keys, shows their fingerprints, and pins those that you agree to.",
         epilog="On the node's console, `ssh-keygen -lf /var/ssh/ssh_host_ed25519_key.pub` shows the true one.",
     )
-    parser.add_argument(
-        "nodes", nargs="*", metavar="NODE", help="by name or UUID; all nodes when none is named"
-    )
-    parser.add_argument(
-        "--yes", action="store_true", help="pin new keys without asking; a changed key always asks"
-    )
-    parser.add_argument(
-        "-T", "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="to connect (10)"
-    )
+    parser.add_argument("nodes", nargs="*", metavar="NODE", help="by name or UUID; all nodes when none is named")
+    parser.add_argument("--yes", action="store_true", help="pin new keys without asking; a changed key always asks")
+    parser.add_argument("-T", "--timeout", type=_seconds, default=10.0, metavar="SECONDS", help="to connect (10)")
     _add_common(parser)
     return parser
 
@@ -234,9 +226,7 @@ def _pass(
     report, say = _report(arguments)
     with ExitStack() as stack:
         thoth = stack.enter_context(open_thoth(load_config(environment()), dry_run=arguments.dry_run))
-        journal = stack.enter_context(
-            open_journal(settings.directory, read_only=arguments.dry_run, say=_talk)
-        )
+        journal = stack.enter_context(open_journal(settings.directory, read_only=arguments.dry_run, say=_talk))
         storing = stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store"))
         task = Task(
             thoth,

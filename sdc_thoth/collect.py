@@ -26,6 +26,7 @@ from thoth import (
     SourceError,
     Thoth,
     escaped,
+    size_text,
 )
 
 BATCH = 500  # dumps that are identified and looked up together
@@ -280,6 +281,8 @@ class Collection:
             if isinstance(body, SourceError):
                 yield failed(self._node, dump.found, body, "transfer", dump.identity)
             elif dump.found.size > SMALL:
+                what = f"{escaped(dump.found.path)} from {self._node.name} ({size_text(dump.found.size)})"
+                self._task.say(f"uploading {what}")
                 yield self._intake.store(arrival, dump.found, body)
             else:
                 self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))

@@ -123,9 +123,7 @@ def _agreed(offers: Sequence[Offer], yes: bool, confirm: Callable[[str], bool]) 
     return new + [offer for offer in changed if not yes and confirm(_question(offer))]
 
 
-def _answers(
-    nodes: Sequence[Node], known: KnownHosts, seconds: float
-) -> Iterator[tuple[Offer, ...] | NodeError]:
+def _answers(nodes: Sequence[Node], known: KnownHosts, seconds: float) -> Iterator[tuple[Offer, ...] | NodeError]:
     def answer(node: Node) -> tuple[Offer, ...] | NodeError:
         try:
             return compare(node, fetch_host_keys(node, seconds), known)
@@ -143,9 +141,7 @@ def _counted(offers: Sequence[Offer]) -> str:
 
 def _question(offer: Offer) -> str:
     before = ", ".join(map(str, offer.pinned))
-    return (
-        f"{offer.node.shown}: the key has CHANGED from {before} to {offer.key}. Was the node installed anew?"
-    )
+    return f"{offer.node.shown}: the key has CHANGED from {before} to {offer.key}. Was the node installed anew?"
 
 
 # ---- writing ---------------------------------------------------------------------------------------
@@ -182,6 +178,4 @@ def _unpin(lines: list[str | None], known: KnownHosts, node: Node, key: HostKey)
             lines[entry.number - 1] = None
         else:
             shown = escaped(os.fsencode(known.path))
-            raise UsageError(
-                f"{shown}:{entry.number}: pins the old key by a pattern; change this line by hand"
-            )
+            raise UsageError(f"{shown}:{entry.number}: pins the old key by a pattern; change this line by hand")

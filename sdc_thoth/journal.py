@@ -66,9 +66,7 @@ def _entry(row: _Row) -> Entry:
 class Journal:
     """Made by ``open_journal``. Any thread may call."""
 
-    def __init__(
-        self, path: Path, read_only: bool, clock: Callable[[], float], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, path: Path, read_only: bool, clock: Callable[[], float], say: Callable[[str], None]) -> None:
         self._path = path
         self._read_only = read_only
         self._clock = clock

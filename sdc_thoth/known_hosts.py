@@ -75,9 +75,7 @@ class Entry:
         negated = (pattern[1:] for pattern in self.patterns if pattern.startswith("!"))
         if any(_pattern_matches(pattern, host) for pattern in negated):
             return False
-        return any(
-            _pattern_matches(pattern, host) for pattern in self.patterns if not pattern.startswith("!")
-        )
+        return any(_pattern_matches(pattern, host) for pattern in self.patterns if not pattern.startswith("!"))
 
 
 def _pattern_matches(pattern: str, host: str) -> bool:

@@ -209,9 +209,7 @@ class SshSession:
         if self._wire.failure:
             return self._because_of_wire(self._wire.failure)
         named = (
-            getattr(self._transport, "server_extensions", {})
-            .get("server-sig-algs", b"")
-            .decode("ascii", "replace")
+            getattr(self._transport, "server_extensions", {}).get("server-sig-algs", b"").decode("ascii", "replace")
         )
         if takes_only_sha1(credentials.key.get_name(), named):
             takes = f"takes RSA keys only with SHA-1 signatures (it names {escaped(named[:200])})"
@@ -358,9 +356,7 @@ def open_session(node: Node, ssh: Credentials, *, connect_timeout: float, idle_t
     return session
 
 
-def fetch_host_key(
-    node: Node, seconds: float, names: Sequence[str] | None = None
-) -> tuple[HostKey, frozenset[str]]:
+def fetch_host_key(node: Node, seconds: float, names: Sequence[str] | None = None) -> tuple[HostKey, frozenset[str]]:
     """A key of the host, of the first of these algorithms (all, if None) that it has; and the algorithms it
     offers.
 

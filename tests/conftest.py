@@ -42,15 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis' own, which reads the seed
 def pytest_configure(config: pytest.Config) -> None:
-    soaking = bool(config.getoption("--soak")) or "soak" in config.getoption("markexpr").replace(
-        "not soak", ""
-    )
+    soaking = bool(config.getoption("--soak")) or "soak" in config.getoption("markexpr").replace("not soak", "")
     config.stash[_SOAKING] = soaking
     config.stash[_LEFT_OUT] = 0
     hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
-    hypothesis.settings.register_profile(
-        "soak", max_examples=2000, deadline=None, database=None, print_blob=True
-    )
+    hypothesis.settings.register_profile("soak", max_examples=2000, deadline=None, database=None, print_blob=True)
     hypothesis.settings.load_profile("soak" if soaking else "repeatable")
     if soaking and config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.SystemRandom().getrandbits(32))
@@ -95,11 +91,7 @@ def _situation(config: pytest.Config) -> list[str]:
 def _ssh_version() -> str:
     if not shutil.which("ssh"):
         return "no ssh"
-    return (
-        subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False)
-        .stderr.split(",")[0]
-        .strip()
-    )
+    return subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False).stderr.split(",")[0].strip()
 
 
 # ---- around every test --------------------------------------------------------------------------------

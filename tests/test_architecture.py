@@ -129,9 +129,7 @@ def uses_of_the_environment(path: Path, source: str) -> list[str]:
         and node.value.id == "os"
     ]
     lines += [
-        each.line
-        for each in imports_of(source)
-        if each.module == "os" and NAMES_OF_THE_ENVIRONMENT & {*each.names}
+        each.line for each in imports_of(source) if each.module == "os" and NAMES_OF_THE_ENVIRONMENT & {*each.names}
     ]
     return [
         f"{path}:{line}: the environment is read by thoth/config.py only (environment()): every setting has"

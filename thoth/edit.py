@@ -9,9 +9,7 @@ from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.store.names import info_name
 
-_ATTEMPTS = (
-    50  # each lost race means that another writer's change went in: fifty in a row is a fault, not a race
-)
+_ATTEMPTS = 50  # each lost race means that another writer's change went in: fifty in a row is a fault, not a race
 
 
 def revise(thoth: Thoth, identity: Identity, change: Callable[[DumpInfo], DumpInfo | None]) -> DumpInfo:

@@ -20,9 +20,7 @@ from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import INFO, dump_dir, dump_name, info_name
 
-_SOURCES_KEPT = (
-    64  # places where one dump was seen; a core copied about without end must not grow its document
-)
+_SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,7 @@ class DumpFacts:
     type: str  # "core" or "crash"
     complete: bool  # every extent that the headers promise lies inside the file
     os: str | None = None  # "illumos", "linux", "freebsd"
-    arch: str | None = (
-        None  # amd64, i386, sparc, sparcv9, x86_64, aarch64, arm, i86pc: as the system itself calls it
-    )
+    arch: str | None = None  # amd64, i386, sparc, sparcv9, x86_64, aarch64, arm, i86pc: as the system itself calls it
     bits: int | None = None
     endian: str | None = None  # "little" or "big"
     pid: int | None = None

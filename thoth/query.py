@@ -264,9 +264,7 @@ def age_seconds(text: str) -> int:
     if not digits:
         raise UsageError(f"{shown(text)} is not an age: a whole number comes first, as in 6h")
     if unit is None:
-        raise UsageError(
-            f"{shown(text)} is not an age: the unit is one of s, min, h, d, w, fortnight, m or month, y"
-        )
+        raise UsageError(f"{shown(text)} is not an age: the unit is one of s, min, h, d, w, fortnight, m or month, y")
     if len(digits) > 12:
         raise UsageError(f"{shown(text)} is not an age: it is longer than any dump is old")
     return int(digits) * unit
@@ -286,9 +284,7 @@ def _path(name: str, word: str) -> KeyPath:
     return parts
 
 
-def _constraint(
-    word: str, key: str, value: str, now: float, stdin: Callable[[], Iterable[str]] | None
-) -> Constraint:
+def _constraint(word: str, key: str, value: str, now: float, stdin: Callable[[], Iterable[str]] | None) -> Constraint:
     path = _path(key, word) if key else ()
     if not path or "\0" in value:
         raise UsageError(f"{shown(word)}: not a constraint: PROPERTY=VALUE is one")
@@ -319,9 +315,7 @@ def _age_constraint(word: str, key: str, value: str, now: float) -> Constraint:
     return Older(than) if key == "otime" else Newer(than)
 
 
-def _name_constraint(
-    word: str, key: str, value: str, stdin: Callable[[], Iterable[str]] | None
-) -> Constraint:
+def _name_constraint(word: str, key: str, value: str, stdin: Callable[[], Iterable[str]] | None) -> Constraint:
     if value == "stdin":
         return _names_from(word, stdin)
     name = dump_name(value)

@@ -102,9 +102,7 @@ def time_text(seconds: float | None) -> str:
 def _iso(at: time.struct_time) -> str | None:
     if not 1 <= at.tm_year <= 9999:
         return None
-    return (
-        f"{at.tm_year:04d}-{at.tm_mon:02d}-{at.tm_mday:02d}T{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
-    )
+    return f"{at.tm_year:04d}-{at.tm_mon:02d}-{at.tm_mday:02d}T{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
 
 
 def json_text(value: Json, indent: int | None = None) -> str:
@@ -163,9 +161,7 @@ def cell(value: Json) -> str:
 
 def _row(cells: list[str], widths: list[int]) -> str:
     *before, last = cells
-    padded = [
-        shown + " " * (width - _columns_taken(shown)) for shown, width in zip(before, widths, strict=False)
-    ]
+    padded = [shown + " " * (width - _columns_taken(shown)) for shown, width in zip(before, widths, strict=False)]
     return " ".join([*padded, last])
 
 

@@ -86,9 +86,7 @@ def test_create_can_be_repeated(index: Index) -> None:
 
 
 def test_put_and_get_keep_every_character(index: Index) -> None:
-    info = dump(
-        1, cmd="a\udcff\0\n\u2028\U0001f600'\";--", properties={"é\udc80": [None, True, 1, 1.5, 10**30, {}]}
-    )
+    info = dump(1, cmd="a\udcff\0\n\u2028\U0001f600'\";--", properties={"é\udc80": [None, True, 1, 1.5, 10**30, {}]})
     assert index.put(info)
     assert index.get(info.id) == info
     assert list(index.find(Query())) == [info]
@@ -166,9 +164,7 @@ def test_known(index: Index) -> None:
 def test_known_takes_any_number(index: Index) -> None:
     count = 2 * BATCH + 1
     index.put_many(dump(number) for number in range(0, count, 2))
-    assert set(index.known(named(number) for number in range(count))) == {
-        named(n) for n in range(0, count, 2)
-    }
+    assert set(index.known(named(number) for number in range(count))) == {named(n) for n in range(0, count, 2)}
 
 
 def test_named(index: Index) -> None:
@@ -218,9 +214,7 @@ def test_odd_documents_stand_among_the_others(index: Index) -> None:
 
 
 def test_report(index: Index) -> None:
-    index.put_many(
-        dump(number, platform="new" if number < 3 else "old", n=number % 2 / 4) for number in range(8)
-    )
+    index.put_many(dump(number, platform="new" if number < 3 else "old", n=number % 2 / 4) for number in range(8))
     assert list(index.report(Query(), ("platform",)).items()) == [("new", 3), ("old", 5)]
     assert index.report(Query((Newer(1004),)), ("platform",)) == {"old": 3}
     assert index.report(Query(limit=4), ("platform",)) == {"old": 1, "new": 3}
@@ -418,9 +412,7 @@ def constraints(draw: st.DrawFn, infos: list[DumpInfo]) -> Constraint:
         times: list[Constraint] = [Newer(at), Older(at), Timeless()]
         return draw(st.sampled_from(times))
     if kind == "name":
-        return Named(
-            frozenset(draw(st.lists(st.text("0123", min_size=1, max_size=3), min_size=1, max_size=3)))
-        )
+        return Named(frozenset(draw(st.lists(st.text("0123", min_size=1, max_size=3), min_size=1, max_size=3))))
     # Mostly a path that leads somewhere, and a text that stands there.
     leaves = [leaf for info in infos for leaf in scalars(info.document, ())]
     path, text = draw(PATHS), draw(TEXTS)

@@ -58,9 +58,7 @@ def snapshot_of(node: Node) -> dict[str, Seen]:
 
 def _seen(path: Path) -> Seen:
     status = path.lstat()
-    content = (
-        hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
-    )
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else ""
     return Seen(
         *(
             status.st_mode,
@@ -117,9 +115,7 @@ def changes(line: str) -> bool:
     call = _CALL.match(line)
     if call is None or "/dev/null" in call["arguments"]:
         return False
-    return not call["name"].startswith("open") or bool(
-        re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC)", call["arguments"])
-    )
+    return not call["name"].startswith("open") or bool(re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC)", call["arguments"]))
 
 
 def planned_and_stored(home: Collector) -> tuple[set[bytes], set[bytes]]:

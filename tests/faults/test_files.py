@@ -113,14 +113,10 @@ def test_F12_what_was_written_just_now_waits(node: Callable[..., Node], tmp_path
     only = node()
     fresh = only.put(f"{PLACE}/core.1", illumos_core(1), age=0)
     only.put(f"{PLACE}/core.2", illumos_core(2), age=60)
-    only.put(
-        f"{PLACE}/core.3", illumos_core(3), age=-86400
-    )  # a clock that is wrong must not keep it for ever
+    only.put(f"{PLACE}/core.3", illumos_core(3), age=-86400)  # a clock that is wrong must not keep it for ever
     result = collector(tmp_path, [only], "[limits]\nsettle = 30").collect()
     assert outcome(result) == ("skipped", "still changing")
-    assert (
-        result.results[f"{PLACE}/core.2".encode()] == result.results[f"{PLACE}/core.3".encode()] == "stored"
-    )
+    assert result.results[f"{PLACE}/core.2".encode()] == result.results[f"{PLACE}/core.3".encode()] == "stored"
     aged(fresh)
     again = collector(tmp_path, [only])
     assert again.collect().results[f"{PLACE}/core.1".encode()] == "stored"
@@ -166,9 +162,7 @@ def test_F13_changes_while_it_is_streamed(
     check_taken_next(tmp_path, gnu, core.read_bytes())
 
 
-@pytest.mark.parametrize(
-    "size", [SMALL, pytest.param(MIDDLE, marks=pytest.mark.soak)], ids=["small", "middle"]
-)
+@pytest.mark.parametrize("size", [SMALL, pytest.param(MIDDLE, marks=pytest.mark.soak)], ids=["small", "middle"])
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -178,9 +172,7 @@ def test_F13_changes_while_it_is_streamed(
     ],
     ids=["replaced", "rewritten", "cut"],
 )
-def test_F13_changes_while_its_head_is_read(
-    change: str, reason: str, size: int, gnu: Node, tmp_path: Path
-) -> None:
+def test_F13_changes_while_its_head_is_read(change: str, reason: str, size: int, gnu: Node, tmp_path: Path) -> None:
     core = gnu.put(f"{PLACE}/core.1", illumos_core(1, size=size))
     gnu.put(f"{PLACE}/other", illumos_core(2, size=size))
     gnu.put(f"{PLACE}/cut", illumos_core(2, size=16384))
@@ -242,9 +234,7 @@ def test_F14_one_bad_file_among_ten(node: Callable[..., Node], tmp_path: Path) -
     home = collector(tmp_path, [only])
     result = home.collect()
     bad = result.dumps[f"{PLACE}/core.bad".encode()]
-    reason = (
-        "not a dump: neither a core nor a crash dump: magic mismatch (expected 3741239533; found 544501614)"
-    )
+    reason = "not a dump: neither a core nor a crash dump: magic mismatch (expected 3741239533; found 544501614)"
     assert (bad["result"], bad["reason"]) == ("skipped", reason)
     assert sorted(result.results.values()) == ["skipped", *["stored"] * 9]
     assert result.code == 0

@@ -149,9 +149,7 @@ _SWAPS = (
 
 
 @pytest.mark.parametrize("zones", [20, pytest.param(1000, marks=pytest.mark.soak)])
-def test_F17_swapped_between_the_listing_and_the_open(
-    zones: int, node: Callable[..., Node], tmp_path: Path
-) -> None:
+def test_F17_swapped_between_the_listing_and_the_open(zones: int, node: Callable[..., Node], tmp_path: Path) -> None:
     gnu = node(flavour="gnu")
     for number in range(zones):
         gnu.put(f"/zones/{number}/cores/core.1", illumos_core(number))

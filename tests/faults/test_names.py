@@ -175,9 +175,7 @@ def test_F23_text_of_dumps_is_kept_exactly(node: Callable[..., Node], tmp_path: 
 def test_F23_huge_text_is_cut_and_says_so(node: Callable[..., Node], tmp_path: Path) -> None:
     only = node()
     old, new = illumos_notes(1, zone=b"z" * (1 << 20))
-    core = elf(
-        [Segment(PT_NOTE, old, flags=4), Segment(PT_NOTE, new, flags=4), Segment(PT_LOAD, bytes(4096))]
-    )
+    core = elf([Segment(PT_NOTE, old, flags=4), Segment(PT_NOTE, new, flags=4), Segment(PT_LOAD, bytes(4096))])
     only.put(f"{PLACE}/core.1", core)
     only.put(f"{PLACE}/core.2", illumos_core(2))
     home = collector(tmp_path, [only])
@@ -193,17 +191,13 @@ def random_texts(count: int) -> list[bytes]:
     chance = random.Random(26)
     special = b"\",:;'\\\n\r\t%_*?[]{}()$`|&<>= \x1b\xff\xc3"
     return [
-        bytes(
-            chance.choice(special) if chance.random() < 0.7 else chance.randrange(1, 256) for _ in range(79)
-        )
+        bytes(chance.choice(special) if chance.random() < 0.7 else chance.randrange(1, 256) for _ in range(79))
         for _ in range(count)
     ]
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.soak)])
-def test_F26_random_text_is_the_same_everywhere(
-    count: int, node: Callable[..., Node], tmp_path: Path
-) -> None:
+def test_F26_random_text_is_the_same_everywhere(count: int, node: Callable[..., Node], tmp_path: Path) -> None:
     only = node()
     texts = {str(pid): text for pid, text in enumerate(random_texts(count), 1)}
     for pid, text in texts.items():

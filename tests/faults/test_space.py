@@ -133,9 +133,7 @@ def test_F10_full_in_the_middle_of_a_dump(only: Node, disk: Path, tmp_path: Path
 
 
 _FULL_AT = [
-    pytest.param(
-        call, number, marks=() if (call, number) in (("fsync", 1), ("fsync", 4)) else pytest.mark.soak
-    )
+    pytest.param(call, number, marks=() if (call, number) in (("fsync", 1), ("fsync", 4)) else pytest.mark.soak)
     for call in ("fsync", "rename,renameat,renameat2", "mkdir,mkdirat")
     for number in range(1, 9)
 ]
@@ -166,9 +164,7 @@ def test_F10_no_space_at_any_step(call: str, number: int, only: Node, tmp_path: 
         told = json.loads(done.stdout)
         assert len(told["dumps"]) == 3 and len(told["nodes"]) == 1
         failed = [
-            each
-            for each in (*told["dumps"], *told["nodes"])
-            if each["result"] in ("failed", "stored-unindexed")
+            each for each in (*told["dumps"], *told["nodes"]) if each["result"] in ("failed", "stored-unindexed")
         ]
         assert failed and all(each["reason"] for each in failed)
     assert not [path for path in home.store.rglob(".uploads/*")]

@@ -22,9 +22,7 @@ def load(tmp_path: Path, text: str | bytes, inventory: str | None = None) -> Set
     if inventory is not None:
         (tmp_path / "inventory.toml").write_text(inventory)
         inventory = str(tmp_path / "inventory.toml")
-    return load_settings(
-        config=file, inventory=inventory, directory=tmp_path / "state", home=tmp_path / "home"
-    )
+    return load_settings(config=file, inventory=inventory, directory=tmp_path / "state", home=tmp_path / "home")
 
 
 def refused(tmp_path: Path, text: str | bytes) -> str:
@@ -100,9 +98,7 @@ def test_the_first_usual_key_that_is_there(tmp_path: Path, there: list[str], tak
     assert load(tmp_path, NODE).ssh.key == folder / taken
 
 
-def test_the_state_directory_of_the_user_is_the_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_state_directory_of_the_user_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     file = tmp_path / "fleet.toml"
     file.write_text(NODE)

@@ -159,9 +159,7 @@ def test_a_pattern_is_not_rewritten(zoo: Fleet, tmp_path: Path) -> None:
     hosts = tmp_path / "known_hosts"
     hosts.write_text("* " + wrong(zoo["cn0"], tmp_path).split(" ", 1)[1])
     before = hosts.read_bytes()
-    with pytest.raises(
-        UsageError, match=r"known_hosts:1: pins the old key by a pattern; change this line by hand"
-    ):
+    with pytest.raises(UsageError, match=r"known_hosts:1: pins the old key by a pattern; change this line by hand"):
         Run(hosts, node(zoo["cn0"]), answers="yyy")
     assert hosts.read_bytes() == before
 
@@ -186,9 +184,7 @@ def test_a_node_that_is_silent_does_not_stop_the_others(zoo: Fleet, tmp_path: Pa
     assert hosts.exists()
 
 
-def test_known_hosts_that_somebody_changes_meanwhile(
-    zoo: Fleet, tmp_path: Path, fleet: Callable[..., Fleet]
-) -> None:
+def test_known_hosts_that_somebody_changes_meanwhile(zoo: Fleet, tmp_path: Path, fleet: Callable[..., Fleet]) -> None:
     hosts = tmp_path / "known_hosts"
 
     def meddle(_question: str) -> bool:

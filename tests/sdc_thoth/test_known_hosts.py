@@ -63,9 +63,7 @@ def test_lines_that_speak_of_a_node(hosts: str, tmp_path: Path) -> None:
     assert found.keys(Node("x", "10.1.0.9")) == ((A,) if hosts.startswith("*") else ())
 
 
-@pytest.mark.parametrize(
-    "hosts", ["10.0.0.8", "10.0.0.7:22", "[10.0.0.7]:2222", "*,!cn0,!10.0.0.7", "cn", "10.0.0."]
-)
+@pytest.mark.parametrize("hosts", ["10.0.0.8", "10.0.0.7:22", "[10.0.0.7]:2222", "*,!cn0,!10.0.0.7", "cn", "10.0.0."])
 def test_lines_that_speak_of_others(hosts: str) -> None:
     assert known(f"{hosts} {text(A)}").keys(NODE) == ()
 

@@ -99,9 +99,7 @@ def test_it_is_let_go_when_the_run_fails(directory: Path) -> None:
         pass
 
 
-def test_F50_the_second_run_ends_with_75_and_names_the_first(
-    directory: Path, holder: Callable[[], Holder]
-) -> None:
+def test_F50_the_second_run_ends_with_75_and_names_the_first(directory: Path, holder: Callable[[], Holder]) -> None:
     first = holder()
     assert first.asked() == "held"
     with pytest.raises(AlreadyRunning) as caught, run_lock(directory, "lock"):
@@ -126,9 +124,7 @@ def test_F50_of_two_that_start_together_one_runs(holder: Callable[[], Holder], r
         assert winner.asked() == "released"
 
 
-def test_F50_a_lock_that_is_let_go_while_we_reach_for_it(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_F50_a_lock_that_is_let_go_while_we_reach_for_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Between our open and our flock its holder ends: what we then hold is a file that nobody else will find.
     flock, calls = fcntl.flock, []
 

@@ -18,11 +18,11 @@ SIGNATURE = b"1:2:300:1700000000.5:1700000001:1"
 FOUND = Found("core", b"/zones/z/cores", b"core.1", Signature.parse(SIGNATURE))
 
 # Pieces of real replies, so that random ones get past the first field.
-_WORDS = b"found odd bad system end group after about ok core /zones/z/cores core.1 1 2 -1 99999999999999999999".split()
-_PIECES = st.sampled_from([*_WORDS, b"", SIGNATURE, SIGNATURE + b"\n" + SIGNATURE, b"changed 1:2"])
-_REPLIES = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(
-    lambda pieces: b"\0".join(pieces) + b"\0"
+_WORDS = (
+    b"found odd bad system end group after about ok core /zones/z/cores core.1 1 2 -1 99999999999999999999".split()
 )
+_PIECES = st.sampled_from([*_WORDS, b"", SIGNATURE, SIGNATURE + b"\n" + SIGNATURE, b"changed 1:2"])
+_REPLIES = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(lambda pieces: b"\0".join(pieces) + b"\0")
 
 PARSERS: list[Callable[[Pipe], object]] = [
     lambda reply: list(protocol.discovered(reply, PLACES)),

@@ -97,9 +97,7 @@ class Shell:
 
     def script(self) -> bytes:
         text = protocol.script()
-        return (
-            text if self.stat else text.replace(b"\nchoose_stat\n", b"\nstat() { return 1; }\nchoose_stat\n")
-        )
+        return text if self.stat else text.replace(b"\nchoose_stat\n", b"\nstat() { return 1; }\nchoose_stat\n")
 
 
 @pytest.fixture(params=SHELLS)
@@ -133,9 +131,7 @@ def read(
     for start in range(0, len(gets), protocol.GROUP):
         group = gets[start : start + protocol.GROUP]
         statuses = protocol.statuses(reply, group)
-        answers += [
-            reply.read_exactly(g.length) if s == "ok" else s for g, s in zip(group, statuses, strict=True)
-        ]
+        answers += [reply.read_exactly(g.length) if s == "ok" else s for g, s in zip(group, statuses, strict=True)]
         ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
         assert not any(protocol.afterwards(reply, ok))
     protocol.ended(reply)
@@ -160,9 +156,7 @@ def plant(folder: Path, name: bytes, content: bytes) -> Path:
     return Path(os.fsdecode(path))
 
 
-def test_F20_hostile_names_are_found_and_read(
-    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
-) -> None:
+def test_F20_hostile_names_are_found_and_read(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     names = [b"core." + name for name in NASTY]
     for number, name in enumerate(names):
         plant(cores, name, b"%d:" % number + os.urandom(5000))
@@ -183,9 +177,7 @@ def test_F20_hostile_directory_names(shell: Shell, tmp_path: Path, places: list[
         (folder / "core.x").write_bytes(name)
     found = found_in(shell, places, tmp_path)
     bodies = read(shell, places, [Get(each) for each in found], tmp_path)
-    assert sorted(bodies) == sorted(
-        (b"a b", b"$(touch CANARY)", b"\xff\xfe;x", b"-n", b"q'\"q", b"new\nline", b"*")
-    )
+    assert sorted(bodies) == sorted((b"a b", b"$(touch CANARY)", b"\xff\xfe;x", b"-n", b"q'\"q", b"new\nline", b"*"))
     assert not list(tmp_path.rglob("CANARY"))
 
 
@@ -247,9 +239,7 @@ def test_F17_links_are_not_read(shell: Shell, cores: Path, places: list[Place], 
     assert read(shell, places, [Get(found)], tmp_path) == ["not a regular file"]
 
 
-def test_F17_a_directory_that_becomes_a_link(
-    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
-) -> None:
+def test_F17_a_directory_that_becomes_a_link(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     plant(cores, b"core.1", b"mine")
     (found,) = found_in(shell, places, tmp_path)
     cores.rename(tmp_path / "elsewhere")
@@ -259,9 +249,7 @@ def test_F17_a_directory_that_becomes_a_link(
     assert bad.reason == "the path leads through a link"
 
 
-def test_F74_only_what_discovery_would_list(
-    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
-) -> None:
+def test_F74_only_what_discovery_would_list(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     plant(cores, b"core.1", b"mine")
     (found,) = found_in(shell, places, tmp_path)
     deep = tmp_path / "zones" / "7a1" / "root" / "cores"
@@ -283,9 +271,7 @@ def test_F74_only_what_discovery_would_list(
         )
 
 
-def test_F13_F14_what_became_of_a_file(
-    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
-) -> None:
+def test_F13_F14_what_became_of_a_file(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     for name in (b"core.gone", b"core.grown", b"core.replaced", b"core.same"):
         plant(cores, name, b"content")
     found = {each.name: each for each in found_in(shell, places, tmp_path)}

@@ -112,9 +112,7 @@ def test_what_failed_says_where_and_why() -> None:
 
 
 def test_names_and_reasons_are_escaped() -> None:
-    odd = Outcome(
-        Result.FAILED, "cn0", b"/cores/core.\x1b[2J\n\xff", size=1, stage="s", reason="\x1b[31m \u2028"
-    )
+    odd = Outcome(Result.FAILED, "cn0", b"/cores/core.\x1b[2J\n\xff", size=1, stage="s", reason="\x1b[31m \u2028")
     (line,) = [line for line in lines([odd, REACHED]) if line.startswith("cn0: ")]
     assert line == "cn0: /cores/core.\\x1b[2J\\n\\xff: failed (s): \\x1b[31m \\u2028"
 
@@ -145,9 +143,7 @@ def test_a_document_without_dumps() -> None:
 
 
 def test_what_is_told_of_each_dump() -> None:
-    told = document(
-        [dump(Result.STORED, identity=ID, sent=1 << 20), dump(Result.CONFLICT, "core.2"), REACHED]
-    )
+    told = document([dump(Result.STORED, identity=ID, sent=1 << 20), dump(Result.CONFLICT, "core.2"), REACHED])
     first, second = told["dumps"]
     assert first == {
         "node": "cn0",

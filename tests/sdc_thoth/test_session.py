@@ -52,9 +52,7 @@ def test_reading_in_all_ways_gives_the_bytes_in_order(opened: SshSession) -> Non
 def test_a_reply_that_ends_early_says_what_the_command_said(opened: SshSession) -> None:
     with (
         opened.run("printf abc; echo 'sh: dd: not found' >&2; exit 127") as channel,
-        pytest.raises(
-            Desynchronized, match=r"the reply ended 7 bytes early \(exit status 127\): sh: dd: not found"
-        ),
+        pytest.raises(Desynchronized, match=r"the reply ended 7 bytes early \(exit status 127\): sh: dd: not found"),
     ):
         channel.read_exactly(10)
     with opened.run("printf abc") as channel, pytest.raises(ProtocolError, match="ended in the middle"):
@@ -162,9 +160,7 @@ def test_several_commands_at_once(opened: SshSession) -> None:
     assert sums == {number: hashlib.md5(b"%d" % number * 3_000_000).hexdigest() for number in range(6)}
 
 
-def test_closing_a_channel_ends_its_command_and_leaves_the_session(
-    opened: SshSession, shared: Machine
-) -> None:
+def test_closing_a_channel_ends_its_command_and_leaves_the_session(opened: SshSession, shared: Machine) -> None:
     with opened.run("cat /dev/zero") as channel:
         channel.read_exactly(10)
     assert wait_until(lambda: not shared.commands(), 5)

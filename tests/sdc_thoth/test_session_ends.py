@@ -217,9 +217,7 @@ def test_F06_a_connection_that_is_cut_is_no_end(shared: Machine, trusted: Callab
         credentials = trusted(shared, port=proxy.port)
         for reset in (False, True):
             with (
-                open_session(
-                    at(shared, proxy.port), credentials, connect_timeout=5, idle_timeout=5
-                ) as session,
+                open_session(at(shared, proxy.port), credentials, connect_timeout=5, idle_timeout=5) as session,
                 session.run("echo ready; " + LINGER) as channel,
             ):
                 assert channel.recv() == b"ready\n"

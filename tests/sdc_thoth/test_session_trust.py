@@ -40,9 +40,7 @@ def test_keys_of_all_kinds_let_us_in(
     machine, key = node(), tmp_path / "key"
     machine.authorize(make_key(key, kind))
     if pem:
-        subprocess.run(
-            ["ssh-keygen", "-q", "-p", "-m", "PEM", "-N", "", "-f", key], check=True, capture_output=True
-        )
+        subprocess.run(["ssh-keygen", "-q", "-p", "-m", "PEM", "-N", "", "-f", key], check=True, capture_output=True)
         assert b"OPENSSH" not in key.read_bytes()
     with (
         open_session(at(machine), trusted(machine, key=key), connect_timeout=5, idle_timeout=5) as session,
@@ -70,9 +68,7 @@ def test_F09_refused_and_no_other_way_is_tried(
     assert "authorized_keys" in str(error)
 
 
-def test_F09_a_node_that_wants_a_password(
-    fleet: Callable[..., Fleet], trusted: Callable[..., Credentials]
-) -> None:
+def test_F09_a_node_that_wants_a_password(fleet: Callable[..., Fleet], trusted: Callable[..., Credentials]) -> None:
     options = ["PubkeyAuthentication no", "PasswordAuthentication yes", "PermitRootLogin yes"]
     machine = fleet(1, options=options)[0]
     assert "it takes only password" in str(refused(at(machine), trusted(machine), 5))
@@ -110,9 +106,7 @@ def test_F09_keys_that_cannot_be_used(tmp_path: Path) -> None:
     read_credentials(SshSettings(key, hosts))
     for pem in ([], ["-m", "PEM"]):
         make_key(key, "ecdsa")
-        subprocess.run(
-            ["ssh-keygen", "-q", "-p", *pem, "-N", "secret", "-f", key], check=True, capture_output=True
-        )
+        subprocess.run(["ssh-keygen", "-q", "-p", *pem, "-N", "secret", "-f", key], check=True, capture_output=True)
         assert message() == "has a passphrase, and nobody is there to type it: give a key without"
     key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n")
     assert message() == "not a private key in OpenSSH's format or PEM"
@@ -129,9 +123,7 @@ def test_F09_keys_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def fingerprint(line: str) -> str:
-    printed = subprocess.run(
-        ["ssh-keygen", "-lf", "-"], input=line, capture_output=True, text=True, check=True
-    )
+    printed = subprocess.run(["ssh-keygen", "-lf", "-"], input=line, capture_output=True, text=True, check=True)
     return printed.stdout.split()[1]
 
 

@@ -46,9 +46,7 @@ def objects(thoth: Thoth) -> dict[str, bytes]:
     """Everything that the dump's directories hold, by name."""
     home = f"/{thoth.user}/stor/thoth"
     names = [
-        f"{home}/{d.name}/{e.name}"
-        for d in thoth.store.list(home)
-        for e in thoth.store.list(f"{home}/{d.name}")
+        f"{home}/{d.name}/{e.name}" for d in thoth.store.list(home) for e in thoth.store.list(f"{home}/{d.name}")
     ]
     return {name: thoth.store.get(name)[0] for name in names}
 

@@ -157,11 +157,7 @@ class Proxy:
     def next_stop(self, direction: Direction, passed: int) -> int | None:
         """The first offset behind ``passed`` that somebody waits for."""
         with self._lock:
-            stops = [
-                watch.after
-                for watch in self._watches
-                if watch.direction == direction and watch.after > passed
-            ]
+            stops = [watch.after for watch in self._watches if watch.direction == direction and watch.after > passed]
         return min(stops, default=None)
 
     # ---- the listener -----------------------------------------------------------------------------

@@ -143,9 +143,7 @@ def _under_kernel(command: Sequence[str], folder: Path) -> Path:
     )
     left = list(folder.iterdir())
     if ended.returncode >= 0 or len(left) != 1:
-        raise NoCore(
-            f"{command[0]} ended with {ended.returncode}, left {len(left)} files: {ended.stderr[-200:]!r}"
-        )
+        raise NoCore(f"{command[0]} ended with {ended.returncode}, left {len(left)} files: {ended.stderr[-200:]!r}")
     return left[0]
 
 

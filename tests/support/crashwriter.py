@@ -38,11 +38,7 @@ def dumphdr(
     """dumphdr_t: 1912 bytes of a 64-bit kernel, 1876 of a 32-bit one. No uuid: one that follows."""
     mark = "<" if endian == "little" else ">"
     digest = hashlib.sha256(repr((_raw(node), _raw(panic), time)).encode()).hexdigest()
-    own = (
-        "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
-        if uuid is None
-        else uuid
-    )
+    own = "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32])) if uuid is None else uuid
     names = [b"SunOS", _raw(node), b"5.11", _raw(platform), b"i86pc", b"i86pc"]
     head = struct.pack(mark + "4I5Q", magic, version, flags, bits, 0, 4096, 8192, 12288, 16384)
     head += struct.pack("257s" * 6 + "200s2x", *names, _raw(panic))

@@ -154,9 +154,7 @@ def _program(segment: Segment, at: int, wide: bool, mark: str) -> bytes:
     offset = at if segment.offset is None else segment.offset
     memory = (0 if segment.type == PT_NOTE else size) if segment.memsz is None else segment.memsz
     if wide:
-        return struct.pack(
-            mark + "II6Q", segment.type, segment.flags, offset, segment.vaddr, 0, size, memory, 0
-        )
+        return struct.pack(mark + "II6Q", segment.type, segment.flags, offset, segment.vaddr, 0, size, memory, 0)
     return struct.pack(mark + "8I", segment.type, offset, segment.vaddr, 0, size, memory, segment.flags, 0)
 
 
@@ -193,9 +191,7 @@ def illumos_notes(
     faulting = lwpstatus(lwp, signal, **way)
     old = one(3, old_prpsinfo(pid, cmd, psargs, ppid=ppid, uid=uid, **way)) + one(5, b"i86pc\0") + vector
     old += one(1, old_prstatus(pid, lwp, signal, lwps=lwps, **way))
-    new = one(
-        13, psinfo(pid, cmd, psargs, ppid=ppid, uid=uid, lwps=lwps, zoneid=zoneid, signal=signal, **way)
-    )
+    new = one(13, psinfo(pid, cmd, psargs, ppid=ppid, uid=uid, lwps=lwps, zoneid=zoneid, signal=signal, **way))
     new += one(10, pstatus(pid, lwps=lwps, lwp=faulting, **way)) + one(5, b"i86pc\0") + vector
     new += one(15, utsname(node, version=platform)) + one(21, raw(zone) + b"\0") + one(16, faulting)
     return old, new
@@ -222,17 +218,13 @@ def illumos_core(
         (32, "big"): EM_SPARC,
     }
     fixed = [Segment(PT_NOTE, old, flags=4), Segment(PT_NOTE, new, flags=4)]
-    return _filled(
-        fixed, raw(exec), seed=pid, size=size, bits=bits, endian=endian, machine=machine[bits, endian]
-    )
+    return _filled(fixed, raw(exec), seed=pid, size=size, bits=bits, endian=endian, machine=machine[bits, endian])
 
 
 def _filled(
     notes: list[Segment], executable: bytes, *, seed: int, size: int, bits: int, endian: Endian, machine: int
 ) -> bytes:
-    stack = Segment(
-        PT_LOAD, record(4096, endian, (_EXEC_AT, f"{len(executable)}s", executable)), _STACK[bits]
-    )
+    stack = Segment(PT_LOAD, record(4096, endian, (_EXEC_AT, f"{len(executable)}s", executable)), _STACK[bits])
 
     def built(heap: bytes) -> bytes:
         segments = [*notes, Segment(PT_LOAD, heap, _HEAP[bits]), stack]

@@ -93,11 +93,7 @@ class Link:
         """How many bytes may go on at once: nothing is due before their end."""
         passed = self.passed[direction]
         here = [fault for fault in self._faults if getattr(fault, "direction", None) == direction]
-        stops = [
-            fault.after - passed
-            for fault in here
-            if isinstance(fault, Cut | HalfOpen) and fault.after > passed
-        ]
+        stops = [fault.after - passed for fault in here if isinstance(fault, Cut | HalfOpen) and fault.after > passed]
         slices = [max(1, fault.bytes_per_second // 50) for fault in here if isinstance(fault, Throttle)]
         if stop := self._watcher.next_stop(direction, passed):
             stops.append(stop - passed)

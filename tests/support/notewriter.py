@@ -94,9 +94,7 @@ def lwpstatus(
     return record(1296 if w else 800, endian, (4, "i", lwp), (12, "h", signal), (16, "i", signal), *regs)
 
 
-def pstatus(
-    pid: int = 1, *, lwps: int = 1, lwp: bytes = b"", bits: int = 64, endian: Endian = "little"
-) -> bytes:
+def pstatus(pid: int = 1, *, lwps: int = 1, lwp: bytes = b"", bits: int = 64, endian: Endian = "little") -> bytes:
     """pstatus_t (note 10) around an lwpstatus_t."""
     own = lwp or lwpstatus(bits=bits, endian=endian)
     return record(384 if bits == 64 else 336, endian, (4, "i", lwps), (8, "i", pid)) + own

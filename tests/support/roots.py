@@ -133,9 +133,7 @@ def _skeleton(root: Path, machine: Machine) -> None:
     for shared in ("tmp", "var/tmp"):
         (root / shared).chmod(0o1777)
     (root / "root").chmod(0o700)
-    (root / "etc" / "passwd").write_text(
-        f"root:x:0:0:root:/root:{_shell()}\nnobody:x:65534:65534::/:/bin/false\n"
-    )
+    (root / "etc" / "passwd").write_text(f"root:x:0:0:root:/root:{_shell()}\nnobody:x:65534:65534::/:/bin/false\n")
     (root / "etc" / "hostname").write_text(machine.name + "\n")
 
 

@@ -18,9 +18,7 @@ from tests.support.sshd import Fleet, Node
 _HIDDEN = "/usr/lib/bench/real"  # where a wrapped program goes
 
 
-def collector(
-    home: Path, nodes: Fleet | Iterable[Node], more: str = "", *, proxy: Proxy | None = None
-) -> Collector:
+def collector(home: Path, nodes: Fleet | Iterable[Node], more: str = "", *, proxy: Proxy | None = None) -> Collector:
     """A collector for these nodes, with ``more`` lines of its configuration; by ``proxy`` when there is one node."""
     home.mkdir(parents=True, exist_ok=True)
     nodes = list(nodes)

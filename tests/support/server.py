@@ -107,9 +107,7 @@ class Server:
             if self._listens_on(port):
                 self.port = port
                 return
-        raise CannotServe(
-            f"sshd does not start: {'; '.join(self.log.splitlines()[-2:]) or 'its log is empty'}"
-        )
+        raise CannotServe(f"sshd does not start: {'; '.join(self.log.splitlines()[-2:]) or 'its log is empty'}")
 
     def stop(self) -> None:
         """Ends the server and all that runs on its nodes. May be called twice."""
@@ -184,9 +182,7 @@ class Server:
         # The first value of a setting counts, so the caller's go first.
         lines = [*self._options, f"Port {port}", f"PidFile {self.folder}/pid", *addresses, *keys, *_SETTINGS]
         if _version() >= (9, 8):
-            lines.append(
-                "PerSourcePenalties no"
-            )  # all clients come from one address, and many fail on purpose
+            lines.append("PerSourcePenalties no")  # all clients come from one address, and many fail on purpose
         for place in self.places:
             lines += [
                 f"Match LocalAddress {place.address}",

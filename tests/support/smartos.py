@@ -38,9 +38,7 @@ class Machine:
 def folders(machine: Machine) -> list[str]:
     """The directories that dumps lie in. Of a zone, also the place for those that are made by hand."""
     ours = ["/zones/global/cores", "/var/crash/volatile", "/var/tmp/thoth"]
-    return ours + [
-        f"/zones/{zone}/{part}" for zone in machine.zones for part in ("cores", "root/var/tmp/thoth")
-    ]
+    return ours + [f"/zones/{zone}/{part}" for zone in machine.zones for part in ("cores", "root/var/tmp/thoth")]
 
 
 def sysinfo(machine: Machine) -> str:

@@ -26,9 +26,7 @@ PACKAGES = Path(__file__).parents[1] / "system-packages"
 
 
 def run(node: Node, command: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        node.ssh(command), capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=check
-    )
+    return subprocess.run(node.ssh(command), capture_output=True, stdin=subprocess.DEVNULL, timeout=20, check=check)
 
 
 def out(node: Node, command: str) -> str:
@@ -70,9 +68,7 @@ def zoo() -> Iterator[Fleet]:
 def test_openssh_and_paramiko_reach_each_flavour(zoo: Fleet, flavour: str, tmp_path: Path) -> None:
     node = zoo[flavour]
     node.put("/var/cores/core.x", b"a core")
-    assert (
-        out(node, "cat /var/cores/core.x; ls /var/cores </dev/null; cat /proc/1/comm") == "a corecore.x\nsh"
-    )
+    assert out(node, "cat /var/cores/core.x; ls /var/cores </dev/null; cat /proc/1/comm") == "a corecore.x\nsh"
     with client(node, zoo.write_known_hosts(tmp_path / "known_hosts")) as connected:
         _, stdout, _ = connected.exec_command("cat /var/cores/core.x; exit 3")
         assert stdout.read() == b"a core"
@@ -267,9 +263,7 @@ def test_nothing_is_left_when_a_fleet_has_ended(isolated: bool) -> None:
         pids = [found.pid for found in made[0].commands()]
         assert len(pids) >= 2 and made.folder.is_relative_to(folder.base())
     assert ended(stuck) == 255
-    assert {found.state for pid in pids if (found := process(pid))} <= {
-        "Z"
-    }  # some inits don't wait for orphans
+    assert {found.state for pid in pids if (found := process(pid))} <= {"Z"}  # some inits don't wait for orphans
     assert not root.exists() and not made.folder.exists()
     assert folder.mounts_below(made.folder) == []
 

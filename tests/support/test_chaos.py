@@ -222,9 +222,7 @@ def test_F01_nobody_answers_in_a_black_hole() -> None:
 def test_an_action_happens_at_the_byte_and_holds_the_rest(echo: tuple[str, int]) -> None:
     seen: list[tuple[int, int]] = []
     with Proxy(echo) as proxy:
-        reached = proxy.at(
-            1000, "down", lambda link: seen.append((link.passed["down"], proxy.passed["down"]))
-        )
+        reached = proxy.at(1000, "down", lambda link: seen.append((link.passed["down"], proxy.passed["down"])))
         assert not reached.is_set()
         assert echoed(proxy.address, BULK) == BULK
         assert reached.wait(PATIENCE)

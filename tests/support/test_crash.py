@@ -15,15 +15,11 @@ def backtrace(executable: Path, core: Path) -> str:
     steps = ["set debuginfod enabled off", "info threads", "bt"]
     script = [part for step in steps for part in ("-ex", step)]
     command = ["gdb", "-nx", "-batch", *script, str(executable), str(core)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
-    ).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
 
 
 @pytest.mark.parametrize("by", [None, "gdb"])
-def test_a_native_core_has_its_frames_threads_and_signal(
-    crasher: Crasher, tmp_path: Path, by: Writer | None
-) -> None:
+def test_a_native_core_has_its_frames_threads_and_signal(crasher: Crasher, tmp_path: Path, by: Writer | None) -> None:
     core = crasher.native(tmp_path / "core.crasher.1", threads=3, by=by)
     assert core.stat().st_size < 2 << 20
     told = backtrace(crasher.executable(), core)

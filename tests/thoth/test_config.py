@@ -92,17 +92,13 @@ class TestOrder:
         assert load_config({}).store == f"file://{tmp_path}/a%20b%3F%23%FF/thoth/store"
 
     def test_without_a_home_it_says_what_to_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            os.path, "expanduser", lambda path: path
-        )  # as for a uid that passwd does not know
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a uid that passwd does not know
         assert "THOTH_STORE" in refused({})
         assert load_config({"THOTH_STORE": "file:///s", "THOTH_DB": "sqlite:///d"}).user == "thoth"
 
 
 class TestUser:
-    @pytest.mark.parametrize(
-        "user", ["a", "bcantrill", "a.b", "first.last@example.com", "x_y-z9", "9", "u" * 128]
-    )
+    @pytest.mark.parametrize("user", ["a", "bcantrill", "a.b", "first.last@example.com", "x_y-z9", "9", "u" * 128])
     def test_names_that_can_be_part_of_a_path(self, user: str) -> None:
         assert load_config({"THOTH_USER": user}).user == user
 
@@ -178,9 +174,7 @@ class TestFile:
             (b"#" * ((1 << 20) + 1), ["over 1 MiB"]),
         ],
     )
-    def test_what_is_wrong_is_said_with_file_and_key(
-        self, toml: Path, content: bytes, words: list[str]
-    ) -> None:
+    def test_what_is_wrong_is_said_with_file_and_key(self, toml: Path, content: bytes, words: list[str]) -> None:
         toml.write_bytes(content)
         message = refused({}, file=str(toml))
         assert message.startswith(f"{toml}: ")

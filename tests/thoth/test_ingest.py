@@ -117,10 +117,7 @@ class TestPresent:
         revise(thoth, identity, lambda info: info.changed(ticket="OS-2359", properties={"triage": "bmc"}))
         other = {"node": "cn2", "path": "/zones/z/cores/core.19972"}
         for _ in range(2):
-            assert (
-                take(thoth, CORE, source=other, properties={"triage": "x", "sysinfo": 1}).result
-                is Result.PRESENT
-            )
+            assert take(thoth, CORE, source=other, properties={"triage": "x", "sysinfo": 1}).result is Result.PRESENT
         document = whole(thoth, identity).document
         assert document["ticket"] == "OS-2359"
         assert document["properties"] == {"triage": "bmc", "sysinfo": 1}

@@ -69,9 +69,7 @@ class TestTwoAtOnce:
 
     @pytest.mark.parametrize("point", ["before", "after"])
     @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_ours_whole_the_other_cut(
-        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
-    ) -> None:
+    def test_ours_whole_the_other_cut(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
         setattr(store, point, lambda: take(thoth, CUT, name))
         receipt = take(thoth, CORE)
         info = whole(thoth, receipt.info.id)
@@ -86,9 +84,7 @@ class TestTwoAtOnce:
 
     @pytest.mark.parametrize("point", ["before", "after"])
     @pytest.mark.parametrize("name", [b"core.19972", b"core.other"])
-    def test_ours_cut_the_other_whole(
-        self, thoth: Thoth, store: HookedStore, point: str, name: bytes
-    ) -> None:
+    def test_ours_cut_the_other_whole(self, thoth: Thoth, store: HookedStore, point: str, name: bytes) -> None:
         setattr(store, point, lambda: take(thoth, CORE, name))
         receipt = take(thoth, CUT)
         info = whole(thoth, receipt.info.id)
@@ -112,18 +108,14 @@ class TestTwoAtOnce:
         assert "sha256" in str(receipt.reason)
         whole(thoth, receipt.info.id)
 
-    def test_a_ticket_that_is_set_while_a_cut_dump_is_replaced(
-        self, thoth: Thoth, store: HookedStore
-    ) -> None:
+    def test_a_ticket_that_is_set_while_a_cut_dump_is_replaced(self, thoth: Thoth, store: HookedStore) -> None:
         identity = take(thoth, CUT).info.id
         store.after = lambda: revise(thoth, identity, lambda info: info.changed(ticket="OS-7"))
         assert take(thoth, CORE).result is Result.REPLACED
         info = whole(thoth, identity)
         assert (info.complete, info.document["ticket"]) == (True, "OS-7")
 
-    def test_a_dump_that_is_purged_while_it_is_replaced_stays_purged(
-        self, thoth: Thoth, store: HookedStore
-    ) -> None:
+    def test_a_dump_that_is_purged_while_it_is_replaced_stays_purged(self, thoth: Thoth, store: HookedStore) -> None:
         identity = take(thoth, CUT).info.id
         store.after = lambda: revise(thoth, identity, lambda info: info.changed(purged=NOW))
         assert take(thoth, CORE).result is Result.PRESENT

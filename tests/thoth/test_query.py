@@ -396,10 +396,7 @@ def test_dump_name(word: str, name: str | None) -> None:
         ("1.50", 1.5),
         ("1e3", 1000.0),
         ("9" * 40, int("9" * 40)),
-        *(
-            (bad, None)
-            for bad in ["", "+1", "01", "1.", ".5", "0x10", "1_0", "nan", "Infinity", "1e999", " 1"]
-        ),
+        *((bad, None) for bad in ["", "+1", "01", "1.", ".5", "0x10", "1_0", "nan", "Infinity", "1e999", " 1"]),
         ("9" * 101, None),
         ("\u0661", None),
     ],

@@ -230,10 +230,7 @@ class TestJsonArray:
         ]
         written = "".join(json_array(infos))
         assert json.loads(written) == [info.document for info in infos]
-        assert (
-            written
-            == json.dumps([info.document for info in infos], indent=4).replace("\x7f", "\\u007f") + "\n"
-        )
+        assert written == json.dumps([info.document for info in infos], indent=4).replace("\x7f", "\\u007f") + "\n"
 
     def test_none_is_an_empty_array(self) -> None:
         assert "".join(json_array([])) == "[]\n"

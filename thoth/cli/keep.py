@@ -29,9 +29,7 @@ _STREAM = "JSON lines instead: one object for each file"
 
 
 def declare_init(parser: ArgumentParser) -> None:
-    parser.description = (
-        "Make what the store and the index need. Safe to repeat; what is there stays as it is."
-    )
+    parser.description = "Make what the store and the index need. Safe to repeat; what is there stays as it is."
     parser.epilog = """\
 examples:
   thoth init

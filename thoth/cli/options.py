@@ -44,9 +44,7 @@ class _Layout(RawDescriptionHelpFormatter):
 class Parser(ArgumentParser):
     """An ArgumentParser that raises UsageError, takes no abbreviations and leaves texts as they are."""
 
-    def __init__(
-        self, prog: str, description: str, epilog: str | None = None, usage: str | None = None
-    ) -> None:
+    def __init__(self, prog: str, description: str, epilog: str | None = None, usage: str | None = None) -> None:
         super().__init__(
             prog=prog,
             usage=usage,
@@ -56,9 +54,7 @@ class Parser(ArgumentParser):
             allow_abbrev=False,
             add_help=False,
         )
-        self.add_argument(
-            "-h", "--help", action=ShowText, show=ArgumentParser.format_help, help="show this text"
-        )
+        self.add_argument("-h", "--help", action=ShowText, show=ArgumentParser.format_help, help="show this text")
         add_common(self)
 
     def parse(self, words: Sequence[str], into: Namespace) -> Namespace:
@@ -81,12 +77,8 @@ def word(argument: str) -> str:
 
 def add_common(parser: ArgumentParser) -> None:
     """What may stand before as well as behind the command's name: where it does not stand it sets nothing."""
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", default=SUPPRESS, help="results and errors only"
-    )
-    parser.add_argument(
-        "--debug", action="store_true", default=SUPPRESS, help="show the traceback of an error"
-    )
+    parser.add_argument("-q", "--quiet", action="store_true", default=SUPPRESS, help="results and errors only")
+    parser.add_argument("--debug", action="store_true", default=SUPPRESS, help="show the traceback of an error")
 
 
 def add_places(parser: ArgumentParser) -> None:
@@ -94,9 +86,7 @@ def add_places(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("where the dumps are, unless the environment or the file says so")
     group.add_argument("--store", metavar="URL", default=SUPPRESS, help="file:///DIRECTORY (THOTH_STORE)")
     group.add_argument("--db", metavar="URL", default=SUPPRESS, help="sqlite:///FILE (THOTH_DB)")
-    group.add_argument(
-        "--user", metavar="NAME", default=SUPPRESS, help="whose dumps (THOTH_USER, MANTA_USER)"
-    )
+    group.add_argument("--user", metavar="NAME", default=SUPPRESS, help="whose dumps (THOTH_USER, MANTA_USER)")
     group.add_argument("--config", metavar="FILE", default=SUPPRESS, help="a TOML file (THOTH_CONFIG)")
 
 

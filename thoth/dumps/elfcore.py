@@ -178,9 +178,7 @@ class ElfCore:
         """Where the section headers lie, EXTRA bytes at most; empty when there are none."""
         head = self.header
         count = self.section_count()
-        return (
-            Range(head.shoff, min(count, EXTRA // head.shentsize) * head.shentsize) if count else Range(0, 0)
-        )
+        return Range(head.shoff, min(count, EXTRA // head.shentsize) * head.shentsize) if count else Range(0, 0)
 
     def sections(self) -> Iterator[Section]:
         """The section headers of ``section_table`` in file order, those that the file holds."""
@@ -294,9 +292,7 @@ class Memory:
 
     def __init__(self, source: ReadAt, segments: Iterable[Segment]) -> None:
         self._source = source
-        self._loads = sorted(
-            (s.vaddr, s.filesz, s.offset) for s in segments if s.type == PT_LOAD and s.filesz
-        )
+        self._loads = sorted((s.vaddr, s.filesz, s.offset) for s in segments if s.type == PT_LOAD and s.filesz)
         self._starts = [load[0] for load in self._loads]
 
     def ranges(self, address: int, length: int) -> list[Range]:

@@ -23,10 +23,7 @@ from thoth.naming import Identity
 HASHED_LIMIT = 256 << 20  # bytes of header table and notes together; a larger core is refused
 
 _BLOCK = 1 << 20
-_PHDR32 = (
-    '{"p_type":%d,"p_offset":%d,"p_vaddr":%d,"p_paddr":%d,'
-    '"p_filesz":%d,"p_memsz":%d,"p_flags":%d,"p_align":%d}'
-)
+_PHDR32 = '{"p_type":%d,"p_offset":%d,"p_vaddr":%d,"p_paddr":%d,"p_filesz":%d,"p_memsz":%d,"p_flags":%d,"p_align":%d}'
 _PHDR64 = (
     '{"p_type":%d,"p_flags":%d,"p_offset":[%d,%d],"p_vaddr":[%d,%d],"p_paddr":[%d,%d],'
     '"p_filesz":[%d,%d],"p_memsz":[%d,%d],"p_align":[%d,%d]}'
@@ -116,9 +113,7 @@ def _table(header: Header) -> Range:
     if offset < 0:
         raise NotADump("the program headers have a negative offset: the core is damaged")
     if length > HASHED_LIMIT:
-        raise NotADump(
-            f"header table and notes are larger than {HASHED_LIMIT >> 20} MiB: the core is damaged"
-        )
+        raise NotADump(f"header table and notes are larger than {HASHED_LIMIT >> 20} MiB: the core is damaged")
     return Range(offset, length)
 
 

@@ -125,9 +125,7 @@ def _translated(error: OSError | ValueError, path: str) -> SourceError:
         return SourceDenied("permission denied")
     if number in (errno.ELOOP, errno.EMLINK):
         linked = os.path.islink(path)  # noqa: PTH114 - pathlib costs thoth object 5 ms
-        return SourceError(
-            "is a symbolic link; name the file itself" if linked else "too many links in the path"
-        )
+        return SourceError("is a symbolic link; name the file itself" if linked else "too many links in the path")
     if number == errno.ENXIO:
         return SourceError("not a regular file")
     return SourceError(getattr(error, "strerror", None) or str(error))

@@ -34,9 +34,7 @@ _PUT: Final = (
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "id")
     + " WHERE excluded.revision >= dumps.revision"
 )
-_KNOWN: Final = (
-    "SELECT id, revision, size, complete, sha256 FROM dumps WHERE id IN (SELECT value FROM json_each(?))"
-)
+_KNOWN: Final = "SELECT id, revision, size, complete, sha256 FROM dumps WHERE id IN (SELECT value FROM json_each(?))"
 _TRUTH: Final = {"true": True, "false": False}
 
 
@@ -49,9 +47,7 @@ class SqliteIndex:
 
     __slots__ = ("_database", "path")
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, read_only: bool = False, timeout: float = 30.0
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False, timeout: float = 30.0) -> None:
         self.path = Path(path)
         self._database = Database(self.path, read_only=read_only, timeout=timeout)
 

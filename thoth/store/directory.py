@@ -189,9 +189,7 @@ class DirectoryStore:
 class DirectoryUpload:
     """An upload into a DirectoryStore. After an error there is nothing left of it."""
 
-    def __init__(
-        self, root: Path, name: str, draft: Draft, publish: Callable[[str, Draft], ObjectStat]
-    ) -> None:
+    def __init__(self, root: Path, name: str, draft: Draft, publish: Callable[[str, Draft], ObjectStat]) -> None:
         self._root = root
         self._name = name
         self._draft: Draft | None = draft

@@ -134,9 +134,7 @@ class Patience:
 
     attempts: int = 5
     total: float = 60.0
-    first: float = (
-        0.5  # seconds before the second try; each later pause is twice as long, give or take a half
-    )
+    first: float = 0.5  # seconds before the second try; each later pause is twice as long, give or take a half
 
 
 class Retrying(Passing):

@@ -129,9 +129,7 @@ class TestInfo:
         assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
         assert word in ran.err
 
-    def test_a_document_that_is_broken_is_named(
-        self, run: Run, uploaded: Callable[..., str], stored: Thoth
-    ) -> None:
+    def test_a_document_that_is_broken_is_named(self, run: Run, uploaded: Callable[..., str], stored: Thoth) -> None:
         name = uploaded(1)
         stored.store.put(f"/thoth/stor/thoth/{name}/info.json", b'{"id": NaN}')
         ran = run("info", name)
@@ -211,9 +209,7 @@ class TestLs:
 
     def test_F38_a_stdin_that_is_closed(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", None)
-        assert run("-q", "ls", "dump=stdin") == Ran(
-            1, "", "thoth: stdin is closed; there is nothing to read\n"
-        )
+        assert run("-q", "ls", "dump=stdin") == Ran(1, "", "thoth: stdin is closed; there is nothing to read\n")
 
     def test_json_lines_are_whole_documents(self, run: Run, uploaded: Callable[..., str]) -> None:
         name = uploaded(1)
@@ -235,9 +231,7 @@ class TestLs:
 
     def test_a_long_list_is_whole_and_in_order(self, run: Run, stored: Thoth) -> None:
         run("init")
-        infos = [
-            DumpInfo({"id": f"{n * 7919 % 3001:016x}" * 2, "type": "core", "time": n}) for n in range(3000)
-        ]
+        infos = [DumpInfo({"id": f"{n * 7919 % 3001:016x}" * 2, "type": "core", "time": n}) for n in range(3000)]
         for info in infos[::-1]:
             stored.index.put(info)
         assert [line[:16] for line in run("ls").lines] == [

@@ -103,9 +103,7 @@ class TestObject:
     def test_json_lines(self, run: Run, core: Core) -> None:
         path = core(1)
         ran = run("object", path, path, "--json")
-        assert [json.loads(line) for line in ran.lines] == [
-            {"path": str(path), "id": identity(run, path)}
-        ] * 2
+        assert [json.loads(line) for line in ran.lines] == [{"path": str(path), "id": identity(run, path)}] * 2
 
     def test_F16_a_fifo_does_not_block_and_a_device_is_not_opened(self, run: Run, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "core.fifo")
@@ -177,9 +175,7 @@ class TestUpload:
         assert len(failures) == 1
         assert len(run("ls").lines) == 1 + 9
 
-    @pytest.mark.parametrize(
-        "name", [b"core.\xff\xfe\n;$(x)", b"core.\x1b]0;x\x07", b"info.json", b"-", b"a" * 255]
-    )
+    @pytest.mark.parametrize("name", [b"core.\xff\xfe\n;$(x)", b"core.\x1b]0;x\x07", b"info.json", b"-", b"a" * 255])
     def test_F27_any_name(self, run: Run, core: Core, name: bytes) -> None:
         good, odd = core(1), core(2, name)
         ran = run("upload", good, odd)
@@ -315,9 +311,7 @@ def test_F34_two_processes_at_the_same_time_200_rounds(
     check_rounds(200, run, stored)
 
 
-def test_F12_a_file_that_grows_while_it_is_uploaded(
-    run: Run, core: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_F12_a_file_that_grows_while_it_is_uploaded(run: Run, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is written to when its blocks are asked for: after identification, before its end."""
     path = core(1, size=1 << 20)
     whole = illumos_core(pid=1, size=1 << 20)

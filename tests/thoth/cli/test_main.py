@@ -61,9 +61,7 @@ class TestFindingTheCommand:
     def test_usage_errors_are_one_line_and_exit_1(self, run: Run, words: list[str], said: str) -> None:
         assert run(*words) == Ran(1, "", said + "\n")
 
-    def test_options_may_stand_on_either_side_of_the_command(
-        self, run: Run, core: Callable[..., Path]
-    ) -> None:
+    def test_options_may_stand_on_either_side_of_the_command(self, run: Run, core: Callable[..., Path]) -> None:
         path = core(1)
         assert run("-q", "upload", path).err == ""
         assert run("upload", path, "-q").err == ""
@@ -205,8 +203,7 @@ class TestStreams:
         self, child_environment: dict[str, str], closed: str
     ) -> None:
         program = (
-            "import os, sys, thoth.cli; thoth.cli.main(['--version']);"
-            "sys.exit(os.open('/dev/null', os.O_RDONLY) > 2)"
+            "import os, sys, thoth.cli; thoth.cli.main(['--version']);sys.exit(os.open('/dev/null', os.O_RDONLY) > 2)"
         )
         ran = subprocess.run(
             ["bash", "-c", f'"$@" {closed}>&-', "bash", sys.executable, "-c", program],

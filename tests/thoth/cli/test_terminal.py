@@ -87,9 +87,7 @@ class TestF23:
 
 
 class TestBar:
-    def test_it_stays_as_the_original_s_line(
-        self, core: Callable[..., Path], on_terminal: OnTerminal
-    ) -> None:
+    def test_it_stays_as_the_original_s_line(self, core: Callable[..., Path], on_terminal: OnTerminal) -> None:
         code, seen = on_terminal("upload", core(24388, "core.bc.24388", size=4016046))
         assert code == 0
         assert b"thoth: core.bc.24388 [=======================>] 100%   3.83MB" in seen

@@ -209,9 +209,7 @@ def test_F41_64_mib_of_zero_notes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [{"namesz": 0xFFFFFFFF}, {"descsz": 0xFFFFFFFF}, {"namesz": 0xFFFFFFFD}])
 def test_F41_note_that_promises_everything(sizes: dict[str, Any]) -> None:
-    notes = (
-        note(b"CORE", 13, psinfo(7)) + note(b"CORE", 15, b"x" * 2000, **sizes) + note(b"CORE", 21, b"zone\0")
-    )
+    notes = note(b"CORE", 13, psinfo(7)) + note(b"CORE", 15, b"x" * 2000, **sizes) + note(b"CORE", 21, b"zone\0")
     core = elf([Segment(PT_NOTE, notes)])
     assert identify(whole(core)) == core_identity(core)
     facts = describe(whole(core))

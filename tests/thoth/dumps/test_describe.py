@@ -168,9 +168,7 @@ def test_linux_with_user_ids_of_32_bits() -> None:
         (32, "16s", b"init"),
         (48, "80s", b"init -x"),
     ]
-    facts = facts_of(
-        elf([Segment(PT_NOTE, note(b"CORE", 3, record(128, "little", *fields)))], bits=32, machine=40)
-    )
+    facts = facts_of(elf([Segment(PT_NOTE, note(b"CORE", 3, record(128, "little", *fields)))], bits=32, machine=40))
     assert (facts.os, facts.arch, facts.uid, facts.pid, facts.ppid) == ("linux", "arm", 70000, 7, 2)
     assert (facts.cmd, facts.psargs) == (b"init", b"init -x")
 
@@ -219,9 +217,7 @@ def test_kdump_and_its_flattened_form_say_the_same() -> None:
 def test_first_process_of_a_core_is_the_one() -> None:
     # An agent LWP's core has the psinfo of its master too.
     notes = (
-        note(b"CORE", 13, psinfo(7, "node"))
-        + note(b"CORE", 23, psinfo(8, "pstop"))
-        + note(b"CORE", 13, psinfo(9))
+        note(b"CORE", 13, psinfo(7, "node")) + note(b"CORE", 23, psinfo(8, "pstop")) + note(b"CORE", 13, psinfo(9))
     )
     assert facts_of(elf([Segment(PT_NOTE, notes)])).pid == 7
 
@@ -307,8 +303,7 @@ def test_kdump_with_a_page_of_zeros_before_the_others() -> None:
     table = 4 * 4096
     pages = table + 24 * 50
     moved = b"".join(
-        int.from_bytes(dump[at : at + 8], "little").__add__(4096).to_bytes(8, "little")
-        + dump[at + 8 : at + 24]
+        int.from_bytes(dump[at : at + 8], "little").__add__(4096).to_bytes(8, "little") + dump[at + 8 : at + 24]
         for at in range(table, pages, 24)
     )
     zeroed = dump[:table] + moved + bytes(4096) + dump[pages:]
@@ -329,9 +324,7 @@ NASTY = [
 
 @pytest.mark.parametrize("text", NASTY)
 def test_F23_text_is_given_as_it_stands(text: bytes) -> None:
-    facts = facts_of(
-        illumos_core(cmd=text[:16], psargs=text, node=text, platform=text, zone=text, exec=b"/" + text)
-    )
+    facts = facts_of(illumos_core(cmd=text[:16], psargs=text, node=text, platform=text, zone=text, exec=b"/" + text))
     assert (facts.cmd, facts.psargs, facts.node, facts.platform) == (text[:16], text, text, text)
     assert (facts.zone, facts.exec) == (text, b"/" + text)
     assert facts_of(linux_core(psargs=text)).psargs == text

@@ -94,20 +94,14 @@ def test_cut_section_0_is_seen() -> None:
 
 @pytest.mark.parametrize("endian", ["little", "big"])
 def test_notes_are_padded_to_four(endian: Endian) -> None:
-    segment = (
-        note(b"CORE", 1, b"abcde", endian)
-        + note(b"VMCOREINFO", 0, b"", endian)
-        + note(b"", 7, b"xyz", endian)
-    )
+    segment = note(b"CORE", 1, b"abcde", endian) + note(b"VMCOREINFO", 0, b"", endian) + note(b"", 7, b"xyz", endian)
     core = core_of(elf([Segment(PT_NOTE, segment)], endian=endian))
     found = [(each.name, each.type, core.description(each)) for each in core.notes()]
     assert found == [(b"CORE", 1, b"abcde"), (b"VMCOREINFO", 0, b""), (b"", 7, b"xyz")]
 
 
 def test_notes_longer_than_a_block_are_stepped_over() -> None:
-    segment = (
-        note(b"A", 1, bytes(200_000)) + note(b"B", 2, b"b") + note(b"C", 3, bytes(65530)) + note(b"D", 4, b"")
-    )
+    segment = note(b"A", 1, bytes(200_000)) + note(b"B", 2, b"b") + note(b"C", 3, bytes(65530)) + note(b"D", 4, b"")
     assert [each.name for each in notes_of(segment)] == [b"A", b"B", b"C", b"D"]
 
 
@@ -137,11 +131,7 @@ def test_any_bytes_can_be_walked(segment: bytes, endian: Endian) -> None:
         assert len(core.description(each)) == each.held
 
 
-@given(
-    st.lists(
-        st.tuples(st.binary(min_size=1, max_size=15), st.integers(0, 0xFFFFFFFF), st.binary(max_size=40))
-    )
-)
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=15), st.integers(0, 0xFFFFFFFF), st.binary(max_size=40))))
 def test_all_notes_that_were_written_are_found(entries: list[tuple[bytes, int, bytes]]) -> None:
     core = core_of(elf([Segment(PT_NOTE, b"".join(note(*each) for each in entries))]))
     found = [(each.name, each.type, core.description(each)) for each in core.notes()]

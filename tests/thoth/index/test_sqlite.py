@@ -270,9 +270,7 @@ def refusal(path: Path) -> str:
     return str(asked.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"x", b"no database at all\n" * 400, b"SQLite format 3\0" + b"\xff" * 4080]
-)
+@pytest.mark.parametrize("content", [b"x", b"no database at all\n" * 400, b"SQLite format 3\0" + b"\xff" * 4080])
 def test_what_is_no_database_is_said_to_be_rebuilt(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
@@ -371,9 +369,7 @@ def test_processes_that_start_at_once_lose_nothing(index: SqliteIndex, path: Pat
     last = index.get(Identity("f" * 32))
     assert last is not None
     assert last.document["revision"] == 159
-    assert [each.name for each in path.parent.iterdir() if not each.name.startswith("thoth.db-")] == [
-        "thoth.db"
-    ]
+    assert [each.name for each in path.parent.iterdir() if not each.name.startswith("thoth.db-")] == ["thoth.db"]
 
 
 def test_threads_that_start_at_once_make_one_index(tmp_path: Path) -> None:
@@ -406,9 +402,7 @@ def test_what_a_killed_maker_left_is_swept(index: SqliteIndex, path: Path) -> No
 def plan(index: SqliteIndex, *words: str) -> list[str]:
     asked = where(parse(words, now=1e9)[0].constraints)
     with closing(sqlite3.connect(index.path)) as connection:
-        rows = connection.execute(
-            "EXPLAIN QUERY PLAN " + KEYS.format(condition=asked.sql), (*asked.parameters, -1)
-        )
+        rows = connection.execute("EXPLAIN QUERY PLAN " + KEYS.format(condition=asked.sql), (*asked.parameters, -1))
         return [row[3] for row in rows]
 
 

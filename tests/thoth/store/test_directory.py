@@ -54,9 +54,7 @@ def test_F18_modes_whatever_the_umask(tmp_path: Path, bits: int) -> None:
     with umask(bits):
         store_dump(DirectoryStore(tmp_path / "a" / "store", create=True), "x")
     modes = {
-        (path.is_dir(), stat.S_IMODE(path.stat().st_mode))
-        for path in tmp_path.rglob("*")
-        if path.name != ".lock"
+        (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.rglob("*") if path.name != ".lock"
     }
     assert modes == {(True, 0o700), (False, 0o600)}
     assert not (tmp_path / "a/store/.lock").stat().st_mode & 0o077
@@ -304,9 +302,7 @@ upload.commit(Digests(4, "", ""))
 def started(program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process that has said it is ready, and waits for a line."""
     command = [sys.executable, "-c", program, *arguments]
-    with subprocess.Popen(
-        command, cwd=TOP, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(command, cwd=TOP, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         yield process

@@ -84,9 +84,7 @@ def test_layout() -> None:
     assert names.logs_dir("alice") == f"{home}/logs"
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "/", "../../etc", ".hidden", "a\0b", "x" * 256, "\ud800"]
-)
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "../../etc", ".hidden", "a\0b", "x" * 256, "\ud800"])
 def test_F24_a_user_or_analyzer_is_one_part(name: str) -> None:
     with pytest.raises(UsageError, match="not a user's name"):
         names.home(name)

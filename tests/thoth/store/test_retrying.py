@@ -104,9 +104,7 @@ def transient(count: int, retry_after: float | None = None) -> list[StoreError]:
 
 
 def retrying(store: ObjectStore, time: Time, patience: Patience | None = None) -> Retrying:
-    return Retrying(
-        store, sleep=time.sleep, clock=time.clock, random=lambda: 0.5, patience=patience or Patience()
-    )
+    return Retrying(store, sleep=time.sleep, clock=time.clock, random=lambda: 0.5, patience=patience or Patience())
 
 
 @pytest.fixture
@@ -140,13 +138,9 @@ def test_F31_the_last_failure_is_raised_when_patience_ends(memory: MemoryStore, 
     assert len(time.slept) == 4
 
 
-@pytest.mark.parametrize(
-    "error", [StoreError, StoreUnavailable, PreconditionFailed, NoSuchObject, CorruptTransfer]
-)
+@pytest.mark.parametrize("error", [StoreError, StoreUnavailable, PreconditionFailed, NoSuchObject, CorruptTransfer])
 @pytest.mark.parametrize("call", CALLS)
-def test_F31_what_does_not_pass_is_not_tried_again(
-    memory: MemoryStore, call: str, error: type[StoreError]
-) -> None:
+def test_F31_what_does_not_pass_is_not_tried_again(memory: MemoryStore, call: str, error: type[StoreError]) -> None:
     time = Time()
     with pytest.raises(error, match="no"):
         CALLS[call](retrying(Moody(memory, [error("no")]), time))
@@ -172,9 +166,7 @@ def test_F31_retry_after_is_kept(memory: MemoryStore) -> None:
 def test_pauses_differ_by_chance(memory: MemoryStore) -> None:
     time = Time()
     draws = iter([0.0, 1.0])
-    store = Retrying(
-        Moody(memory, transient(2)), sleep=time.sleep, clock=time.clock, random=lambda: next(draws)
-    )
+    store = Retrying(Moody(memory, transient(2)), sleep=time.sleep, clock=time.clock, random=lambda: next(draws))
     store.stat(NAME)
     assert time.slept == [0.25, 1.5]
 
