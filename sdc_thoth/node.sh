@@ -2,6 +2,7 @@
 #
 # Requests come on stdin, a line each, words apart by tabs, ended by "end". Replies go to stdout as fields that end in NUL, and raw bytes
 # whose number the asker knows. No name is ever evaluated: names come from a glob or from stdin, and go into quotes.
+# (ksh93 itself keeps what $(...) collects in a file of /tmp that has no name.)
 #
 #   about                                what the node is: see about()
 #   place TYPE SYSTEM DIR NAME           a place where dumps lie, as shell patterns; DIR may be @core_pattern, on Linux

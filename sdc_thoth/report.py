@@ -77,7 +77,8 @@ class TextReport:
             elif not any(True for _ in lines):
                 self._out(f"{host}: nothing to do")
         if self._dry_run:
-            self._out(f"would upload {size_text(self.tally.planned)} in {self.tally.dumps[Result.PLANNED]} dumps")
+            count = self.tally.dumps[Result.PLANNED]
+            self._out(f"would upload {size_text(self.tally.planned)} in {count} dump{'s' * (count != 1)}")
         else:
             self._out(f"uploaded {size_text(self.tally.sent)}")
         self._out(f"total run time {_duration(seconds)}")
@@ -140,7 +141,6 @@ class JsonReport:
             "bytes": self.tally.planned if self._dry_run else self.tally.sent,
             "counts": {result.value: count for result, count in self.tally.dumps.items()},
             "seconds": round(seconds, 3),
-            "exit": self.tally.exit_code,
         }
         self._out("\n], " + json.dumps(tail)[1:].replace("\x7f", "\\u007f") + "\n")
 

@@ -17,7 +17,7 @@ from tests.support.collector import Collector
 from tests.support.crashwriter import vmdump
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.roots import program
-from tests.support.scene import collector
+from tests.support.mishaps import collector
 from tests.support.sshd import Fleet, Node, NodeSpec
 
 PLACE = "/var/tmp/thoth"

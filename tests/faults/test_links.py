@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.elfwriter import illumos_core
-from tests.support.scene import at_session, check_settled, collector
+from tests.support.mishaps import at_session, check_settled, collector
 from tests.support.sshd import Node
 
 PLACE = "/var/tmp/thoth"

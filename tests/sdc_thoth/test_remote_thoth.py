@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core
-from tests.support.scene import at_session, check_settled, collector
+from tests.support.mishaps import at_session, check_settled, collector
 from tests.support.sshd import Fleet, Node
 
 PLACE = "/var/tmp/thoth"

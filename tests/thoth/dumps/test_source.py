@@ -83,6 +83,12 @@ def test_F13_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         list(source.stream())
 
 
+def test_F14_a_file_that_cannot_be_read() -> None:
+    # A regular file whose first page is never there: reading it is an I/O error.
+    with LocalFile("/proc/self/mem") as source, pytest.raises(SourceError, match="Input/output error"):
+        source.read_at(0, 100)
+
+
 def test_F16_F17_what_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
