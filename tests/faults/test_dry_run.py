@@ -16,8 +16,8 @@ from tests.support.chaos import Link, Proxy
 from tests.support.collector import Collector
 from tests.support.crashwriter import vmdump
 from tests.support.elfwriter import illumos_core, linux_core
-from tests.support.roots import program
 from tests.support.mishaps import collector
+from tests.support.roots import program
 from tests.support.sshd import Fleet, Node, NodeSpec
 
 PLACE = "/var/tmp/thoth"

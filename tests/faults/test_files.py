@@ -13,8 +13,8 @@ from tests.support.chaos import Link, Proxy
 from tests.support.collector import Pass
 from tests.support.elfwriter import illumos_core
 from tests.support.invariants import check_store
-from tests.support.roots import program
 from tests.support.mishaps import at_reading, at_session, check_settled, collector, wrap
+from tests.support.roots import program
 from tests.support.sshd import Node
 
 PLACE = "/var/tmp/thoth"

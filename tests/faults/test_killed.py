@@ -15,8 +15,8 @@ import pytest
 from tests.support.collector import Collector
 from tests.support.elfwriter import linux_core
 from tests.support.invariants import check_store
-from tests.support.roots import program
 from tests.support.mishaps import check_settled, collector
+from tests.support.roots import program
 from tests.support.sshd import Node
 
 PLACE = "/var/tmp/thoth"

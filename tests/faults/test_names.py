@@ -15,8 +15,8 @@ from tests.support.collector import Collector
 from tests.support.crashwriter import vmdump
 from tests.support.elfwriter import PT_LOAD, PT_NOTE, Segment, elf, illumos_core, illumos_notes, linux_core
 from tests.support.hostile import CANARY, NAMES, TEXTS
-from tests.support.roots import FLAVOURS, Flavour
 from tests.support.mishaps import check_settled, collector, in_terminal
+from tests.support.roots import FLAVOURS, Flavour
 from tests.support.sshd import Fleet, Node, NodeSpec
 from thoth import DumpInfo, raw_bytes
 

@@ -14,8 +14,8 @@ from tests.support.chaos import Proxy
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core
 from tests.support.invariants import check_store
-from tests.support.roots import program
 from tests.support.mishaps import check_settled, collector, keep_in, small_disk
+from tests.support.roots import program
 from tests.support.sshd import Node
 
 PLACE = "/var/tmp/thoth"

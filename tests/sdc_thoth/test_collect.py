@@ -12,8 +12,8 @@ from tests.support.collector import Collector
 from tests.support.crashwriter import kdump, vmdump
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.invariants import check_store
-from tests.support.roots import FLAVOURS
 from tests.support.mishaps import at_session, check_settled, collector
+from tests.support.roots import FLAVOURS
 from tests.support.sshd import Fleet, Node, NodeSpec
 from thoth import DumpInfo
 
