@@ -188,9 +188,9 @@ def test_F53_the_plan_is_what_the_real_run_does(nodes: Fleet, tmp_path: Path) ->
 def test_F53_the_lines_are_the_same(nodes: Fleet, tmp_path: Path) -> None:
     home = collector(tmp_path / "home", nodes)
     dry, real = home.run("-n").stdout, home.run().stdout
-    would = sorted(line.removeprefix("would upload ") for line in dry.splitlines() if " from " in line)
-    did = sorted(line.removeprefix("uploaded ") for line in real.splitlines() if " from " in line)
-    assert would == [line.rpartition(" as ")[0] for line in did]
+    would = re.findall(r"^would upload (.* from .*)$", dry, re.MULTILINE)
+    did = re.findall(r"^uploaded (.* from .*) as [0-9a-f]{32}$", real, re.MULTILINE)
+    assert would and sorted(would) == sorted(did)
     assert len(would) == 5
     assert "would upload 10.16MB in 5 dumps" in dry.splitlines()
     assert "uploaded 10.16MB" in real.splitlines()
