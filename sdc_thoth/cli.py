@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from thoth import ThothError, UsageError, __version__, environment, load_config, one_line, open_thoth
+from sdc_thoth.console import Console
+from thoth import ThothError, UsageError, __version__, environment, load_config, open_thoth
 
 if TYPE_CHECKING:
     from sdc_thoth.config import Settings
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from sdc_thoth.report import JsonReport, TextReport
     from sdc_thoth.session import Credentials
 
+_READER_GONE = 141  # as a shell says of a program that SIGPIPE ended
 _STORING = 4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
 
 _EPILOG = """\
@@ -48,21 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    console = Console()
     try:
         with _signals_as_exceptions():
-            return _dispatch(arguments)
+            status = _dispatch(arguments, console)
+        return status if console.close() else _READER_GONE
     except ThothError as error:
         if debug:
             raise
-        print(one_line(f"sdc-thoth: {error}"), file=sys.stderr)
+        console.talk(str(error))
         return error.exit_code
     except _Interrupted as error:
-        print(f"sdc-thoth: stopped by {signal.Signals(error.number).name}", file=sys.stderr)
+        console.talk(f"stopped by {signal.Signals(error.number).name}")
         return 128 + error.number
-    except BrokenPipeError:
-        # Who read us has gone; there is nobody left to tell.
-        sys.stdout = None
-        return 1
 
 
 class _Interrupted(BaseException):
@@ -91,10 +92,10 @@ def _signals_as_exceptions() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _dispatch(arguments: list[str]) -> int:
+def _dispatch(arguments: list[str], console: Console) -> int:
     if arguments and arguments[0] == "hostkeys":
-        return _hostkeys(_hostkeys_parser().parse_args(arguments[1:]))
-    return _collect(_parser().parse_args(arguments))
+        return _hostkeys(_hostkeys_parser().parse_args(arguments[1:]), console)
+    return _collect(_parser().parse_args(arguments), console)
 
 
 # ---- the command line ----------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("-n", "--dry-run", action="store_true", help="say what would be done; write nothing, on either side")
-    add("-N", "--node", type=_listed, default=[], metavar="A,B", help="these nodes only, by name or UUID")
+    add("-N", "--node", type=_listed, metavar="A,B", help="these nodes only, by name or UUID")
     add("-x", "--exclude", action="store_true", help="all nodes but those of -N")
     add(
         "-t",
@@ -173,10 +174,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _listed(value: str) -> list[str]:
-    return [word for word in value.split(",") if word]
+    words = value.split(",")
+    if not all(words):
+        raise argparse.ArgumentTypeError(f"{value!r} names nothing, or holds an empty name")
+    return words
 
 
 def _count(value: str) -> int:
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number")
     number = int(value)
     if not 1 <= number <= 1000:
         raise argparse.ArgumentTypeError(f"{value} is not between 1 and 1000")
@@ -184,16 +190,19 @@ def _count(value: str) -> int:
 
 
 def _seconds(value: str) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
     if not 0 < number < 1e7:
-        raise argparse.ArgumentTypeError(f"{value} is not a time above 0")
+        raise argparse.ArgumentTypeError(f"{value!r} is not a time above 0")
     return number
 
 
 # ---- one pass ------------------------------------------------------------------------------------------------------
 
 
-def _collect(arguments: argparse.Namespace) -> int:
+def _collect(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.config import load_settings
     from sdc_thoth.inventory import select
     from sdc_thoth.lock import run_lock
@@ -203,11 +212,11 @@ def _collect(arguments: argparse.Namespace) -> int:
     settings = load_settings(config=arguments.config, inventory=arguments.inventory, directory=arguments.dir)
     nodes = select(settings.nodes, arguments.node, arguments.exclude)
     where = places(arguments.type, settings.core, settings.crash)
-    credentials = read_credentials(settings.ssh)
+    credentials = read_credentials(settings.ssh, hostkeys=_hostkeys_command(arguments))
     # A dry run takes no lock: it writes nothing, and must not keep a real run from starting.
     lock = nullcontext() if arguments.dry_run else run_lock(settings.directory, arguments.lockfile)
     with lock:
-        return _pass(arguments, settings, nodes, where, credentials)
+        return _pass(arguments, settings, nodes, where, credentials, console=console)
 
 
 def _pass(
@@ -216,6 +225,8 @@ def _pass(
     nodes: Sequence[Node],
     where: tuple[Place, ...],
     credentials: Credentials,
+    *,
+    console: Console,
 ) -> int:
     from sdc_thoth.collect import Task
     from sdc_thoth.fleet import Fleet
@@ -223,10 +234,11 @@ def _pass(
     from sdc_thoth.session import open_session
 
     started = time.monotonic()
-    report, say = _report(arguments)
+    report, say = _report(arguments, console)
     with ExitStack() as stack:
         thoth = stack.enter_context(open_thoth(load_config(environment()), dry_run=arguments.dry_run))
-        journal = stack.enter_context(open_journal(settings.directory, read_only=arguments.dry_run, say=_talk))
+        thoth.check()
+        journal = stack.enter_context(open_journal(settings.directory, read_only=arguments.dry_run, say=console.talk))
         storing = stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store"))
         task = Task(
             thoth,
@@ -271,43 +283,40 @@ def _reported(fleet: Fleet, report: TextReport | JsonReport) -> _Interrupted | N
     return None
 
 
-def _report(arguments: argparse.Namespace) -> tuple[TextReport | JsonReport, Callable[[str], None]]:
+def _report(
+    arguments: argparse.Namespace, console: Console
+) -> tuple[TextReport | JsonReport, Callable[[str], None]]:
     """The report, and where talk goes: among the lines of the report, or beside a JSON document."""
     from sdc_thoth.report import JsonReport, TextReport
 
     if arguments.json:
-        return JsonReport(_write, dry_run=arguments.dry_run), _talk
-    return TextReport(_line, dry_run=arguments.dry_run, verbose=arguments.verbose), _line
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-
-
-def _line(text: str) -> None:
-    print(text, flush=True)
-
-
-def _talk(text: str) -> None:
-    print(one_line(f"sdc-thoth: {text}"), file=sys.stderr, flush=True)
+        return JsonReport(console.write, dry_run=arguments.dry_run), console.talk
+    return TextReport(console.line, dry_run=arguments.dry_run, verbose=arguments.verbose), console.line
 
 
 # ---- host keys -----------------------------------------------------------------------------------------------------
 
 
-def _hostkeys(arguments: argparse.Namespace) -> int:
+def _hostkeys_command(arguments: argparse.Namespace) -> str:
+    """The command that pins host keys for a run with these options."""
+    options = {"--inventory": arguments.inventory, "-c": arguments.config, "-d": arguments.dir}
+    given = [word for option, value in options.items() if value for word in (option, str(value))]
+    return shlex.join(["sdc-thoth", "hostkeys", *given])
+
+
+def _hostkeys(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.config import load_settings
     from sdc_thoth.hostkeys import pin_host_keys
     from sdc_thoth.inventory import select
 
     settings = load_settings(config=arguments.config, inventory=arguments.inventory, directory=arguments.dir)
-    nodes = select(settings.nodes, arguments.nodes)
+    nodes = select(settings.nodes, arguments.nodes or None)
     return pin_host_keys(
         nodes,
         settings.ssh.known_hosts,
         timeout=arguments.timeout,
         yes=arguments.yes,
-        say=_line,
+        say=console.line,
         confirm=_confirm,
     )
 

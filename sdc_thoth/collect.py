@@ -200,7 +200,10 @@ class Collection:
             if entry is None:
                 fresh.append(found)
             elif entry.identity is None:
-                yield self._outcome(found, Result.SKIPPED, stage="identify", reason=entry.reason)
+                seen_before = {"seen_before": True}
+                yield self._outcome(
+                    found, Result.SKIPPED, stage="identify", reason=entry.reason, detail=seen_before
+                )
             else:
                 yield Named(found, entry.identity, done=entry.done)
         yield from self._named_by_thoth(fresh) if self._node.remote_thoth else self._named_by_ranges(fresh)
@@ -254,7 +257,9 @@ class Collection:
                 return self._outcome(each.found, Result.CONFLICT, stage="look up", reason=reason, **more)
             if each.done or self._task.dry_run:
                 return self._outcome(each.found, Result.PRESENT, **more)
-            return self._intake.annotate(each.found, each.identity)
+            noted = self._intake.annotate(each.found, each.identity)
+            if noted is not None:
+                return noted
         if limit is not None and size > limit:
             reason = f"larger than max_size, {limit} bytes"
             return self._outcome(each.found, Result.SKIPPED, stage="look up", reason=reason, **more)

@@ -20,6 +20,10 @@ from sdc_thoth.known_hosts import HostKey, KnownHosts, host_names
 from thoth import ThothError, UsageError, escaped, write_durably
 
 _AT_A_TIME = 8  # nodes
+_HOW_TO_AGREE = (
+    "Compare the fingerprints on the nodes, then answer y on a terminal; --yes pins new keys without a question, and"
+    " never changed ones"
+)
 
 
 class Standing(Enum):
@@ -112,6 +116,8 @@ def pin_host_keys(
         _write(known, agreed)
         say(f"pinned {_counted(agreed)} in {escaped(os.fsencode(known_hosts))}")
     left = [offer for offer in offers if offer.standing is not Standing.KNOWN and offer not in agreed]
+    if left:
+        say(f"not pinned: {_counted(left)}. {_HOW_TO_AGREE}")
     return 1 if silent or left else 0
 
 

@@ -30,14 +30,14 @@ class Node:
         return f"{escaped(self.name)} ({escaped(self.place)})"
 
 
-def select(nodes: Iterable[Node], names: Sequence[str], exclude: bool = False) -> tuple[Node, ...]:
+def select(nodes: Iterable[Node], names: Sequence[str] | None, exclude: bool = False) -> tuple[Node, ...]:
     """The nodes that are named by name or UUID, or with ``exclude`` all others, in the order of the
     inventory.
 
-    No names: all nodes. Raises UsageError for a name that is not in the inventory, and when no node is left.
+    None for names: all nodes. Raises UsageError for a name that is not in the inventory, and when no node is left.
     """
     every = tuple(nodes)
-    if not names:
+    if names is None:
         if exclude:
             raise UsageError("-x: excludes the nodes that -N names, and there is no -N")
         return every
@@ -45,7 +45,7 @@ def select(nodes: Iterable[Node], names: Sequence[str], exclude: bool = False) -
     wanted = {name: known.get(name) or known.get(name.lower()) for name in names}
     unknown = [escaped(name) for name, node in wanted.items() if node is None]
     if unknown:
-        raise UsageError(f"-N: not in the inventory: {', '.join(unknown)}")
+        raise UsageError(f"not in the inventory: {', '.join(unknown)}")
     chosen = {node.name for node in wanted.values() if node}
     left = tuple(node for node in every if (node.name in chosen) is not exclude)
     if not left:

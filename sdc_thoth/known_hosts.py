@@ -103,6 +103,7 @@ class KnownHosts:
     path: Path
     lines: tuple[str, ...]  # as they stand in the file
     entries: tuple[Entry, ...]
+    hostkeys: str = "sdc-thoth hostkeys"  # the command that pins keys, as messages advise it
 
     @classmethod
     def read(cls, path: Path) -> KnownHosts:
@@ -156,7 +157,7 @@ class KnownHosts:
 
     def check(self, node: Node, key: HostKey) -> None:
         """Raises NodeDenied unless the node may show this key: with all fingerprints and what to do."""
-        file, accept = _shown(self.path), f"sdc-thoth hostkeys {escaped(node.name)}"
+        file, accept = _shown(self.path), f"{self.hostkeys} {escaped(node.name)}"
         if self.is_revoked(node, key):
             raise NodeDenied(f"{node.shown}: shows the host key {key}, which is revoked in {file}")
         pinned = self.keys(node)

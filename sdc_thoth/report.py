@@ -26,12 +26,23 @@ class Tally:
         self.nodes: Counter[Result] = Counter()
         self.sent = 0  # bytes
         self.planned = 0  # bytes
+        self._plans: set[str] = set()
 
     def count(self, outcome: Outcome) -> None:
         (self.nodes if outcome.path is None else self.dumps)[outcome.result] += 1
         self.sent += outcome.sent
-        if outcome.result is Result.PLANNED:
+        if self.is_planned(outcome):
             self.planned += outcome.size or 0
+            self._plans.add(outcome.identity or "")
+
+    def is_planned(self, outcome: Outcome) -> bool:
+        """Whether a dump would be sent. One that lies in several places would be sent once."""
+        return outcome.result is Result.PLANNED and outcome.identity not in self._plans
+
+    @property
+    def plans(self) -> int:
+        """How many dumps would be sent."""
+        return len(self._plans)
 
     @property
     def exit_code(self) -> int:
@@ -50,21 +61,24 @@ class TextReport:
         self._failed: dict[str, str] = {}
 
     def take(self, outcome: Outcome) -> None:
+        planned = self.tally.is_planned(outcome)
         self.tally.count(outcome)
         host = outcome.node or "?"
         lines = self._hosts.setdefault(host, [])
         if outcome.path is None:
             if not outcome.result.good:
-                self._failed[host] = f"{host}: {_word(outcome)}"
+                # What failed names the node itself: once is enough.
+                word = _word(outcome).replace(f": {escaped(host)} (", " (", 1)
+                self._failed[host] = f"{host}: {word}"
             elif outcome.result is Result.NOT_RUNNING:
                 self._failed[host] = f"{host}: not running"
             return
         name, size = escaped(outcome.path), size_text(outcome.size or 0)
-        if outcome.result is Result.PLANNED:
+        if planned:
             self._out(f"would upload {name} from {host} ({size})")
         elif outcome.result in (Result.STORED, Result.REPLACED):
             self._out(f"uploaded {name} from {host} ({size}) as {outcome.identity}")
-        if outcome.result is not Result.PRESENT or self._verbose:
+        if self._verbose or not _is_old_news(outcome):
             lines.append(f"{host}: {name}: {_word(outcome)}")
 
     def end(self, seconds: float) -> None:
@@ -77,11 +91,16 @@ class TextReport:
             elif not any(True for _ in lines):
                 self._out(f"{host}: nothing to do")
         if self._dry_run:
-            count = self.tally.dumps[Result.PLANNED]
+            count = self.tally.plans
             self._out(f"would upload {size_text(self.tally.planned)} in {count} dump{'s' * (count != 1)}")
         else:
             self._out(f"uploaded {size_text(self.tally.sent)}")
         self._out(f"total run time {_duration(seconds)}")
+
+
+def _is_old_news(outcome: Outcome) -> bool:
+    """What every pass would say again: a dump that is there, a file that is known to be none."""
+    return outcome.result is Result.PRESENT or bool(outcome.detail.get("seen_before"))
 
 
 def _word(outcome: Outcome) -> str:
@@ -118,6 +137,7 @@ class JsonReport:
         self._separator = "\n"
 
     def take(self, outcome: Outcome) -> None:
+        planned = self.tally.is_planned(outcome)
         self.tally.count(outcome)
         common = {"result": outcome.result.value, "stage": outcome.stage, "reason": outcome.reason}
         if outcome.path is None:
@@ -129,7 +149,7 @@ class JsonReport:
             "size": outcome.size,
             "identity": outcome.identity,
             "known": outcome.result in (Result.PRESENT, Result.CONFLICT),
-            "action": _ACTIONS.get(outcome.result, "none"),
+            "action": "upload" if planned else _ACTIONS.get(outcome.result, "none"),
             **common,
         }
         self._out(self._separator + json.dumps(dump).replace("\x7f", "\\u007f"))
@@ -145,4 +165,4 @@ class JsonReport:
         self._out("\n], " + json.dumps(tail)[1:].replace("\x7f", "\\u007f") + "\n")
 
 
-_ACTIONS = {Result.PLANNED: "upload", Result.STORED: "uploaded", Result.REPLACED: "replaced"}
+_ACTIONS = {Result.STORED: "uploaded", Result.REPLACED: "replaced"}

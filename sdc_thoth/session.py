@@ -12,7 +12,7 @@ import io
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Self, cast
 
@@ -61,14 +61,17 @@ _KEY_CLASSES: Final[Mapping[str, type[paramiko.PKey]]] = {
 }
 
 
-def read_credentials(ssh: SshSettings) -> Credentials:
-    """Read the key and known_hosts that the configuration names. Raises UsageError; connects to nothing."""
+def read_credentials(ssh: SshSettings, *, hostkeys: str = "sdc-thoth hostkeys") -> Credentials:
+    """Read the key and known_hosts that the configuration names. Raises UsageError; connects to nothing.
+
+    ``hostkeys`` is the command that messages advise for a host key that is not pinned.
+    """
     if ssh.key is None:
         raise UsageError("no private key: none of the usual ones exists in ~/.ssh; name one with [ssh] key")
     kind, text = read_private_key(ssh.key)
     key = _KEY_CLASSES[kind].from_private_key(io.StringIO(text))
     shown = f"{escaped(str(ssh.key))} ({HostKey(key.get_name(), key.asbytes()).fingerprint})"
-    return Credentials(key, shown, KnownHosts.read(ssh.known_hosts))
+    return Credentials(key, shown, replace(KnownHosts.read(ssh.known_hosts), hostkeys=hostkeys))
 
 
 # ---- the connection --------------------------------------------------------------------------------

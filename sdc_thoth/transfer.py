@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -28,12 +29,15 @@ from thoth import (
     Thoth,
     ThothError,
     annotate,
+    escaped,
     receive,
+    size_text,
     text,
 )
 
 SMALL = 4 << 20  # bytes of a dump that is fetched together with others, and held in memory until it is stored
 _DEPTH = 64  # levels of a sysinfo; real ones have five
+_WORD = 60.0  # seconds between words on a long transfer
 _TOGETHER = 16 << 20  # bytes of small dumps that are held at a time
 
 
@@ -54,15 +58,32 @@ class Intake:
         """A dump that is about to be sent. Raises SourceError, NotADump and NodeError."""
         return self._arrival(dump.found, dump.identity, ranges_of_facts(self._asker, dump))
 
-    def annotate(self, found: Found, identity: Identity) -> Outcome:
-        """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError."""
+    def annotate(self, found: Found, identity: Identity) -> Outcome | None:
+        """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError.
+
+        None: the index speaks of it and the store, which is the truth, has it no more.
+        """
+        if self._thoth.stored_info(identity) is None:
+            return None
         arrival = self._arrival(found, identity, ())
         return self._outcome(arrival, found, lambda: annotate(self._thoth, arrival))
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones."""
-        return self._outcome(arrival, found, lambda: receive(self._thoth, arrival, stream, now=self._clock()))
+        told = stream if isinstance(stream, list) else self._told(found, stream)
+        return self._outcome(arrival, found, lambda: receive(self._thoth, arrival, told, now=self._clock()))
+
+    def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
+        """The stream, with a word a minute on how far it is."""
+        what, size = f"{self._node.name}: {escaped(found.path)}", size_text(found.size)
+        done, next_word = 0, time.monotonic() + _WORD
+        for block in stream:
+            yield block
+            done += len(block)
+            if time.monotonic() >= next_word:
+                next_word += _WORD
+                self._say(f"{what}: {size_text(done)} of {size}")
 
     def bodies(self, dumps: Sequence[Identified]) -> Iterator[tuple[Identified, Iterable[bytes] | SourceError]]:
         """The bytes of each dump, as a stream that is read once, before the next one is asked for, or is in memory.
@@ -120,7 +141,7 @@ class Intake:
             found.size,
             receipt.sent,
             None if receipt.result.good else "store",
-            receipt.reason,
+            receipt.reason or ("cut short" if receipt.info.complete is False else None),
         )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from thoth.config import Config, without_credentials
 from thoth.errors import NoSuchObject, StoreError, StoreUnavailable, UsageError
 from thoth.index.base import Index
 from thoth.model import DumpInfo, Identity
 from thoth.store.base import ObjectStore
-from thoth.store.names import info_name
+from thoth.store.names import home, info_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Thoth:
             return None
         return DumpInfo.from_json(data, name), etag
 
+    def check(self) -> None:
+        """Raises StoreUnavailable or IndexFailure when one of them cannot be used, before a long work begins."""
+        next(iter(self.store.list(home(self.user))), None)
+        self.index.known([])
+
     def close(self) -> None:
         self.index.close()
         self.store.close()
@@ -51,8 +57,7 @@ def open_thoth(config: Config, *, dry_run: bool = False) -> Thoth:
 
     Raises UsageError for a URL that names nothing we know.
     """
-    root = _local_path(config.store, "file", "THOTH_STORE")
-    database = _local_path(config.db, "sqlite", "THOTH_DB")
+    root, database = _root(config), _database(config)
     # A new user's first dump makes the directory of the store. Once there is an index there has been a store
     # too: when its directory is gone it is not mounted, and must not pass for an empty one.
     store = _open_store(root, create=not database.is_file(), dry_run=dry_run)
@@ -67,7 +72,7 @@ def prepare(config: Config) -> list[str]:
     from thoth.store.names import home
     from thoth.store.walk import make_root
 
-    root = _local_path(config.store, "file", "THOTH_STORE")
+    root = _root(config)
     made = [] if root.exists() else [f"created directory {root}"]
     try:
         make_root(root)
@@ -76,6 +81,17 @@ def prepare(config: Config) -> list[str]:
     with open_thoth(config) as thoth:
         next(iter(thoth.store.list(home(config.user))), None)
         return made + thoth.index.create()
+
+
+def require_store(config: Config, *, new_ok: bool = False) -> None:
+    """Raises StoreUnavailable when the store's directory is gone, and UsageError as ``open_thoth`` does.
+
+    With ``new_ok`` it may be missing as long as there is no index either: the first dump makes both.
+    """
+    root = _root(config)
+    if root.exists() or (new_ok and not _database(config).is_file()):
+        return
+    raise StoreUnavailable(f"store {root}: no such directory; mount it, or make an empty one with 'thoth init'")
 
 
 def _open_store(root: Path, *, create: bool, dry_run: bool) -> ObjectStore:
@@ -93,13 +109,35 @@ def _open_index(database: Path, *, dry_run: bool) -> Index:
     return DryRunIndex(SqliteIndex(database, read_only=True)) if dry_run else SqliteIndex(database)
 
 
-def _local_path(url: str, scheme: str, setting: str) -> Path:
+def _root(config: Config) -> Path:
+    return _local_path(config, "store", "file")
+
+
+def _database(config: Config) -> Path:
+    return _local_path(config, "db", "sqlite")
+
+
+def _local_path(config: Config, setting: str, scheme: str) -> Path:
+    url: str = getattr(config, setting)
     parts = urlsplit(url)
-    path = unquote(parts.path)
-    if parts.scheme != scheme or parts.netloc or not path.startswith("/"):
-        raise UsageError(
-            f"{setting}: {without_credentials(url)!r}: this version knows {scheme}:///ABSOLUTE/PATH only"
-        )
-    return Path(
-        "/" + path.lstrip("/")
-    )  # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own
+    # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own
+    path = "/" + unquote(parts.path).lstrip("/")
+    if parts.scheme != scheme or parts.netloc or not parts.path.startswith("/"):
+        fault = f"this version knows {scheme}:///ABSOLUTE/PATH only"
+    elif path.startswith("/~"):
+        fault = f"~ is not your home directory in a URL; {scheme}:///ABSOLUTE/PATH is one"
+    else:
+        return Path(path)
+    shown = f"{config.origins[setting]}: {setting} {without_credentials(url)!r}"
+    raise UsageError(f"{shown}: {fault}; write {_meant(parts, scheme)}")
+
+
+def _meant(parts: SplitResult, scheme: str) -> str:
+    """What to write for an absolute path without its scheme, or for one that begins with ~."""
+    own = parts.scheme in ("", scheme)
+    place = parts.netloc + unquote(parts.path) if own else ""
+    place = place.lstrip("/") if place.lstrip("/").startswith("~") else place
+    with suppress(RuntimeError):  # a user who is not there, or has no home
+        place = str(Path(place).expanduser())
+    usable = place.startswith("/") and not parts.netloc.strip("~")
+    return f"{scheme}://{quote(place)}" if usable else f"{scheme}:///home/YOU/dumps, a whole path"

@@ -62,7 +62,25 @@ class Parser(ArgumentParser):
         # argparse knows no ``--`` where the two may mix. A NUL, which no argument of a process holds, keeps a
         # word that begins with a dash from being an option, until ``word`` takes it off.
         at = words.index("--") if "--" in words else len(words)
-        return self.parse_intermixed_args([*words[:at], *(f"\0{each}" for each in words[at + 1 :])], into)
+        try:
+            return self.parse_intermixed_args([*words[:at], *(f"\0{each}" for each in words[at + 1 :])], into)
+        except UsageError as error:
+            unknown = [each for each in words[:at] if self._is_unknown(each)]
+            if unknown:  # argparse may have told that a word is missing, which is not what is wrong
+                self._refuse(f"unrecognized arguments: {' '.join(unknown)}", error)
+            raise
+
+    def _is_unknown(self, argument: str) -> bool:
+        option = argument.partition("=")[0]
+        # Short options may stand together, and with their value.
+        names = (option,) if option.startswith("--") else (option, option[:2])
+        return len(option) > 1 and option[0] == "-" and not any(name in self._option_string_actions for name in names)
+
+    def _refuse(self, message: str, cause: Exception) -> NoReturn:
+        try:
+            self.error(message)
+        except UsageError as error:
+            raise error from cause
 
     def error(self, message: str) -> NoReturn:
         _, _, command = self.prog.partition(" ")

@@ -194,6 +194,7 @@ def _field(index: int, value: int | bytes) -> str:
 # ---- refusals -------------------------------------------------------------------------------------
 
 _ELF_TYPES = {0: "of no type", 1: "an object file", 2: "an executable", 3: "a shared object or executable"}
+_NEITHER = "neither a core nor a crash dump"
 _PACKED = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -215,16 +216,16 @@ def _refuse_unless_crash(source: ReadAt, head: bytes) -> None:
         return
     magic, _, flags = struct.unpack("<III", head[:12].ljust(12, b"\0"))
     if magic != MAGIC:
-        raise NotADump(_why_not(head, magic))
+        raise NotADump(_why_not(head))
     if not flags & _COMPLETE:
         raise NotADump("not a complete dump: the system did not finish writing it")
     if not flags & _COMPRESSED:
         raise NotADump("dump is not compressed: keep the vmdump file that savecore made, not the vmcore")
 
 
-def _why_not(head: bytes, magic: int) -> str:
+def _why_not(head: bytes) -> str:
     if not head:
-        return "the file is empty"
+        return f"{_NEITHER} (is empty)"
     if head[:4] == b"\x7fELF":
         return _why_no_core(head)
     for mark, packer in _PACKED.items():
@@ -232,7 +233,7 @@ def _why_not(head: bytes, magic: int) -> str:
             return f"a file compressed by {packer}: uncompress it first"
     if head[:4] == struct.pack(">I", MAGIC):
         return "a crash dump of a big-endian system: these have no identity"
-    return f"neither a core nor a crash dump: magic mismatch (expected {MAGIC}; found {magic})"
+    return f"{_NEITHER} (begins with {head[:4].hex()})"
 
 
 def _why_no_core(head: bytes) -> str:

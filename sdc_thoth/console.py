@@ -1,0 +1,56 @@
+"""Where the command's lines go: whole lines, whichever thread has one, and no failure of a reader into the pass."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from threading import Lock
+
+from thoth import ThothError, one_line
+
+
+class Console:
+    """Results on stdout, talk on stderr. Any thread may write.
+
+    When stdout fails (its reader is gone, its disk is full) nothing more is written there, and ``close`` says so: a
+    pass that stores dumps goes on without a reader.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._failure: OSError | None = None
+
+    def write(self, text: str) -> None:
+        """Text on stdout, with its line ends."""
+        with self._lock:
+            if self._failure is None:
+                try:
+                    sys.stdout.write(text)
+                    sys.stdout.flush()
+                except OSError as error:
+                    self._failure = error
+
+    def line(self, text: str) -> None:
+        """A line on stdout."""
+        self.write(text + "\n")
+
+    def talk(self, text: str) -> None:
+        """A line on stderr. Who does not listen there misses it."""
+        with self._lock, contextlib.suppress(OSError):
+            sys.stderr.write(one_line(f"sdc-thoth: {text}") + "\n")
+            sys.stderr.flush()
+
+    def close(self) -> bool:
+        """Whether all was written. False when the reader has gone, which he may; raises ThothError for the rest.
+
+        Afterwards Python has nothing left to write to a stdout that fails.
+        """
+        if self._failure is None:
+            return True
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(self._failure, BrokenPipeError):
+            return False
+        raise ThothError(f"stdout: {self._failure.strerror or self._failure}") from self._failure
