@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sdc_thoth import node as protocol
@@ -22,12 +23,17 @@ class NotAFile(SourceError):
     """A link, a directory, a device: nothing that is read."""
 
 
+def _random_mark() -> str:
+    return secrets.token_hex(16)
+
+
 class Asker:
     """One node's answers about the files that lie in ``places``."""
 
-    def __init__(self, session: Session, places: Sequence[Place]) -> None:
+    def __init__(self, session: Session, places: Sequence[Place], mark: Callable[[], str] = _random_mark) -> None:
         self._session = session
         self._places = places
+        self._mark = mark
         self._script = protocol.script()
 
     def discover(self) -> Iterator[System | Found | Odd | Bad]:
@@ -56,57 +62,55 @@ class Asker:
                 done += 1
 
     def _fetch_in_groups(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
-        """Answers for gets from the first on. When a file changes its size under the reading, the bytes of its group
-        cannot be told apart: that group is asked for one by one, and the rest is left for another call."""
-        with self._ask(protocol.read_request(self._places, gets, skim=True)) as reply:
+        """Answers for gets from the first on. When a file changes under the reading, the bytes of its group cannot be
+        told apart: that group is asked for one by one, and the rest is left for another call."""
+        mark = self._mark()
+        with self._ask(protocol.read_request(self._places, gets, mark, skim=True)) as reply:
             for start in range(0, len(gets), GROUP):
                 group = gets[start : start + GROUP]
                 try:
-                    answers = self._group(reply, group)
+                    answers = self._group(reply, group, mark)
                 except Desynchronized:
                     break
                 yield from answers
             else:
-                protocol.ended(reply)
+                protocol.ended(reply, mark)
                 return
         for get in group:
             yield self._fetch_one(get)
 
-    def _group(self, reply: Channel, group: Sequence[Get]) -> list[bytes | SourceError]:
-        statuses = protocol.statuses(reply, group)
+    def _group(self, reply: Channel, group: Sequence[Get], mark: str) -> list[bytes | SourceError]:
+        """Answers for a group of which no file has changed. Raises Desynchronized when one has: where one has shrunk
+        by what another has grown, those between them would get bytes that are not theirs."""
+        statuses = protocol.statuses(reply, group, mark)
         ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
-        bodies = [reply.read_exactly(get.length) for get in ok]
-        after = protocol.afterwards(reply, ok)
-        if any(now is not None and not now.links for now in after):
-            raise Desynchronized("a file lost its name while it was read")  # deleted or replaced? its path will tell
-        kept = iter(zip(bodies, after, strict=True))
-        answers: list[bytes | SourceError] = []
-        for status in statuses:
-            if status != "ok":
-                answers.append(_problem_of(group[len(answers)].found, status))
-                continue
-            body, now = next(kept)
-            answers.append(body if now is None else _change(group[len(answers)].found, now))
-        return answers
+        bodies = iter([reply.read_exactly(get.length) for get in ok])
+        if any(now is not None for now in protocol.afterwards(reply, ok, mark)):
+            raise Desynchronized("a file changed while it was read")
+        return [
+            next(bodies) if status == "ok" else _problem_of(get.found, status)
+            for get, status in zip(group, statuses, strict=True)
+        ]
 
     def _fetch_one(self, get: Get) -> bytes | SourceError:
+        mark = self._mark()
         try:
-            with self._ask(protocol.read_request(self._places, [get])) as reply:
-                return self._group(reply, [get])[0]
+            with self._ask(protocol.read_request(self._places, [get], mark)) as reply:
+                return self._group(reply, [get], mark)[0]
         except Desynchronized:
             return self._what_happened(get.found)
 
     def stream(self, found: Found) -> Iterator[bytes]:
         """The whole file in blocks of about BLOCK bytes. Raises SourceError, at the end too when the file is not what
         was discovered, and NodeError."""
-        get = Get(found)
+        get, mark = Get(found), self._mark()
         try:
-            with self._ask(protocol.read_request(self._places, [get])) as reply:
-                (status,) = protocol.statuses(reply, [get])
+            with self._ask(protocol.read_request(self._places, [get], mark)) as reply:
+                (status,) = protocol.statuses(reply, [get], mark)
                 if status != "ok":
                     raise _problem_of(found, status)
                 yield from reply.blocks(get.length, BLOCK)
-                (now,) = protocol.afterwards(reply, [get])
+                (now,) = protocol.afterwards(reply, [get], mark)
         except Desynchronized:
             raise self._what_happened(found) from None
         if now is not None:
@@ -114,8 +118,9 @@ class Asker:
 
     def _what_happened(self, found: Found) -> SourceError:
         """Why reading a file went wrong: what it is now tells."""
-        with self._ask(protocol.read_request(self._places, [Get(found, units=1)])) as reply:
-            (status,) = protocol.statuses(reply, [Get(found, units=1)])
+        get, mark = Get(found, units=1), self._mark()
+        with self._ask(protocol.read_request(self._places, [get], mark)) as reply:
+            (status,) = protocol.statuses(reply, [get], mark)
         return SourceChanged("changed while it was read") if status == "ok" else _problem_of(found, status)
 
     @contextmanager

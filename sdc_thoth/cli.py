@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sdc_thoth.report import JsonReport, TextReport
     from sdc_thoth.session import Credentials
 
+_IN_MEMORY = 48 << 20  # bytes of small dumps on their way into the store
 _READER_GONE = 141  # as a shell says of a program that SIGPIPE ended
 _STORING = 4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
 
@@ -228,6 +229,7 @@ def _pass(
     *,
     console: Console,
 ) -> int:
+    from sdc_thoth.budget import Budget
     from sdc_thoth.collect import Task
     from sdc_thoth.fleet import Fleet
     from sdc_thoth.journal import open_journal
@@ -241,15 +243,16 @@ def _pass(
         journal = stack.enter_context(open_journal(settings.directory, read_only=arguments.dry_run, say=console.talk))
         storing = stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store"))
         task = Task(
-            thoth,
-            journal,
-            where,
-            settings.limits.settle,
-            settings.limits.max_size,
-            arguments.dry_run,
-            time.time,
-            storing,
-            say,
+            thoth=thoth,
+            journal=journal,
+            places=where,
+            settle=settings.limits.settle,
+            max_size=settings.limits.max_size,
+            dry_run=arguments.dry_run,
+            clock=time.time,
+            budget=Budget(_IN_MEMORY),
+            storing=storing,
+            say=say,
         )
         fleet = Fleet(
             nodes,
@@ -283,9 +286,7 @@ def _reported(fleet: Fleet, report: TextReport | JsonReport) -> _Interrupted | N
     return None
 
 
-def _report(
-    arguments: argparse.Namespace, console: Console
-) -> tuple[TextReport | JsonReport, Callable[[str], None]]:
+def _report(arguments: argparse.Namespace, console: Console) -> tuple[TextReport | JsonReport, Callable[[str], None]]:
     """The report, and where talk goes: among the lines of the report, or beside a JSON document."""
     from sdc_thoth.report import JsonReport, TextReport
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdc_thoth.ask import Asker
+from sdc_thoth.budget import Budget
 from sdc_thoth.errors import NodeError, ProtocolError
 from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
 from sdc_thoth.inventory import Node
 from sdc_thoth.journal import Entry, Journal
 from sdc_thoth.node import Bad, Found, Odd, Place, System
 from sdc_thoth.session import Session
-from sdc_thoth.transfer import SMALL, Intake, failed
+from sdc_thoth.transfer import Intake, failed
 from thoth import (
     Identity,
     IndexFailure,
@@ -26,15 +27,15 @@ from thoth import (
     SourceError,
     Thoth,
     escaped,
+    may_replace,
     size_text,
 )
 
-BATCH = 500  # dumps that are identified and looked up together
-_LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 200,000 files
-_PER_NAME = 100  # of these bytes, beside the name itself
+BATCH = 256  # dumps that are identified and looked up together
+_LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 300,000 files
+_PER_NAME = 100  # of these bytes
 _PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
-_FLYING = 32  # small dumps of a node that are being stored while the next ones come
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Task:
     max_size: int | None  # bytes; larger dumps stay where they are
     dry_run: bool
     clock: Callable[[], float]  # seconds since 1970
+    budget: Budget  # bytes of small dumps that are in memory
     storing: Executor  # stores small dumps while the next ones come
     say: Callable[[str], None]  # takes a line of talk
 
@@ -73,7 +75,7 @@ class Collection:
         self._now = task.clock()  # by the node's clock, once it has told
         self._stage = "discover"
         self._listing = _LISTING  # bytes that are left
-        self._seen: set[bytes] = set()
+        self._seen: set[int] = set()  # hashes of paths, which take the same memory however long the paths are
         self._waiting: dict[bytes, Found] = {}  # dumps that were found and have no outcome yet
         self._noted: list[Entry] = []  # for the journal
         self._trouble: list[Bad] = []
@@ -124,8 +126,8 @@ class Collection:
                 self._now = self._task.clock() if item.now is None else item.now
             elif isinstance(item, Bad):
                 self._note_trouble(item)
-            elif item.path not in self._seen:
-                self._seen.add(item.path)
+            elif (path := hash(item.path)) not in self._seen:
+                self._seen.add(path)
                 refused = self._refused(item)
                 if refused is not None:
                     yield refused
@@ -137,7 +139,7 @@ class Collection:
 
     def _account_for(self, item: System | Found | Odd | Bad) -> None:
         """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
-        self._listing -= _PER_NAME + len(item.path) if isinstance(item, Found | Odd) else _PER_REMARK
+        self._listing -= _PER_NAME if isinstance(item, Found | Odd) else _PER_REMARK
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
 
@@ -153,7 +155,8 @@ class Collection:
             reason = "permission denied" if item.kind == "denied" else item.kind
             return Outcome(result, self._node.name, item.path, stage="discover", reason=reason)
         # A time in the future says that a clock is wrong, not that the dump is being written.
-        if abs(self._now - item.signature.mtime) < self._task.settle:
+        now = self._now if item.seen is None else item.seen
+        if abs(now - item.signature.mtime) < self._task.settle:
             return self._outcome(item, Result.SKIPPED, stage="discover", reason="still changing")
         return None
 
@@ -201,9 +204,7 @@ class Collection:
                 fresh.append(found)
             elif entry.identity is None:
                 seen_before = {"seen_before": True}
-                yield self._outcome(
-                    found, Result.SKIPPED, stage="identify", reason=entry.reason, detail=seen_before
-                )
+                yield self._outcome(found, Result.SKIPPED, stage="identify", reason=entry.reason, detail=seen_before)
             else:
                 yield Named(found, entry.identity, done=entry.done)
         yield from self._named_by_thoth(fresh) if self._node.remote_thoth else self._named_by_ranges(fresh)
@@ -249,24 +250,36 @@ class Collection:
     def _without_transfer(self, each: Named, known: Mapping[Identity, Known]) -> Outcome | None:
         """The outcome of a dump that need not be sent, or may not; None when it has to be."""
         there = known.get(each.identity)
-        size, limit = each.found.size, self._task.max_size
-        more: dict[str, Any] = {"identity": each.identity}
-        if there is not None and (there.complete is not False or there.size is None or size <= there.size):
-            if there.complete and there.size is not None and size > there.size:
-                reason = f"stored whole with {there.size} bytes; this file has {size} and the same headers"
-                return self._outcome(each.found, Result.CONFLICT, stage="look up", reason=reason, **more)
-            if each.done or self._task.dry_run:
-                return self._outcome(each.found, Result.PRESENT, **more)
-            noted = self._intake.annotate(each.found, each.identity)
-            if noted is not None:
-                return noted
-        if limit is not None and size > limit:
+        if there is not None and (there.complete is not False or there.size is None or each.found.size <= there.size):
+            outcome = self._of_present(each, there)
+            if outcome is not None:
+                return outcome
+        limit = self._task.max_size
+        if limit is not None and each.found.size > limit:
             reason = f"larger than max_size, {limit} bytes"
-            return self._outcome(each.found, Result.SKIPPED, stage="look up", reason=reason, **more)
-        if self._task.dry_run:
-            reason = "new" if there is None else "what is stored was cut short"
-            return self._outcome(each.found, Result.PLANNED, reason=reason, **more)
-        return None
+            return self._of_named(each, Result.SKIPPED, stage="look up", reason=reason)
+        return self._of_plan(each, there is None) if self._task.dry_run else None
+
+    def _of_present(self, each: Named, there: Known) -> Outcome | None:
+        """The outcome of a dump that the index knows; None when the store, which is the truth, has it no more."""
+        size = each.found.size
+        if there.complete and there.size is not None and size > there.size:
+            reason = f"stored whole with {there.size} bytes; this file has {size} and the same headers"
+            return self._of_named(each, Result.CONFLICT, stage="look up", reason=reason)
+        if each.done or self._task.dry_run:
+            return self._of_named(each, Result.PRESENT)
+        return self._intake.annotate(each.found, each.identity)
+
+    def _of_plan(self, each: Named, new: bool) -> Outcome:
+        # An index that has lost a dump is healed by the real run, which sends nothing then.
+        stored = self._task.thoth.stored_info(each.identity) if new else None
+        if stored is not None and not may_replace(stored[0], each.found.size):
+            return self._of_named(each, Result.PRESENT)
+        reason = "new" if new and stored is None else "what is stored was cut short"
+        return self._of_named(each, Result.PLANNED, reason=reason)
+
+    def _of_named(self, each: Named, result: Result, **more: Any) -> Outcome:
+        return self._outcome(each.found, result, identity=each.identity, **more)
 
     # ---- transfer --------------------------------------------------------------------------------------------------
 
@@ -277,7 +290,12 @@ class Collection:
                 yield item
             elif item.dump is not None:
                 dumps.append(item.dump)
-        for dump, body in self._intake.bodies(dumps):
+        for group, held in self._intake.groups(dumps):
+            with self._task.budget.taken(held):
+                yield from self._stored(group)
+
+    def _stored(self, group: Sequence[Identified]) -> Iterator[Outcome]:
+        for dump, body in zip(group, self._intake.bodies(group), strict=True):
             try:
                 arrival = self._intake.arrival(dump)
             except (SourceError, NotADump) as error:
@@ -285,13 +303,11 @@ class Collection:
                 continue
             if isinstance(body, SourceError):
                 yield failed(self._node, dump.found, body, "transfer", dump.identity)
-            elif dump.found.size > SMALL:
+            elif isinstance(body, list):
+                self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))
+            else:
                 what = f"{escaped(dump.found.path)} from {self._node.name} ({size_text(dump.found.size)})"
                 self._task.say(f"uploading {what}")
                 yield self._intake.store(arrival, dump.found, body)
-            else:
-                self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))
-            while len(self._flying) > _FLYING:
-                yield self._flying.popleft().result()
         while self._flying:
             yield self._flying.popleft().result()

@@ -122,11 +122,16 @@ def pin_host_keys(
 
 
 def _agreed(offers: Sequence[Offer], yes: bool, confirm: Callable[[str], bool]) -> list[Offer]:
-    new = [offer for offer in offers if offer.standing is Standing.NEW]
+    # A further key of a node that is known already came over a connection of its own: somebody has to look at it.
+    met = {offer.node.name for offer in offers if offer.standing is not Standing.NEW}
+    new = [offer for offer in offers if offer.standing is Standing.NEW and offer.node.name not in met]
+    further = [offer for offer in offers if offer.standing is Standing.NEW and offer.node.name in met]
     changed = [offer for offer in offers if offer.standing is Standing.CHANGED]
     if new and not (yes or confirm(f"Pin {_counted(new)} never seen before?")):
         new = []
-    return new + [offer for offer in changed if not yes and confirm(_question(offer))]
+    if further and (yes or not confirm(f"Pin {_counted(further)} known by other keys?")):
+        further = []
+    return new + further + [offer for offer in changed if not yes and confirm(_question(offer))]
 
 
 def _answers(nodes: Sequence[Node], known: KnownHosts, seconds: float) -> Iterator[tuple[Offer, ...] | NodeError]:

@@ -40,12 +40,15 @@ def run_lock(
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"--lockfile {name[:80]!r}: not a file name of letters, digits, '.', '_' and '-'")
+    if not name.endswith("lock"):
+        name += ".lock"  # or it could be the name of something else that lies there: known_hosts, the journal
     path = own_directory(directory) / name
     fd = _locked(path, sleep)
     try:
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock()))
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {since}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # it is for people: a full disk must not stop a run
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()} {since}\n".encode(), 0)
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -21,9 +21,10 @@ GROUP = 7  # files that a node opens together
 
 _NAME_MAX = 4096  # bytes of a path, of a name and of a word that a node says
 _SYSINFO_MAX = 4 << 20
+_FRAME = 64  # bytes of a field that holds a mark
 _LISTED = 200  # names that node.sh lists in one reply
-_NUMBER = re.compile(rb"[0-9]{1,19}")
-_SECONDS = re.compile(rb"-?[0-9]{1,12}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(rb"[0-9]{1,20}")  # an unsigned 64-bit inode has 20 digits
+_SECONDS = re.compile(rb"-?[0-9]{1,20}(\.[0-9]{1,9})?")
 
 
 class Reader(Protocol):
@@ -103,12 +104,13 @@ def _joined(directory: bytes, name: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file that lies where dumps lie."""
+    """A regular file that lies where dumps lie. ``seen``: when, by the node's clock; None: it did not tell."""
 
     type: str
     directory: bytes
     name: bytes
     signature: Signature
+    seen: int | None = None
 
     @property
     def path(self) -> bytes:
@@ -193,9 +195,13 @@ def discover_request(places: Iterable[Place]) -> bytes:
     return _places(places) + b"discover\nend\n"
 
 
-def read_request(places: Iterable[Place], gets: Iterable[Get], *, skim: bool = False) -> bytes:
-    """With ``skim`` the node looks at the files only after the reading: for small parts, which are cheap to drop."""
-    return _places(places) + (b"skim\n" if skim else b"read\n") + b"".join(map(_get, gets)) + b"end\n"
+def read_request(places: Iterable[Place], gets: Iterable[Get], mark: str, *, skim: bool = False) -> bytes:
+    """A request for parts of files. ``mark`` is a random word, of this request alone, that the reply has to repeat.
+
+    With ``skim`` the node looks at the files only after the reading: for small parts, which are cheap to drop.
+    """
+    verb = b"%b\t%b\n" % (b"skim" if skim else b"read", mark.encode())
+    return _places(places) + verb + b"".join(map(_get, gets)) + b"end\n"
 
 
 def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) -> bytes:
@@ -250,13 +256,15 @@ def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Foun
 
 def _listed(reply: Reader, places: Sequence[Place]) -> Iterator[Found]:
     type, directory = _word(reply), _field(reply)
+    now = _field(reply, 32)
+    seen = int(now) if _NUMBER.fullmatch(now) else None
     count = _count(reply, _LISTED)
     names = [_asked(places, type, directory, _field(reply)) for _ in range(count)]
     signatures = _field(reply, 160 * _LISTED).split(b"\n")
     if len(signatures) != count:
         raise ProtocolError(f"{count} names came with {len(signatures)} signatures")
     for name, signature in zip(names, signatures, strict=True):
-        yield Found(type, directory, name, Signature.parse(signature))
+        yield Found(type, directory, name, Signature.parse(signature), seen)
 
 
 def _odd(reply: Reader, places: Sequence[Place]) -> Odd:
@@ -273,21 +281,21 @@ def _asked(places: Sequence[Place], type: str, directory: bytes, name: bytes) ->
     return name
 
 
-def statuses(reply: Reader, gets: Sequence[Get]) -> list[str]:
+def statuses(reply: Reader, gets: Sequence[Get], mark: str) -> list[str]:
     """The start of the reply to up to GROUP gets: "ok" or what is wrong. The bytes of the ok ones follow."""
-    if _field(reply, 16) != b"group" or _count(reply, GROUP) != len(gets):
+    if _field(reply, _FRAME) != b"group " + mark.encode() or _count(reply, GROUP) != len(gets):
         raise ProtocolError("not a reply to read")
     return [_word(reply) for _ in gets]
 
 
-def afterwards(reply: Reader, gets: Sequence[Get]) -> list[Signature | None]:
+def afterwards(reply: Reader, gets: Sequence[Get], mark: str) -> list[Signature | None]:
     """What stands behind the bytes of the files that were ok: None for each that is, at the end, what it was, else
     what it has become.
 
     Raises Desynchronized when the bytes were not as many as announced: a file grew or shrank under the reading.
     """
     try:
-        in_place = _field(reply, 16) == b"after"
+        in_place = _field(reply, _FRAME) == b"after " + mark.encode()
     except ProtocolError:
         in_place = False
     if not in_place:
@@ -301,9 +309,9 @@ def afterwards(reply: Reader, gets: Sequence[Get]) -> list[Signature | None]:
     ]
 
 
-def ended(reply: Reader) -> None:
+def ended(reply: Reader, mark: str = "") -> None:
     """The end of a reply. Raises ProtocolError when something else comes."""
-    if _field(reply, 16) != b"end":
+    if _field(reply, _FRAME) != f"end {mark}".rstrip().encode():
         raise ProtocolError("more came than was asked for")
 
 

@@ -7,8 +7,8 @@
 #   about                                what the node is: see about()
 #   place TYPE SYSTEM DIR NAME           a place where dumps lie, as shell patterns; DIR may be @core_pattern, on Linux
 #   discover                             the files that lie in the places: see discover()
-#   read; get SIGNATURE SKIP COUNT DIR NAME, ...; end     bytes of such files: see send_group()
-#   skim; get ...; end                   the same, looked at only after the reading: for small parts
+#   read MARK; get SIGNATURE SKIP COUNT DIR NAME, ...; end     bytes of such files: see send_group()
+#   skim MARK; get ...; end              the same, looked at only after the reading: for small parts
 #   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
 #
 # A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
@@ -101,7 +101,8 @@ seconds_of() { # YEAR MONTH-DAY HOUR:MINUTE:SECOND, in UTC -> $seconds since 197
     esac
     # A leading zero would make it octal. The year begins in March, so that leap days end it.
     month=${month#0} day=${day#0} hour=${hour#0} minute=${minute#0} second=${second#0}
-    year=$(($1 - (month < 3))) month=$(((month + 9) % 12))
+    year=${1#"${1%%[1-9]*}"}
+    year=$((${year:-0} - (month < 3))) month=$(((month + 9) % 12))
     days=$((year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719469))
     seconds=$((days * 86400 + hour * 3600 + minute * 60 + second))$fraction
 }
@@ -178,21 +179,14 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
 
 # ---- discovery ---------------------------------------------------------------------------------------------------
 # Replies: "system" NAME NOW, then per directory any number of
-#   "found" TYPE DIR COUNT NAME... SIGNATURES    COUNT names, then their signatures, a line each
+#   "found" TYPE DIR NOW COUNT NAME... SIGNATURES    COUNT names, then their signatures, a line each
 #   "odd" TYPE DIR NAME KIND                     a name that matches but is no file that can be read
 #   "bad" TYPE DIR REASON                        a place that could not be searched
 # and at last "end".
 
 discover() {
-    case $(uname -s) in
-    SunOS) system=SunOS ;;
-    Linux) system=Linux ;;
-    *) system=$(uname -s) ;;
-    esac
-    now=$(date +%s 2>/dev/null)
-    case $now in
-    '' | *[!0-9]*) now=$(awk 'BEGIN { srand(); print srand() }' 2>/dev/null) ;;
-    esac
+    system=$(uname -s)
+    tell_time
     say system "$system" "$now"
     if [ "$fds" = none ]; then
         say bad - - "nothing on this node can look at an open file: it takes stat -c, ls --full-time or ls -E, and /proc" end
@@ -208,6 +202,13 @@ discover() {
         esac
     done
     say end
+}
+
+tell_time() { # -> $now, in seconds since 1970; empty when nothing here knows
+    now=$(date +%s 2>/dev/null)
+    case $now in
+    '' | *[!0-9]*) now=$(awk 'BEGIN { srand(); print srand() }' 2>/dev/null) ;;
+    esac
 }
 
 split_place() { # a line of $places -> its parts
@@ -268,6 +269,7 @@ search_directory() { # TYPE DIR NAME-GLOB
     type=$1
     directory=$2
     pattern=$3
+    chunks=0
     set --
     for name in $pattern; do
         if [ -L "$name" ]; then
@@ -281,6 +283,11 @@ search_directory() { # TYPE DIR NAME-GLOB
             [ $# -lt 200 ] && continue
             found "$@"
             set --
+            chunks=$((chunks + 1))
+            if [ $chunks -eq 750 ]; then
+                say bad "$type" "$directory" "holds too many dumps: the first 150000 are looked at"
+                break
+            fi
         fi
     done
     [ $# -eq 0 ] || found "$@"
@@ -301,14 +308,15 @@ odd_kind() { # a name that is not a regular file
 }
 
 found() { # names in this directory: one stat for all of them, or one each when a name has vanished meanwhile
-    if [ "$format" != ls ] && signatures=$(stat -c "$format" "$@" 2>/dev/null); then
-        say found "$type" "$directory" $# "$@" "$signatures"
+    tell_time # again: the listing waits while dumps are transferred, for hours perhaps
+    if [ "$format" != ls ] && signatures=$(stat -c "$format" -- "$@" 2>/dev/null); then
+        say found "$type" "$directory" "$now" $# "$@" "$signatures"
         return
     fi
     for name in "$@"; do
         signature "$name"
         if [ -n "$signature" ]; then
-            say found "$type" "$directory" 1 "$name" "$signature"
+            say found "$type" "$directory" "$now" 1 "$name" "$signature"
         else
             say odd "$type" "$directory" "$name" gone
         fi
@@ -328,7 +336,7 @@ read_files() { # answers the get requests that follow, as they come
         [ $count -lt 7 ] || send_group
     done
     [ $count -eq 0 ] || send_group
-    say end
+    say "end $mark"
 }
 
 take_get() { # the words of a get -> $wanted $skip $units $name, and $directory where we then are, or $why not
@@ -416,8 +424,9 @@ open_file() { # the file of a get, on the next descriptor; takes note of it for 
     count=$((count + 1))
 }
 
-# Reply: "group" COUNT, then STATUS for each file: "ok", or why not; the bytes of those that are ok, in order; "after"
-# and their signatures, a line each, as they are after the reading.
+# Reply: "group MARK" COUNT, then STATUS for each file: "ok", or why not; the bytes of those that are ok, in order;
+# "after MARK" and their signatures, a line each, as they are after the reading. Nobody can write the mark, a random
+# one for each request, into a file in time: what a file holds is never taken for the end of it.
 
 send_group() {
     set --
@@ -448,7 +457,7 @@ send_group() {
     say_statuses
     send_bytes "$@"
     look "$@"
-    say after "$looks"
+    say "after $mark" "$looks"
     close_files
     count=0
 }
@@ -460,7 +469,7 @@ say_statuses() {
         eval "set -- \"\$@\" \"\$status$fd\""
         fd=$((fd + 1))
     done
-    say group $count "$@"
+    say "group $mark" $count "$@"
 }
 
 send_bytes() { # paths of open files; one process for several of them, where that is possible
@@ -552,8 +561,10 @@ while IFS= read -r request; do
         ;;
     "place$tab"*) places=$places${request#*"$tab"}$newline ;;
     discover) discover ;;
-    read | skim)
-        skim=${request#read}
+    "read$tab"* | "skim$tab"*)
+        mark=${request#*"$tab"}
+        skim=${request%"$tab"*}
+        skim=${skim#read}
         read_files
         exit 0
         ;;

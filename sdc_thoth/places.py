@@ -28,6 +28,7 @@ _LINUX = (
     Place("crash", "Linux", "/var/crash/*", "dump.*"),
     Place("crash", "Linux", "/var/crash/*", "vmcore"),
 )
+_TYPES = frozenset(place.type for place in (*_SMARTOS, *_LINUX))
 _EXECUTABLE = re.compile(r"[A-Za-z0-9._+@:-]{1,64}")
 
 
@@ -47,6 +48,8 @@ def places(
             chosen += [place for place in known if place.type != "global"]
         elif any(place.type == type for place in known):
             chosen += [place for place in known if place.type == type]
+        elif type in _TYPES:
+            raise UsageError(f"--type {type}: there is no such place, since [paths] says where cores lie")
         else:
             chosen += _of_executable(type, known)
     return tuple(dict.fromkeys(chosen))
@@ -70,5 +73,6 @@ def _of_executable(name: str, known: Sequence[Place]) -> list[Place]:
         if place.type == "core" and place.directory == "@core_pattern":
             found.append(Place("core", place.system, place.directory, name))
         elif place.type == "core":
-            found.append(Place("core", place.system, place.directory, f"core.{name}.*"))
+            pattern = f"core.{name}.*" if place.name.startswith("core.") else f"*{name}*"
+            found.append(Place("core", place.system, place.directory, pattern))
     return found

@@ -133,8 +133,7 @@ class JsonReport:
         self._out = out
         self._dry_run = dry_run
         self._nodes: list[dict[str, Any]] = []
-        self._out(f'{{"version": 1, "dry_run": {json.dumps(dry_run)}, "dumps": [')
-        self._separator = "\n"
+        self._separator = f'{{"version": 1, "dry_run": {json.dumps(dry_run)}, "dumps": [\n'
 
     def take(self, outcome: Outcome) -> None:
         planned = self.tally.is_planned(outcome)
@@ -162,6 +161,8 @@ class JsonReport:
             "counts": {result.value: count for result, count in self.tally.dumps.items()},
             "seconds": round(seconds, 3),
         }
+        if not self.tally.dumps:
+            self._out(self._separator)
         self._out("\n], " + json.dumps(tail)[1:].replace("\x7f", "\\u007f") + "\n")
 
 

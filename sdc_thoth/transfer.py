@@ -38,7 +38,7 @@ from thoth import (
 SMALL = 4 << 20  # bytes of a dump that is fetched together with others, and held in memory until it is stored
 _DEPTH = 64  # levels of a sysinfo; real ones have five
 _WORD = 60.0  # seconds between words on a long transfer
-_TOGETHER = 16 << 20  # bytes of small dumps that are held at a time
+_TOGETHER = 8 << 20  # bytes of small dumps that are fetched together
 
 
 class Intake:
@@ -85,24 +85,31 @@ class Intake:
                 next_word += _WORD
                 self._say(f"{what}: {size_text(done)} of {size}")
 
-    def bodies(self, dumps: Sequence[Identified]) -> Iterator[tuple[Identified, Iterable[bytes] | SourceError]]:
-        """The bytes of each dump, as a stream that is read once, before the next one is asked for, or is in memory.
-
-        Small ones are fetched together. Raises NodeError.
+    def groups(self, dumps: Sequence[Identified]) -> Iterator[tuple[list[Identified], int]]:
+        """The dumps in groups whose bodies are asked for together, each with the bytes that these take in memory:
+        those that are there already, small ones, and each large one, which is a stream and takes next to nothing.
         """
-        small: list[Identified] = []
-        for dump in dumps:
-            size = dump.found.size
-            if not dump.known.missing([Range(0, size)]):
-                yield dump, [dump.known.read_at(0, size)]
-            elif size > SMALL:
-                yield dump, self._asker.stream(dump.found)
-            else:
-                small.append(dump)
-        for together in _up_to(small, _TOGETHER):
-            bodies = self._asker.fetch([Get(dump.found) for dump in together])
-            for dump, body in zip(together, bodies, strict=True):
-                yield dump, [body] if isinstance(body, bytes) else body
+        here = [dump for dump in dumps if not dump.known.missing([Range(0, dump.found.size)])]
+        if here:
+            yield here, 0
+        away = [dump for dump in dumps if dump.known.missing([Range(0, dump.found.size)])]
+        for together in _up_to([dump for dump in away if dump.found.size <= SMALL], _TOGETHER):
+            yield together, sum(dump.found.size for dump in together)
+        for dump in away:
+            if dump.found.size > SMALL:
+                yield [dump], 0
+
+    def bodies(self, group: Sequence[Identified]) -> Iterator[Iterable[bytes] | SourceError]:
+        """The bytes of each dump of a group: a list when they are in memory, else a stream. Raises NodeError."""
+        first = group[0]
+        size = first.found.size
+        if not first.known.missing([Range(0, size)]):
+            yield from ([dump.known.read_at(0, dump.found.size)] for dump in group)
+        elif size > SMALL:
+            yield self._asker.stream(first.found)
+        else:
+            for body in self._asker.fetch([Get(dump.found) for dump in group]):
+                yield [body] if isinstance(body, bytes) else body
 
     def _arrival(self, found: Found, identity: Identity, ranges: Iterable[Range]) -> Arrival:
         source = {"node": self._node.name, "path": text(found.path), "mtime": found.signature.mtime}

@@ -40,8 +40,9 @@ ROOMS: dict[str, set[str]] = {
     "index": {"errors", "glob", "index.base", "model", "query"},
     "library": {"config", "errors", "index", "index.base", "model", "store", "store.base"},
     "edit": {"errors", "library", "model", "store"},
+    "maintain": {"errors", "library", "model", "naming", "store"},
     "ingest": {"digest", "dumps", "edit", "errors", "library", "model", "store", "store.base"},
-    "cli": {"config", "dumps", "errors", "ingest", "library", "model", "query", "render", "version"},
+    "cli": {"config", "dumps", "errors", "ingest", "library", "maintain", "model", "query", "render", "version"},
     "__main__": {"cli"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from thoth.config import Config, without_credentials
-from thoth.errors import NoSuchObject, StoreError, StoreUnavailable, UsageError
+from thoth.errors import IndexFailure, NoSuchObject, StoreError, StoreUnavailable, UsageError
 from thoth.index.base import Index
 from thoth.model import DumpInfo, Identity
 from thoth.store.base import ObjectStore
@@ -72,7 +73,7 @@ def prepare(config: Config) -> list[str]:
     from thoth.store.names import home
     from thoth.store.walk import make_root
 
-    root = _root(config)
+    root, _ = _root(config), _database(config)  # both are known to be good before one is made
     made = [] if root.exists() else [f"created directory {root}"]
     try:
         make_root(root)
@@ -92,6 +93,17 @@ def require_store(config: Config, *, new_ok: bool = False) -> None:
     if root.exists() or (new_ok and not _database(config).is_file()):
         return
     raise StoreUnavailable(f"store {root}: no such directory; mount it, or make an empty one with 'thoth init'")
+
+
+def require_no_leftovers(config: Config) -> None:
+    """Raises IndexFailure when the index's file was moved away and what was not yet written into it was not.
+
+    SQLite would write that into a new index.
+    """
+    database = _database(config)
+    beside = database.with_name(database.name + "-wal")
+    if beside.exists() and not database.exists():  # in this order: a new index has its file before the other
+        raise IndexFailure(f"{beside}: belongs to an index that was moved away; move it away too")
 
 
 def _open_store(root: Path, *, create: bool, dry_run: bool) -> ObjectStore:
@@ -118,26 +130,36 @@ def _database(config: Config) -> Path:
 
 
 def _local_path(config: Config, setting: str, scheme: str) -> Path:
+    """The path in the URL of a setting. Raises UsageError, which says who gave it and what to write."""
     url: str = getattr(config, setting)
-    parts = urlsplit(url)
+    shown = f"{config.origins.get(setting, setting)}: {setting} {without_credentials(url)!r}"
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"{shown}: not a URL; this version knows {scheme}:///ABSOLUTE/PATH only") from error
     # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own
     path = "/" + unquote(parts.path).lstrip("/")
     if parts.scheme != scheme or parts.netloc or not parts.path.startswith("/"):
         fault = f"this version knows {scheme}:///ABSOLUTE/PATH only"
+    elif "\0" in path:
+        fault = "no file name holds a NUL"
     elif path.startswith("/~"):
-        fault = f"~ is not your home directory in a URL; {scheme}:///ABSOLUTE/PATH is one"
+        fault = "a path in a URL is absolute, and ~ in it is nobody's home"
     else:
         return Path(path)
-    shown = f"{config.origins[setting]}: {setting} {without_credentials(url)!r}"
-    raise UsageError(f"{shown}: {fault}; write {_meant(parts, scheme)}")
+    meant = _meant(parts, scheme)
+    raise UsageError(f"{shown}: {fault}{meant and f'; write {meant}'}")
 
 
 def _meant(parts: SplitResult, scheme: str) -> str:
-    """What to write for an absolute path without its scheme, or for one that begins with ~."""
-    own = parts.scheme in ("", scheme)
-    place = parts.netloc + unquote(parts.path) if own else ""
-    place = place.lstrip("/") if place.lstrip("/").startswith("~") else place
+    """What to write for a path without the scheme, or one that begins with ~; empty when nobody can tell."""
+    path = unquote(parts.path)
+    if parts.netloc.startswith("~"):
+        path = parts.netloc + path
+    elif parts.netloc or parts.scheme not in ("", scheme) or "\0" in path:
+        return ""
+    elif path.lstrip("/").startswith("~"):
+        path = path.lstrip("/")
     with suppress(RuntimeError):  # a user who is not there, or has no home
-        place = str(Path(place).expanduser())
-    usable = place.startswith("/") and not parts.netloc.strip("~")
-    return f"{scheme}://{quote(place)}" if usable else f"{scheme}:///home/YOU/dumps, a whole path"
+        path = str(Path(path).expanduser())
+    return f"{scheme}://{quote(os.fsencode(path))}" if path.startswith("/") else ""

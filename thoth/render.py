@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from thoth.naming import text
@@ -130,8 +130,9 @@ def table(infos: Iterable[DumpInfo], properties: Iterable[str] = ()) -> Iterator
     """The lines of ``ls``: the header, then one for each document as it comes.
 
     ``properties`` are shown behind the columns that are always there; a dotted one reaches into a value. The
-    widths are fixed, so that the first line does not wait for the last; a longer value is shown whole. Raises
-    UsageError for what cannot be a property, at once.
+    widths are fixed, so that the first line does not wait for the last; a longer value is shown whole. The header
+    waits for the first document: where none can be read there is no table. Raises UsageError for what cannot be a
+    property, at once.
     """
     from thoth.query import lookup, property_path  # noqa: PLC0415 - thoth object shows no table
 
@@ -140,7 +141,13 @@ def table(infos: Iterable[DumpInfo], properties: Iterable[str] = ()) -> Iterator
     titles = [title for title, _ in _COLUMNS] + [escaped(name.upper()) for name in names]
     widths = [width for _, width in _COLUMNS] + [max(12, len(name)) for name in names]
     body = (_fixed_cells(info) + [cell(lookup(info.document, path)) for path in asked] for info in infos)
-    return (_row(cells, widths) for cells in chain([titles], body))
+    return (_row(cells, widths) for cells in _headed(titles, body))
+
+
+def _headed(titles: list[str], body: Iterator[list[str]]) -> Iterator[list[str]]:
+    first = list(islice(body, 1))
+    yield titles
+    yield from chain(first, body)
 
 
 def _fixed_cells(info: DumpInfo) -> list[str]:

@@ -234,7 +234,7 @@ def test_F14_one_bad_file_among_ten(node: Callable[..., Node], tmp_path: Path) -
     home = collector(tmp_path, [only])
     result = home.collect()
     bad = result.dumps[f"{PLACE}/core.bad".encode()]
-    reason = "not a dump: neither a core nor a crash dump: magic mismatch (expected 3741239533; found 544501614)"
+    reason = "not a dump: neither a core nor a crash dump (begins with 6e6f7420)"
     assert (bad["result"], bad["reason"]) == ("skipped", reason)
     assert sorted(result.results.values()) == ["skipped", *["stored"] * 9]
     assert result.code == 0

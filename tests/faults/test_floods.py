@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.scene import MIB, Scene, within
-from tests.faults.test_replies import END, SIGNATURE, SYSTEM, answer, check_honest_again, fields, found
+from tests.faults.test_replies import END, READ_END, SIGNATURE, SYSTEM, answer, check_honest_again, fields, found
 from tests.support.elfwriter import (
     PT_NOTE,
     Segment,
@@ -32,7 +32,7 @@ def test_F21_floods(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
         "zeros": FLOOD,
         "systems": "while cat /replies/system; do :; done",
         "troubles": "while cat /replies/troubles; do :; done",
-        "names": "exec cat /replies/names",
+        "names": "while cat /replies/names; do :; done",
     }
     scene = Scene(fleet([*floods, "good"]), tmp_path / "home")
     for node in scene.fleet:
@@ -41,7 +41,7 @@ def test_F21_floods(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
         node.path("/replies/system").write_bytes(SYSTEM * 1000)
     trouble = fields("bad", "gcore", "/var/tmp/thoth", "x" * 4000)
     scene.fleet["troubles"].path("/replies/troubles").write_bytes(SYSTEM + trouble * 250)
-    names = (fields("odd", "gcore", "/var/tmp/thoth", f"core.{n:01000}", "a link") for n in range(40_000))
+    names = (fields("odd", "gcore", "/var/tmp/thoth", f"core.{n}", "a link") for n in range(20_000))
     scene.fleet["names"].path("/replies/names").write_bytes(SYSTEM + b"".join(names))
     for name, script in floods.items():
         scene.fleet[name].force_command(script)
@@ -80,8 +80,8 @@ def immense(size: int) -> dict[str, bytes]:
     signature = SIGNATURE % size
     head = linux_core(pid=4711, size=1 << 16)
     listing = SYSTEM + found("core.immense", signatures=signature) + END
-    after = fields("after", signature + b"\n")
-    return {"discover": listing, "read": fields("group", "1", "ok") + head + after + END}
+    after = fields("after @MARK@", signature + b"\n")
+    return {"discover": listing, "read": fields("group @MARK@", "1", "ok") + head + after + READ_END}
 
 
 def test_F21_a_dump_that_is_larger_than_any_disk(fleet: Callable[..., Fleet], tmp_path: Path) -> None:

@@ -118,13 +118,14 @@ def uploading(tmp_path: Path) -> Command:
 def sample(command: Command, trace: Path, samples: Sequence[tuple[str, float]]) -> None:
     command.more()
     made = command.calls(trace)
+    moments = [(call, max(1, int(part * made[call]))) for call, part in samples if made[call]]
     kills = 0
-    for call, part in samples:
-        if made[call]:
-            command.more()
-            kills += command.killed(call, max(1, int(part * made[call])))
-            command.check()
-    assert kills >= len(samples) // 2
+    for call, number in moments:
+        command.more()
+        kills += command.killed(call, number)
+        command.check()
+    # A later run has less to do than the first one, whose calls were counted: the last of them may not come.
+    assert kills >= len(moments) - 1 >= len(samples) - 2
 
 
 def every(command: Command, call: str) -> None:

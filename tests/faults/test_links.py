@@ -47,12 +47,12 @@ def odd(only: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[bytes, str
 
 def test_F16_what_is_not_a_file_is_skipped(odd: dict[bytes, str], only: Node, tmp_path: Path) -> None:
     home = collector(tmp_path, [only])
-    result = home.collect("-e", "5")
+    result = home.collect("-e", "30")
     told = {path: (dump["result"], dump["reason"]) for path, dump in result.dumps.items()}
     assert told.pop(f"{PLACE}/core.dump".encode())[0] == "stored"
     assert told == {path: ("skipped", kind) for path, kind in odd.items()}
     assert result.code == 0
-    assert result.document["seconds"] < 1
+    assert result.document["seconds"] < 10
     assert only.wait_idle()
     check_settled(home, [only])
 
@@ -66,12 +66,12 @@ def test_F16_F17_a_dump_that_becomes_something_else(node: Callable[..., Node], t
     commands[1] += " c 1 5"
     at_session(gnu, 2, "; ".join(commands))
     home = collector(tmp_path, [gnu])
-    result = home.collect("-e", "5")
+    result = home.collect("-e", "30")
     assert result.results == {
         **{f"{PLACE}/core.{n}".encode(): "skipped" for n in range(len(becomes))},
         f"{PLACE}/core.5".encode(): "stored",
     }
-    assert result.document["seconds"] < 2
+    assert result.document["seconds"] < 10
     assert [data for _, data in home.stored()] == [illumos_core(5)]
     check_settled(home, [gnu])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.scene import IMPATIENT, MIB, Scene, within
+from tests.faults.scene import IMPATIENT, MIB, Scene
 from tests.support.chaos import Address, Babble, Blackhole, Cut, Fault, Flip, HalfOpen, Proxy, Silence, Throttle
 from tests.support.collector import Pass
 from tests.support.sshd import Fleet, Node, NodeSpec
@@ -40,13 +40,13 @@ def test_F01_a_node_that_never_answers(fleet: Callable[..., Fleet], tmp_path: Pa
     dropped = undo.enter_context(Blackhole())
     silent = undo.enter_context(Proxy(("127.0.0.1", 1), Silence()))
     scene.reach({"dropped": dropped.address, "silent": silent.address, "refused": refused.address})
-    with within(5):
-        seen = scene.collector.collect(*IMPATIENT)
+    seen = scene.collector.collect(*IMPATIENT)
+    assert seen.document["seconds"] < 10
     assert seen.code == 1
     assert set(seen.results) == scene.of("good")
     for name, reason in (
-        ("dropped", "no answer within 0.5 s"),
-        ("silent", "no SSH banner within 0.5 s"),
+        ("dropped", "no answer within 2 s"),
+        ("silent", "no SSH banner within 2 s"),
         ("refused", "cannot connect: Connection refused"),
     ):
         assert (seen.nodes[name]["result"], seen.nodes[name]["stage"]) == ("unreachable", "connect")
@@ -77,8 +77,8 @@ def test_F02_dead_nodes_give_their_slots_back(fleet: Callable[..., Fleet], tmp_p
     text = scene.collector.inventory.read_text()
     head, *nodes = text.split("\n[[node]]")
     scene.collector.inventory.write_text("\n[[node]]".join([head, *reversed(nodes)]))
-    with within(2 * 0.5 + 3):
-        seen = scene.collector.collect("-T", "0.5", "-p", "4")
+    seen = scene.collector.collect("-T", "2", "-p", "4")
+    assert seen.document["seconds"] < 10  # two times four of them at once; one after the other they take 16 s
     assert seen.code == 1
     scene.check_good(seen, "cn0", "cn1", "cn2", "cn3")
     assert {seen.nodes[name]["result"] for name in places} == {"unreachable"}
@@ -98,8 +98,8 @@ def test_F03_banners(fleet: Callable[..., Fleet], tmp_path: Path, undo: ExitStac
     }
     nobody = ("127.0.0.1", 1)
     scene.reach({name: undo.enter_context(Proxy(nobody, fault)).address for name, fault in talk.items()})
-    with within(5):
-        seen, memory = scene.measured("-T", "0.5")
+    seen, memory = scene.measured("-T", "2")
+    assert seen.document["seconds"] < 10
     assert seen.code == 1
     assert memory < 100 * MIB
     for name in talk:
@@ -137,13 +137,13 @@ def test_F04_a_node_that_hangs(fleet: Callable[..., Fleet], tmp_path: Path, undo
         undo.callback(node.cont)
     before.stop()
     scene.reach({name: proxy.address for name, proxy in proxies.items()})
-    with within(6):
-        seen = scene.collector.collect(*IMPATIENT)
+    seen = scene.collector.collect(*IMPATIENT)
+    assert seen.document["seconds"] < 15
     assert seen.code == 1
     assert all(event.is_set() for event in hung)
     assert seen.nodes["before"]["result"] == "unreachable"
-    check_lost(seen, "listing", "discover", "nothing came for 1 s")
-    check_lost(seen, "sending", "transfer", "nothing came for 1 s")
+    check_lost(seen, "listing", "discover", "nothing came for 2 s")
+    check_lost(seen, "sending", "transfer", "nothing came for 2 s")
     big = max(scene.of("sending"), key=lambda path: len(scene.planted[path]))
     assert (seen.results[big], seen.dumps[big]["stage"]) == ("failed", "transfer")
     listed = {path: told for path, told in seen.dumps.items() if path.startswith(b"/var/tmp/thoth/core.x")}
@@ -167,8 +167,8 @@ def test_F05_a_node_that_dies_and_comes_back(fleet: Callable[..., Fleet], tmp_pa
     proxy = proxied(undo, dying)
     killed = proxy.at(BIG // 2, action=lambda _link: dying.kill())
     scene.reach({"dying": proxy.address})
-    with within(5):
-        seen = scene.collector.collect(*IMPATIENT)
+    seen = scene.collector.collect(*IMPATIENT)
+    assert seen.document["seconds"] < 10
     assert killed.is_set()
     assert seen.code == 1
     check_lost(seen, "dying", "transfer", "the connection broke")
@@ -215,8 +215,8 @@ def cut_at(scene: Scene, places: Sequence[tuple[Node, Fault]]) -> None:
     with ExitStack() as undo:
         proxies = {node.name: proxied(undo, node, fault) for node, fault in places}
         scene.reach({name: proxy.address for name, proxy in proxies.items()})
-        with within(20):
-            seen = scene.collector.collect(*IMPATIENT, "-p", "8")
+        seen = scene.collector.collect(*IMPATIENT, "-p", "8")
+        assert seen.document["seconds"] < 30
         assert len(seen.nodes) == len(scene.fleet)
         for told in seen.nodes.values():
             # A cut behind the last reply is none.
@@ -279,8 +279,8 @@ def test_F08_a_byte_that_is_flipped(fleet: Callable[..., Fleet], tmp_path: Path)
         proxies = [proxied(undo, node, fault) for node, fault in zip(scene.fleet, faults, strict=False)]
         places = {node.name: proxy.address for node, proxy in zip(scene.fleet, proxies, strict=False)}
         scene.reach(places)
-        with within(10):
-            seen = scene.collector.collect(*IMPATIENT, "-p", "8")
+        seen = scene.collector.collect(*IMPATIENT, "-p", "8")
+        assert seen.document["seconds"] < 30
         assert seen.code == 1
         for name in places:
             assert seen.nodes[name]["result"] in ("failed", "unreachable"), seen.nodes[name]
@@ -296,10 +296,10 @@ def test_F07_the_deadman_ends_what_trickles(fleet: Callable[..., Fleet], tmp_pat
     slow, good = scene.fleet
     scene.plant(slow, BIG)
     scene.plant(good, 16384)
-    proxy = proxied(undo, slow, Throttle(100_000))
+    proxy = proxied(undo, slow, Throttle(300_000))
     scene.reach({"slow": proxy.address})
-    with within(5):
-        seen = scene.collector.collect("-D", "0.02")
+    seen = scene.collector.collect("-D", "0.05")
+    assert 3 <= seen.document["seconds"] < 12  # the dump alone would take 17 s
     assert seen.code == 1
     check_lost(seen, "slow", "transfer", "--deadman")
     assert set(seen.results[path] for path in scene.of("slow")) == {"failed"}

@@ -17,31 +17,48 @@ PAYLOAD = f";touch {CANARY};$(touch {CANARY})`touch {CANARY}`\n\x1b]0;touch {CAN
 NAME = b"core.x" + PAYLOAD.replace("/", "\\57").encode()
 
 
+MARK = b"@MARK@"  # stands for the mark of a request, which its reply has to repeat
+
+
 def fields(*words: bytes | str) -> bytes:
     return b"".join((word if isinstance(word, bytes) else word.encode()) + b"\0" for word in words)
 
 
 def found(*names: bytes | str, count: bytes | str = "1", signatures: bytes = SIGNATURE % SIZE) -> bytes:
-    return fields("found", "gcore", "/var/tmp/thoth", count, *names, signatures)
+    return fields("found", "gcore", "/var/tmp/thoth", "1700000000", count, *names, signatures)
 
 
 SYSTEM = fields("system", "Linux", "1700000000")
 END = fields("end")
+READ_END = fields("end @MARK@")
 ONE = SYSTEM + found(NAME) + END
 BODY = b"\x7fELF" + bytes(SIZE - 4)
-AFTER = fields("after", SIGNATURE % SIZE + b"\n")
+AFTER = fields("after @MARK@", SIGNATURE % SIZE + b"\n")
+
+
+# The verb begins a line, alone or before its arguments; the shell's text, which comes first, has no such line.
+_ANSWER = """
+request=$(grep -E '^(about|discover|read|skim|hash)($|\t)' | tail -n 1)
+verb=$(printf %s "$request" | cut -f 1)
+mark=$(printf %s "$request" | cut -f 2)
+number=0
+while [ -f "/replies/$verb.$number" ]; do
+    [ $number -eq 0 ] || printf %s "$mark"
+    cat "/replies/$verb.$number"
+    number=$((number + 1))
+done
+"""
 
 
 def answer(node: Node, replies: Mapping[str, bytes]) -> None:
     """The node has one reply to each verb, whatever it is asked about."""
     read = {"skim": replies["read"]} if "read" in replies else {}  # a form of it
     for verb, reply in {**replies, **read}.items():
-        path = node.path(f"/replies/{verb}")
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(reply)
-    # The verb begins a line, alone or before its arguments; the shell's text, which comes first, has no such line.
-    verb = "grep -E '^(about|discover|read|skim|hash)($|\t)' | tail -n 1 | cut -f 1"
-    node.force_command(f"verb=$({verb})\nexec cat /replies/$verb\n")
+        for number, part in enumerate(reply.split(MARK)):
+            path = node.path(f"/replies/{verb}.{number}")
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(part)
+    node.force_command(_ANSWER)
 
 
 def lying(fleet: Callable[..., Fleet], home: Path, lies: Mapping[str, Mapping[str, bytes]]) -> Scene:
@@ -109,7 +126,7 @@ LISTINGS = {
     "too-large": (SYSTEM + found(NAME, signatures=SIGNATURE % 2**63) + END, "no file has 9223372036854775808 bytes"),
     "no-times": (SYSTEM + found(NAME, signatures=b"1:2:3:nan:inf:1") + END, "not a file's times"),
     "elsewhere": (
-        SYSTEM + fields("found", "gcore", "/etc", "1", "core.shadow", SIGNATURE % SIZE) + END,
+        SYSTEM + fields("found", "gcore", "/etc", "1700000000", "1", "core.shadow", SIGNATURE % SIZE) + END,
         "not asked for: b'/etc' b'core.shadow'",
     ),
     "not-a-core": (SYSTEM + found(b"shadow") + END, "not asked for"),
@@ -136,13 +153,13 @@ def test_F21_listings(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
 READINGS = {
     "nothing-read": (b"", "the reply ended in the middle"),
     "not-a-group": (fields("files", "1", "ok"), "not a reply to read"),
-    "two-in-group": (fields("group", "2", "ok", "ok") + BODY + AFTER + END, "not a reply to read"),
-    "none-in-group": (fields("group", "0") + END, "not a number from 1 to 7"),
-    "new-status": (fields("group", "1", PAYLOAD) + END, "a status that this version does not know"),
-    "bytes-status": (fields("group", "1", b"changed \xff\xfe") + END, "not a file's signature"),
-    "no-signature": (fields("group", "1", "changed 1:2:3") + END, "not a file's signature"),
+    "two-in-group": (fields("group @MARK@", "2", "ok", "ok") + BODY + AFTER + READ_END, "not a reply to read"),
+    "none-in-group": (fields("group @MARK@", "0") + READ_END, "not a number from 1 to 7"),
+    "new-status": (fields("group @MARK@", "1", PAYLOAD) + READ_END, "a status that this version does not know"),
+    "bytes-status": (fields("group @MARK@", "1", b"changed \xff\xfe") + READ_END, "not a file's signature"),
+    "no-signature": (fields("group @MARK@", "1", "changed 1:2:3") + READ_END, "not a file's signature"),
     "more-files": (
-        fields("group", "1", "ok") + BODY + AFTER + fields("group", "1", "ok") + BODY + AFTER,
+        fields("group @MARK@", "1", "ok") + BODY + AFTER + fields("group @MARK@", "1", "ok") + BODY + AFTER,
         "more came than was asked for",
     ),
 }
@@ -161,18 +178,18 @@ def test_F21_replies_to_reading(fleet: Callable[..., Fleet], tmp_path: Path) -> 
 
 
 DUBIOUS = {
-    "short": (fields("group", "1", "ok") + BODY[:-1] + AFTER + END, "failed"),
-    "long": (fields("group", "1", "ok") + BODY + b"x" + AFTER + END, "failed"),
+    "short": (fields("group @MARK@", "1", "ok") + BODY[:-1] + AFTER + READ_END, "failed"),
+    "long": (fields("group @MARK@", "1", "ok") + BODY + b"x" + AFTER + READ_END, "failed"),
     "other-after": (
-        fields("group", "1", "ok") + BODY + fields("after", SIGNATURE % 5 + b"\n") + END,
+        fields("group @MARK@", "1", "ok") + BODY + fields("after @MARK@", SIGNATURE % 5 + b"\n") + READ_END,
         "failed",
     ),
-    "none-after": (fields("group", "1", "ok") + BODY + fields("after", "") + END, "failed"),
-    "replaced": (fields("group", "1", b"changed 9:9:9:1:1:1") + END, "failed"),
-    "linked": (fields("group", "1", "a link") + END, "skipped"),
-    "gone": (fields("group", "1", "gone") + END, "gone"),
-    "denied": (fields("group", "1", "denied") + END, "denied"),
-    "no-dump": (fields("group", "1", "ok") + b"x" * SIZE + AFTER + END, "skipped"),
+    "none-after": (fields("group @MARK@", "1", "ok") + BODY + fields("after @MARK@", "") + READ_END, "failed"),
+    "replaced": (fields("group @MARK@", "1", b"changed 9:9:9:1:1:1") + READ_END, "failed"),
+    "linked": (fields("group @MARK@", "1", "a link") + READ_END, "skipped"),
+    "gone": (fields("group @MARK@", "1", "gone") + READ_END, "gone"),
+    "denied": (fields("group @MARK@", "1", "denied") + READ_END, "denied"),
+    "no-dump": (fields("group @MARK@", "1", "ok") + b"x" * SIZE + AFTER + READ_END, "skipped"),
 }
 
 
@@ -190,7 +207,7 @@ def test_F21_a_lie_about_one_file_costs_one_file(fleet: Callable[..., Fleet], tm
 
 
 def test_F21_identities_by_the_nodes_own_thoth(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
-    no_dump = fields("group", "1", "ok") + b"x" * SIZE + AFTER + END
+    no_dump = fields("group @MARK@", "1", "ok") + b"x" * SIZE + AFTER + READ_END
     good = "0123456789abcdef" * 2
     # What is no identity is not believed: the file itself is looked at.
     doubted = {

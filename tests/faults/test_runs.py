@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from tests.support.server import make_key
 from tests.support.sshd import Fleet, Node, NodeSpec
 
 BIG = 5 * MIB
+_HOLDER = r"process (?P<pid>\d+), since (?P<since>\S+Z),"
 
 
 @pytest.fixture
@@ -42,16 +42,12 @@ def held(scene: Scene) -> Iterator[Proxy]:
     scene.reach({})
 
 
-def locked(scene: Scene) -> bool:
-    """Whether a run holds the lock and has said who it is."""
+def locked(scene: Scene, run: subprocess.Popen[str]) -> bool:
+    """Whether this run holds the lock: who has it writes so. To try it would be to take it away from a run."""
     try:
-        with scene.lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return re.fullmatch(rb"%d \S+Z\n" % run.pid, scene.lock.read_bytes()) is not None
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return bool(scene.lock.read_bytes())
-    return False
 
 
 # ---- one at a time ---------------------------------------------------------------------------------------
@@ -68,11 +64,17 @@ def test_F50_of_runs_that_start_together_one_goes_on(scene: Scene, rounds: int) 
                 if each is winner:
                     continue
                 out, said = each.communicate()
-                told = re.fullmatch(r"sdc-thoth: already running: process (\d+), since (\S+Z), holds (.*)\n", said)
+                # The winner may be slow to write who it is.
+                told = re.fullmatch(
+                    rf"sdc-thoth: already running: ({_HOLDER}|another process) holds (?P<path>.*)\n", said
+                )
                 assert told, said
-                assert (each.returncode, out) == (75, "")
-                assert (int(told[1]), told[3]) == (winner.pid, str(scene.lock))
-                assert abs(time.time() - _seconds(told[2])) < 60
+                assert (each.returncode, out, told["path"]) == (75, "", str(scene.lock))
+                assert told["pid"] in (None, str(winner.pid))
+            assert wait_until(lambda: locked(scene, winner), 20)  # noqa: B023 - called at once
+            told = re.fullmatch(rf"sdc-thoth: already running: {_HOLDER} holds .*\n", scene.collector.run().stderr)
+            assert told and told["pid"] == str(winner.pid)
+            assert abs(time.time() - _seconds(told["since"])) < 60
             silent.cut()
             out, said = winner.communicate(timeout=20)
             assert winner.returncode == 1, said
@@ -87,7 +89,7 @@ def _seconds(utc: str) -> float:
 def test_F51_the_lock_file_of_a_killed_run(scene: Scene) -> None:
     with held(scene):
         run = scene.collector.start("-T", "30")
-        assert wait_until(lambda: locked(scene), 20)
+        assert wait_until(lambda: locked(scene, run), 20)
         run.kill()
         run.communicate()
     left = scene.lock.read_bytes()
@@ -104,7 +106,7 @@ def test_F52_what_ends_early_leaves_a_live_run_alone(scene: Scene, tmp_path: Pat
     broken.write_text("[ssh]\nkye = 1\n")
     with held(scene) as silent:
         run = scene.collector.start("-T", "30")
-        assert wait_until(lambda: locked(scene), 20)
+        assert wait_until(lambda: locked(scene, run), 20)
         before = scene.lock.stat(), scene.lock.read_bytes()
         for flags, code, said in (
             (["--help"], 0, ""),
@@ -115,7 +117,7 @@ def test_F52_what_ends_early_leaves_a_live_run_alone(scene: Scene, tmp_path: Pat
             (["-c", str(broken)], 1, "broken.toml"),
             (["-l", "../lock"], 1, "--lockfile"),
             (["-n", "-N", "cn0"], 0, ""),
-            ([], 75, "already running"),
+            ([], 75, f"already running: process {run.pid}, since "),
         ):
             done = scene.collector.run(*flags)
             assert done.returncode == code, (flags, done.stderr)
@@ -151,7 +153,7 @@ def test_F54_a_signal_ends_a_pass_in_order(
         run = scene.collector.start("--json")
         assert half.wait(20)
         assert wait_until(lambda: len(scene.collector.stored()) == 1, 20)
-        with within(5):
+        with within(10):
             run.send_signal(number)
             out, said = run.communicate(timeout=20)
         assert run.returncode == code, said
@@ -169,12 +171,12 @@ def test_F54_a_signal_ends_a_pass_in_order(
 def test_F54_the_second_signal_ends_it_at_once(scene: Scene) -> None:
     with held(scene):
         run = scene.collector.start("-T", "30")
-        assert wait_until(lambda: locked(scene), 20)
+        assert wait_until(lambda: locked(scene, run), 20)
         run.send_signal(signal.SIGTERM)
         # The first one waits for the node, whose time is 30 s.
         assert wait_until(lambda: run.poll() is not None or _handles_no(run.pid, signal.SIGTERM), 20)
         run.send_signal(signal.SIGTERM)
-        with within(5):
+        with within(10):
             run.communicate(timeout=20)
         assert run.returncode in (-signal.SIGTERM, 143)
     scene.check_healed()

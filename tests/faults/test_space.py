@@ -78,7 +78,7 @@ def test_F44_a_sparse_core_of_a_terabyte(only: Node, home: Collector, disk: Path
     assert [result.results[path] for path in small] == ["stored"] * 3
     assert result.nodes[only.name]["result"] == "reached"
     assert result.code == 1
-    assert result.document["seconds"] < 5
+    assert result.document["seconds"] < 10
     check_store_of(home, disk, 3)
 
     core.unlink()
@@ -132,8 +132,9 @@ def test_F10_full_in_the_middle_of_a_dump(only: Node, disk: Path, tmp_path: Path
     check_store_of(home, disk, 2)
 
 
+_SAMPLED = (("fsync", 1), ("fsync", 4))
 _FULL_AT = [
-    pytest.param(call, number, marks=() if (call, number) in (("fsync", 1), ("fsync", 4)) else pytest.mark.soak)
+    pytest.param(call, number, marks=() if (call, number) in _SAMPLED else pytest.mark.soak)
     for call in ("fsync", "rename,renameat,renameat2", "mkdir,mkdirat")
     for number in range(1, 9)
 ]
@@ -141,25 +142,26 @@ _FULL_AT = [
 
 @pytest.mark.parametrize(("call", "number"), _FULL_AT)
 def test_F10_no_space_at_any_step(call: str, number: int, only: Node, tmp_path: Path) -> None:
-    """From the n-th time on that a thread makes this call the disk is full. Nothing is left half-written."""
+    """From the n-th time on that a thread makes this call the disk is full. Nothing is left half-written.
+
+    The late steps of the full loop may not be reached; the sampled ones are.
+    """
     for pid in range(1, 4):
         only.put(f"{PLACE}/core.{pid}", illumos_core(pid))
     home = collector(tmp_path, [only])
-    strace = [
-        str(program("strace")),
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        f"inject={call}:error=ENOSPC:when={number}+",
-    ]
+    trace = tmp_path / "trace"
     done = subprocess.run(
-        [*strace, *home.command("--json")],
+        [str(program("strace")), "-f", "--seccomp-bpf", "-qq", "-o", str(trace), "-e", f"trace={call}",
+         "-e", f"inject={call}:error=ENOSPC:when={number}+", *home.command("--json")],
         env=home.environment, cwd=home.home, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     said = [line for line in done.stderr.splitlines() if "discovering dumps on" not in line]
-    assert done.returncode in (0, 1) and len(said) <= 1, done.stderr
+    bitten = "(INJECTED)" in trace.read_text(errors="replace")
+    assert bitten or (call, number) not in _SAMPLED
+    # To make a directory that is there already may fail in any way.
+    assert done.returncode == bitten or (call.startswith("mkdir") and done.returncode == 0), done.stderr
+    assert len(said) <= 1, done.stderr
+    assert done.stdout or said
     if done.stdout and done.returncode:
         told = json.loads(done.stdout)
         assert len(told["dumps"]) == 3 and len(told["nodes"]) == 1

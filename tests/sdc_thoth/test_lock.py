@@ -120,7 +120,9 @@ def test_F50_of_two_that_start_together_one_runs(holder: Callable[[], Holder], r
         answers = {each.pid: each.answer() for each in both}
         (winner,) = [each for each in both if answers[each.pid] == "held"]
         (loser,) = [each for each in both if each is not winner]
-        assert re.fullmatch(rf"75 already running: process {winner.pid}, since \S+, .*", answers[loser.pid])
+        # The winner may be slow to write who it is; that it is told is in the test above.
+        holder_told = rf"(process {winner.pid}, since \S+,|another process)"
+        assert re.fullmatch(rf"75 already running: {holder_told} holds .*", answers[loser.pid])
         assert winner.asked() == "released"
 
 

@@ -15,19 +15,20 @@ from tests.sdc_thoth.test_node_script import Pipe
 
 PLACES = [Place("core", "-", "/zones/*/cores", "core.*"), Place("kernel", "Linux", "@core_pattern", "*")]
 SIGNATURE = b"1:2:300:1700000000.5:1700000001:1"
+MARK = "m"
 FOUND = Found("core", b"/zones/z/cores", b"core.1", Signature.parse(SIGNATURE))
 
 # Pieces of real replies, so that random ones get past the first field.
-_WORDS = (
-    b"found odd bad system end group after about ok core /zones/z/cores core.1 1 2 -1 99999999999999999999".split()
+_WORDS = b"found odd bad system end group about ok core /zones/z/cores core.1 1 2 -1 99999999999999999999".split()
+_PIECES = st.sampled_from(
+    [*_WORDS, b"group m", b"after m", b"end m", b"", SIGNATURE, SIGNATURE + b"\n" + SIGNATURE, b"changed 1:2"]
 )
-_PIECES = st.sampled_from([*_WORDS, b"", SIGNATURE, SIGNATURE + b"\n" + SIGNATURE, b"changed 1:2"])
 _REPLIES = st.lists(_PIECES | st.binary(max_size=20), max_size=30).map(lambda pieces: b"\0".join(pieces) + b"\0")
 
 PARSERS: list[Callable[[Pipe], object]] = [
     lambda reply: list(protocol.discovered(reply, PLACES)),
-    lambda reply: protocol.statuses(reply, [Get(FOUND), Get(FOUND)]),
-    lambda reply: protocol.afterwards(reply, [Get(FOUND)]),
+    lambda reply: protocol.statuses(reply, [Get(FOUND), Get(FOUND)], MARK),
+    lambda reply: protocol.afterwards(reply, [Get(FOUND)], MARK),
     lambda reply: list(protocol.hashes(reply, 2)),
     protocol.about,
     protocol.ended,
@@ -49,19 +50,19 @@ def listing(*fields: bytes) -> list[object]:
 
 def test_a_listing() -> None:
     two = SIGNATURE + b"\n" + SIGNATURE
-    items = listing(b"found", b"core", b"/zones/z/cores", b"2", b"core.1", b"core.\n", two, b"end")
+    items = listing(b"found", b"core", b"/zones/z/cores", b"", b"2", b"core.1", b"core.\n", two, b"end")
     assert items == [FOUND, Found("core", b"/zones/z/cores", b"core.\n", Signature.parse(SIGNATURE))]
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        (b"found", b"core", b"/etc", b"1", b"core.1", SIGNATURE, b"end"),
-        (b"found", b"core", b"/zones/a/b/cores", b"1", b"core.1", SIGNATURE, b"end"),
-        (b"found", b"crash", b"/zones/z/cores", b"1", b"core.1", SIGNATURE, b"end"),
-        (b"found", b"core", b"/zones/z/cores", b"1", b"passwd", SIGNATURE, b"end"),
-        (b"found", b"core", b"/zones/z/cores", b"1", b"core.a/../../x", SIGNATURE, b"end"),
-        (b"found", b"kernel", b"/anywhere", b"1", b"..", SIGNATURE, b"end"),
+        (b"found", b"core", b"/etc", b"", b"1", b"core.1", SIGNATURE, b"end"),
+        (b"found", b"core", b"/zones/a/b/cores", b"", b"1", b"core.1", SIGNATURE, b"end"),
+        (b"found", b"crash", b"/zones/z/cores", b"", b"1", b"core.1", SIGNATURE, b"end"),
+        (b"found", b"core", b"/zones/z/cores", b"", b"1", b"passwd", SIGNATURE, b"end"),
+        (b"found", b"core", b"/zones/z/cores", b"", b"1", b"core.a/../../x", SIGNATURE, b"end"),
+        (b"found", b"kernel", b"/anywhere", b"", b"1", b"..", SIGNATURE, b"end"),
         (b"odd", b"core", b"/etc", b"passwd", b"a link", b"end"),
     ],
 )
@@ -73,11 +74,11 @@ def test_F21_a_path_that_was_not_asked_for(fields: tuple[bytes, ...]) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        (b"found", b"core", b"/zones/z/cores", b"2", b"core.1", b"core.2", SIGNATURE, b"end"),
-        (b"found", b"core", b"/zones/z/cores", b"0", b"", b"end"),
-        (b"found", b"core", b"/zones/z/cores", b"-1", b"", b"end"),
-        (b"found", b"core", b"/zones/z/cores", b"100000", b"core.1", SIGNATURE, b"end"),
-        (b"found", b"core", b"/zones/z/cores", b"1", b"core.1", b"", b"end"),
+        (b"found", b"core", b"/zones/z/cores", b"", b"2", b"core.1", b"core.2", SIGNATURE, b"end"),
+        (b"found", b"core", b"/zones/z/cores", b"", b"0", b"", b"end"),
+        (b"found", b"core", b"/zones/z/cores", b"", b"-1", b"", b"end"),
+        (b"found", b"core", b"/zones/z/cores", b"", b"100000", b"core.1", SIGNATURE, b"end"),
+        (b"found", b"core", b"/zones/z/cores", b"", b"1", b"core.1", b"", b"end"),
         (b"surprise",),
         (b"found", b"core"),
     ],
@@ -108,16 +109,18 @@ def test_F21_bad_signatures(raw: bytes) -> None:
 
 def test_F13_bytes_that_do_not_add_up() -> None:
     for data in (
-        b"more bytes\0after\0",
-        b"\0after\0" + SIGNATURE,
-        b"after\0\0",
-        b"after\0" + SIGNATURE + b"\0",
+        b"more bytes\0after m\0",
+        b"\0after m\0" + SIGNATURE,
+        b"after m\0\0",
+        b"after m\0" + SIGNATURE + b"\0",
+        b"after\0" + SIGNATURE + b"\n\0",  # another's mark, or none: what a file holds
+        b"after x\0" + SIGNATURE + b"\n\0",
         b"x" * 100,
     ):
         with pytest.raises(Desynchronized):
-            protocol.afterwards(Pipe(data), [Get(FOUND)])
-    assert protocol.afterwards(Pipe(b"after\0" + SIGNATURE + b"\n\0"), [Get(FOUND)]) == [None]
-    (now,) = protocol.afterwards(Pipe(b"after\0" + SIGNATURE[:-1] + b"2\n\0"), [Get(FOUND)])
+            protocol.afterwards(Pipe(data), [Get(FOUND)], MARK)
+    assert protocol.afterwards(Pipe(b"after m\0" + SIGNATURE + b"\n\0"), [Get(FOUND)], MARK) == [None]
+    (now,) = protocol.afterwards(Pipe(b"after m\0" + SIGNATURE[:-1] + b"2\n\0"), [Get(FOUND)], MARK)
     assert now is not None and now.raw == SIGNATURE[:-1] + b"2"
 
 

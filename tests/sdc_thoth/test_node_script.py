@@ -126,15 +126,15 @@ def read(
     shell: Shell, places: Sequence[Place], gets: Sequence[Get], cwd: Path, *, skim: bool = False
 ) -> list[bytes | str]:
     """The bytes of each part, or the status that says why there are none."""
-    reply = ask(shell, protocol.read_request(places, gets, skim=skim), cwd)
+    reply = ask(shell, protocol.read_request(places, gets, "mark", skim=skim), cwd)
     answers: list[bytes | str] = []
     for start in range(0, len(gets), protocol.GROUP):
         group = gets[start : start + protocol.GROUP]
-        statuses = protocol.statuses(reply, group)
+        statuses = protocol.statuses(reply, group, "mark")
         answers += [reply.read_exactly(g.length) if s == "ok" else s for g, s in zip(group, statuses, strict=True)]
         ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
-        assert not any(protocol.afterwards(reply, ok))
-    protocol.ended(reply)
+        assert not any(protocol.afterwards(reply, ok, "mark"))
+    protocol.ended(reply, "mark")
     return answers
 
 

@@ -73,8 +73,9 @@ def test_configured_places_stand_in_for_those_of_their_type() -> None:
 def test_configured_places_leave_no_global_ones() -> None:
     with_own = places(["core"], core=[("/dumps", "*.core")])
     assert with_own == (Place("core", "-", "/dumps", "*.core"),)
-    # "global" is then the name of an executable like any other.
-    assert places(["global"], core=[("/dumps", "*.core")]) == (Place("core", "-", "/dumps", "core.global.*"),)
+    with pytest.raises(UsageError, match="--type global"):
+        places(["global"], core=[("/dumps", "*.core")])
+    assert places(["nginx"], core=[("/dumps", "*.core")]) == (Place("core", "-", "/dumps", "*nginx*"),)
 
 
 def test_a_place_allows_what_its_patterns_match() -> None:

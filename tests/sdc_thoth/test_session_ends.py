@@ -30,7 +30,7 @@ from thoth import Result
 
 
 def test_F01_nobody_answers(somebody: Credentials) -> None:
-    with Blackhole() as hole, within(2):
+    with Blackhole() as hole, within(10):
         error = refused(Node("cn0", *hole.address), somebody)
     assert isinstance(error, NodeUnreachable)
     assert error.result is Result.UNREACHABLE
@@ -53,20 +53,20 @@ def drip(connection: socket.socket) -> None:
 
 
 def test_F03_no_banner(somebody: Credentials) -> None:
-    with Proxy(("127.0.0.1", 1), Silence()) as proxy, within(2):
+    with Proxy(("127.0.0.1", 1), Silence()) as proxy, within(10):
         error = refused(Node("cn0", "127.0.0.1", proxy.port), somebody)
     assert isinstance(error, NodeUnreachable)
     assert str(error).endswith("no SSH banner within 0.5 s")
 
 
 def test_F03_a_banner_byte_by_byte(somebody: Credentials) -> None:
-    with server(drip) as node, within(2):
+    with server(drip) as node, within(10):
         assert str(refused(node, somebody)).endswith("no SSH banner within 0.5 s")
 
 
 def test_F03_a_banner_without_end(somebody: Credentials) -> None:
     for text in (b"x" * 1000, b"lines and lines\r\n"):
-        with Proxy(("127.0.0.1", 1), Babble(text)) as proxy, within(5):
+        with Proxy(("127.0.0.1", 1), Babble(text)) as proxy, within(10):
             error = refused(Node("cn0", "127.0.0.1", proxy.port), somebody, 5)
             assert isinstance(error, NodeUnreachable)
             assert proxy.passed["down"] < 64 * MIB
@@ -91,13 +91,13 @@ def test_F03_a_packet_that_claims_four_gigabytes(somebody: Credentials) -> None:
         while True:
             connection.sendall(bytes(65536))
 
-    with server(talk) as node, within(4):
+    with server(talk) as node, within(10):
         assert "in place of a key exchange" in str(refused(node, somebody, 5))
 
 
 def test_F04_stopped_before_the_key_exchange(somebody: Credentials) -> None:
-    with server(lambda connection: connection.sendall(b"SSH-2.0-x\r\n")) as node, within(2):
-        assert str(refused(node, somebody)).endswith("no key exchange within 0.5 s")
+    with server(lambda connection: connection.sendall(b"SSH-2.0-x\r\n")) as node, within(10):
+        assert str(refused(node, somebody, 1.5)).endswith("no key exchange within 1.5 s")
 
 
 @pytest.fixture
@@ -110,16 +110,16 @@ def frozen(node: Callable[..., Machine]) -> Iterator[Machine]:
 
 def test_F04_stopped_before_anything(frozen: Machine, trusted: Callable[..., Credentials]) -> None:
     frozen.stop()
-    with within(2):
+    with within(10):
         assert "within 0.5 s" in str(refused(at(frozen), trusted(frozen)))
 
 
 def test_F04_stopped_after_the_log_in(frozen: Machine, trusted: Callable[..., Credentials]) -> None:
-    with open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=0.4) as session:
+    with open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=1.5) as session:
         frozen.stop()
-        with within(2), pytest.raises(NodeTimeout, match=r"nothing came for 0.4 s"):
+        with within(10), pytest.raises(NodeTimeout, match=r"nothing came for 1\.5 s"):
             session.run("true")
-        with within(2), pytest.raises(NodeTimeout):
+        with within(10), pytest.raises(NodeTimeout):
             session.run("true")
 
 
@@ -154,9 +154,9 @@ def test_F04_stopped_before_the_command_starts(somebody: Credentials, tmp_path: 
         hosts.write_text(f"{node.place} {host_key}\n")
         trust = dataclasses.replace(somebody, known_hosts=KnownHosts.read(hosts))
         with (
-            within(3),
-            open_session(node, trust, connect_timeout=5, idle_timeout=0.4) as session,
-            pytest.raises(NodeTimeout, match=r"nothing came for 0\.4 s"),
+            within(10),
+            open_session(node, trust, connect_timeout=5, idle_timeout=1.5) as session,
+            pytest.raises(NodeTimeout, match=r"nothing came for 1\.5 s"),
         ):
             session.run("true")
         host.over.set()
@@ -164,36 +164,37 @@ def test_F04_stopped_before_the_command_starts(somebody: Credentials, tmp_path: 
 
 def test_F04_stopped_in_the_middle(frozen: Machine, trusted: Callable[..., Credentials]) -> None:
     with (
-        open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=0.4) as session,
+        open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=1.5) as session,
         session.run("cat /dev/zero") as channel,
     ):
         channel.read_exactly(MIB)
         frozen.stop()
-        with within(5), pytest.raises(NodeTimeout, match=r"nothing came for 0.4 s"):
+        with within(10), pytest.raises(NodeTimeout) as caught:
             for _ in channel.blocks(1 << 40):
                 pass
-        assert NodeTimeout.result is Result.FAILED
+    assert str(caught.value) == f"{at(frozen).shown}: nothing came for 1.5 s"
+    assert caught.value.result is Result.FAILED
 
 
 def test_F04_stopped_at_the_end(frozen: Machine, trusted: Callable[..., Credentials]) -> None:
     with (
-        open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=0.4) as session,
+        open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=1.5) as session,
         session.run("echo; " + LINGER) as channel,
     ):
         channel.read_until(b"\n", 10)
         frozen.stop()
-        with within(2), pytest.raises(NodeTimeout):
+        with within(10), pytest.raises(NodeTimeout):
             channel.finish()
 
 
 def test_F04_stopped_while_it_takes_stdin(frozen: Machine, trusted: Callable[..., Credentials]) -> None:
     with (
-        open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=0.4) as session,
+        open_session(at(frozen), trusted(frozen), connect_timeout=5, idle_timeout=1.5) as session,
         session.run("echo; " + LINGER, bytes(64 * MIB)) as channel,
     ):
         channel.read_until(b"\n", 10)
         frozen.stop()
-        with within(3), pytest.raises(NodeTimeout):
+        with within(10), pytest.raises(NodeTimeout):
             channel.recv()
 
 
@@ -205,10 +206,10 @@ def test_F05_killed_in_the_middle(node: Callable[..., Machine], trusted: Callabl
     ):
         channel.read_exactly(MIB)
         machine.kill()
-        with within(3), pytest.raises(NodeLost, match="the connection broke"):
+        with within(10), pytest.raises(NodeLost, match="the connection broke"):
             for _ in channel.blocks(1 << 40):
                 pass
-        with within(3), pytest.raises(NodeLost):
+        with within(10), pytest.raises(NodeLost):
             session.run("true")
 
 
@@ -222,7 +223,7 @@ def test_F06_a_connection_that_is_cut_is_no_end(shared: Machine, trusted: Callab
             ):
                 assert channel.recv() == b"ready\n"
                 proxy.cut(reset=reset)
-                with within(3), pytest.raises(NodeLost):
+                with within(10), pytest.raises(NodeLost):
                     channel.recv()
 
 
@@ -241,10 +242,10 @@ def test_closing_the_session_ends_whoever_waits(opened: SshSession) -> None:
     waiting = threading.Event()
     thread = threading.Thread(target=wait)
     thread.start()
-    assert waiting.wait(5)
-    with within(1):
+    assert waiting.wait(20)
+    with within(10):
         opened.close("the pass took too long")
-        thread.join(5)
+        thread.join(20)
     assert [type(error) for error in errors] == [NodeLost]
     assert str(errors[0]).endswith(": the pass took too long")
     with pytest.raises(NodeLost, match="the pass took too long"):

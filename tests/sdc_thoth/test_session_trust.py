@@ -263,7 +263,7 @@ def test_F75_four_billion_extensions(somebody: Credentials, tmp_path: Path) -> N
         transport._send_message(flood)
         transport.join(10)
 
-    with server(talk) as node, within(5):
+    with server(talk) as node, within(10):
         known = tmp_path / "hosts"
         known.write_text(f"{node.place} {host_key}\n")
         trust = dataclasses.replace(somebody, known_hosts=KnownHosts.read(known))

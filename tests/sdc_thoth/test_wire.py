@@ -39,6 +39,7 @@ def pair(clock: Clock) -> Iterator[tuple[Wire, socket.socket]]:
 
 def test_a_step_has_a_deadline_even_when_bytes_come(pair: tuple[Wire, socket.socket], clock: Clock) -> None:
     wire, peer = pair
+    wire.settimeout(5)
     wire.begin("SSH banner", 5)
     peer.sendall(b"abc")
     assert wire.recv(1) == b"a"
@@ -53,6 +54,7 @@ def test_a_step_has_a_deadline_even_when_bytes_come(pair: tuple[Wire, socket.soc
 
 def test_all_steps_together_have_a_number_of_bytes(pair: tuple[Wire, socket.socket]) -> None:
     wire, peer = pair
+    wire.settimeout(5)
     sender = threading.Thread(target=peer.sendall, args=(bytes(HANDSHAKE_BYTES + 1),))
     sender.start()
     received = 0
@@ -67,6 +69,7 @@ def test_all_steps_together_have_a_number_of_bytes(pair: tuple[Wire, socket.sock
 
 def test_once_the_peer_is_known_a_packet_has_a_largest_size(pair: tuple[Wire, socket.socket]) -> None:
     wire, peer = pair
+    wire.settimeout(5)
     wire.established(5)
     peer.sendall(b"x")
     assert wire.recv(PACKET_BYTES) == b"x"
@@ -107,7 +110,7 @@ def test_close_wakes_a_reader_and_keeps_the_descriptor(pair: tuple[Wire, socket.
     reader = threading.Thread(target=lambda: got.append(wire.recv(1)))
     reader.start()
     wire.close()
-    reader.join(2)
+    reader.join(10)
     assert got == [b""]
     assert wire.fileno() >= 0
     wire.close()

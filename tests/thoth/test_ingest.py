@@ -15,7 +15,7 @@ from tests.support.elfwriter import illumos_core, linux_core, vmdump
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
 from thoth.edit import revise
-from thoth.errors import IndexFailure, NoSuchDump, NotADump, SourceChanged
+from thoth.errors import IndexFailure, NoSuchDump, SourceChanged
 from thoth.index.memory import MemoryIndex
 from thoth.ingest import annotate, may_replace, receive
 from thoth.library import Thoth
@@ -230,7 +230,7 @@ class TestNothingIsLeft:
         assert objects(thoth) == {}
 
     def test_by_a_file_that_is_no_dump_any_more(self, thoth: Thoth) -> None:
-        with pytest.raises(NotADump):
+        with pytest.raises(SourceChanged, match="headers changed"):
             receive(thoth, arrival(CORE), in_blocks(bytes(len(CORE))), now=NOW)
         assert objects(thoth) == {}
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import time
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from thoth.errors import UsageError
-from thoth.glob import glob_matches
-from thoth.model import DumpInfo, text
+from thoth.model import text
 from thoth.query import (
     MAX_CONSTRAINTS,
     MAX_PARTS,
@@ -24,16 +18,10 @@ from thoth.query import (
     Query,
     Timeless,
     Undefined,
-    age_seconds,
-    dump_name,
-    dump_time,
-    label,
     lookup,
     matches,
-    number,
     parse,
     property_path,
-    sort_key,
     split_words,
 )
 
@@ -213,27 +201,6 @@ def test_split_words_of_none() -> None:
     assert split_words([]) == ((), ())
 
 
-@pytest.mark.parametrize(
-    ("age", "seconds"),
-    [
-        ("60", 60),
-        ("0", 0),
-        ("6s", 6),
-        ("2min", 120),
-        ("2minute", 120),
-        ("1h", 3600),
-        ("3d", 3 * 86400),
-        ("2w", 14 * 86400),
-        ("1fortnight", 14 * 86400),
-        ("1m", 31 * 86400),
-        ("1month", 31 * 86400),
-        ("100y", 36500 * 86400),
-    ],
-)
-def test_age(age: str, seconds: int) -> None:
-    assert age_seconds(age) == seconds
-
-
 BAD = [
     "=x",
     "limit=-1",
@@ -298,59 +265,6 @@ def test_F24_other_characters_are_themselves(value: str) -> None:
     assert matches(query, {**UTMPD, "cmd": value})
 
 
-@pytest.mark.parametrize(
-    ("pattern", "whole", "fits"),
-    [
-        ("", "", True),
-        ("", "a", False),
-        ("*", "", True),
-        ("**", "", True),
-        ("?", "", False),
-        ("?", "\udcff", True),
-        ("a*a", "a", False),
-        ("a*a", "aa", True),
-        ("ab*ba", "aba", False),
-        ("*ab", "aab", True),
-        ("*a?c*", "abbabcb", True),
-        ("*a?c*", "abbabb", False),
-        ("*?b*?b", "abab", True),
-        ("*?b*?b", "abb", False),
-        ("a*b*c", "a-b-b-c", True),
-        ("a*b*c", "a-c-b", False),
-        ("*??*", "ab", True),
-        ("*??*", "a", False),
-        ("?a*", "?a", True),
-    ],
-)
-def test_glob(pattern: str, whole: str, fits: bool) -> None:
-    assert glob_matches(pattern, whole) is fits
-
-
-@given(st.text("ab?*", max_size=8), st.text("ab?", max_size=10))
-def test_glob_is_what_a_regular_expression_says(pattern: str, whole: str) -> None:
-    signs = {"*": "(?s:.*)", "?": "(?s:.)"}
-    expression = "".join(signs.get(each, re.escape(each)) for each in pattern)
-    assert glob_matches(pattern, whole) is (re.fullmatch(expression, whole) is not None)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "long_text"),
-    [
-        ("*a" * 500 + "*b", "a" * 65536),
-        ("(a+)+*b*c", "a" * 65536),
-        ("*" + "a" * 500 + "b*", "a" * 65536),
-        ("*" + "?a" * 500 + "b*", "a" * 65536),
-        ("*?" * 500 + "b*a", "a" * 65536),
-        ("*" + "?" * 900 + "b*", "a" * 65536),
-    ],
-)
-def test_F24_no_pattern_is_a_bomb(pattern: str, long_text: str) -> None:
-    query = Query((Glob(("cmd",), pattern),))
-    started = time.monotonic()
-    assert not matches(query, {"cmd": long_text})
-    assert time.monotonic() - started < 1
-
-
 def test_too_many_constraints() -> None:
     parse(["a=b"] * MAX_CONSTRAINTS, now=NOW)
     with pytest.raises(UsageError, match="too many"):
@@ -368,85 +282,3 @@ def test_dumps_from_standard_input() -> None:
 def test_F38_standard_input_that_names_no_dump(lines: list[str]) -> None:
     with pytest.raises(UsageError, match="standard input"):
         parse(["dump=stdin"], now=NOW, stdin=lambda: lines)
-
-
-@pytest.mark.parametrize(
-    ("word", "name"),
-    [
-        (ID, ID),
-        ("0", "0"),
-        (ID + "0", None),
-        ("", None),
-        ("ABC", None),
-        ("stack", None),
-        (f"/u/stor/thoth/{ID}", ID),
-        (f"/u/stor/thoth/{ID[:31]}", None),
-        (f"{ID}/info.json", None),
-    ],
-)
-def test_dump_name(word: str, name: str | None) -> None:
-    assert dump_name(word) == name
-
-
-@pytest.mark.parametrize(
-    ("written", "value"),
-    [
-        ("0", 0),
-        ("-7", -7),
-        ("1.50", 1.5),
-        ("1e3", 1000.0),
-        ("9" * 40, int("9" * 40)),
-        *((bad, None) for bad in ["", "+1", "01", "1.", ".5", "0x10", "1_0", "nan", "Infinity", "1e999", " 1"]),
-        ("9" * 101, None),
-        ("\u0661", None),
-    ],
-)
-def test_number(written: str, value: float | None) -> None:
-    assert number(written) == value
-
-
-@pytest.mark.parametrize(
-    ("stands", "seconds"),
-    [
-        (NOW, NOW),
-        (str(NOW), NOW),
-        (0, 0.0),
-        (None, None),
-        ("%s", None),
-        (True, None),
-        ([], None),
-        ("nan", None),
-        (float("inf"), None),
-        (10**400, None),
-    ],
-)
-def test_dump_time(stands: object, seconds: float | None) -> None:
-    assert dump_time({"time": stands}) == seconds
-
-
-def test_unknown_time_is_neither_newer_nor_older() -> None:
-    for words in (["mtime=999y"], ["otime=0"]):
-        assert not matches(parse(words, now=NOW)[0], {"id": ID, "time": "%s"})
-
-
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
-        (None, "undefined"),
-        ("a", "a"),
-        (1, "1"),
-        (1.0, "1.0"),
-        (True, "true"),
-        ([1, {"a": "é"}], '[1,{"a":"\\u00e9"}]'),
-    ],
-)
-def test_label(value: object, written: str) -> None:
-    assert label(value) == written
-
-
-def test_oldest_first_unknown_before_all() -> None:
-    infos = [
-        DumpInfo({"id": digit * 32, "time": at})
-        for digit, at in [("c", 5), ("b", 5), ("a", 9), ("d", "?"), ("e", -1)]
-    ]
-    assert [info.id[0] for info in sorted(infos, key=sort_key)] == ["d", "e", "b", "c", "a"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from thoth.errors import UsageError
+from thoth.errors import IndexFailure, UsageError
 from thoth.model import DumpInfo, text
 from thoth.render import age_text, cell, escaped, json_array, one_line, size_text, table, time_text
 
@@ -175,12 +176,22 @@ class TestTable:
         line = list(table([self.info(cmd="北京e\u0301")]))[1]
         assert line.endswith(" 北京e\u0301" + " " * (16 - 5) + " -")
 
-    def test_the_header_does_not_wait_for_the_dumps(self) -> None:
-        def endless() -> object:
-            raise AssertionError("a dump was asked for before the header was shown")
+    def test_the_header_waits_for_the_first_dump_and_for_no_other(self) -> None:
+        def one() -> Iterator[DumpInfo]:
+            yield self.info()
+            raise AssertionError("a second dump was asked for before the first one was shown")
+
+        lines = table(one())
+        assert next(lines).startswith("NAME")
+        assert next(lines).startswith(ID[:16])
+
+    def test_there_is_no_header_where_no_dump_can_be_read(self) -> None:
+        def broken() -> Iterator[DumpInfo]:
+            raise IndexFailure("damaged")
             yield
 
-        assert next(table(endless())).startswith("NAME")  # type: ignore[arg-type]
+        with pytest.raises(IndexFailure):
+            next(table(broken()))
 
     def test_what_cannot_be_a_property_is_refused_before_the_first_line(self) -> None:
         with pytest.raises(UsageError):

@@ -31,6 +31,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "upload": _Command("keep", "store dumps and print their identities"),
     "info": _Command("find", "show all that is known of a dump, as JSON"),
     "ls": _Command("find", "list dumps"),
+    "index": _Command("maintain", "make the index again from the store"),
     "object": _Command("keep", "print the identity of local dumps; stores nothing"),
 }
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from thoth.errors import ThothError
 from thoth.render import escaped, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import TextIO
+
+
+_Item = TypeVar("_Item")
 
 
 class OutputFailed(ThothError):
@@ -73,6 +76,15 @@ class Console:
         from thoth.cli.progress import watched
 
         yield from watched(escaped(name), size, blocks, self._err)
+
+    def counting(self, name: str, items: Sequence[_Item]) -> Iterator[_Item]:
+        """The same items; on a terminal a bar shows how many of them have gone by."""
+        if self.quiet or self._err is None or not self._err.isatty():
+            yield from items
+            return
+        from thoth.cli.progress import counted
+
+        yield from counted(escaped(name), items, self._err)
 
     def flush(self) -> None:
         """Results are with their reader when this returns."""

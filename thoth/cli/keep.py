@@ -104,7 +104,8 @@ examples:
   thoth upload /cores/core.* /var/crash/volatile/vmdump.*
   thoth upload --json core.19972 | jq -r .result
 
---json: {"path", "result", "id", "size", "sent", "reason"}; result is stored, present, replaced,
+--json: {"path", "result", "id", "size", "complete", "sent", "reason"}; complete is false for a dump
+that was cut short: its first bytes are kept until the whole one comes. result is stored, present, replaced,
 stored-unindexed (kept, but `thoth ls` cannot find it yet), conflict or failed.
 """
     parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
@@ -115,9 +116,11 @@ stored-unindexed (kept, but `thoth ls` cannot find it yet), conflict or failed.
 
 def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
-    from thoth.library import open_thoth
+    from thoth.library import open_thoth, require_store
 
-    with open_thoth(configured(arguments)) as thoth:
+    config = configured(arguments)
+    require_store(config, new_ok=True)
+    with open_thoth(config) as thoth:
 
         def uploaded(path: str) -> bool:
             return _upload(thoth, path, console, as_json=arguments.json)
@@ -186,6 +189,8 @@ def _tell(path: str, receipt: Receipt, console: Console) -> None:
         console.complain(f"{name}: stored as {identity}, not indexed: {receipt.reason}; upload it again")
     elif not receipt.result.good:
         console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
+    if receipt.info.complete is False and not receipt.info.document.get("purged"):
+        console.say(f"{name}: is cut short; kept until the whole one comes (have {receipt.info.size} bytes)")
 
 
 def _receipt_json(path: str, receipt: Receipt) -> dict[str, Json]:
@@ -194,6 +199,7 @@ def _receipt_json(path: str, receipt: Receipt) -> dict[str, Json]:
         "result": receipt.result.value,
         "id": receipt.info.id,
         "size": receipt.info.size,
+        "complete": receipt.info.complete,
         "sent": receipt.sent,
         "reason": receipt.reason,
     }

@@ -1,9 +1,10 @@
-"""The bar of an upload: ``thoth: core.19972    [=======================>] 100%   1.94MB``."""
+"""The bar of a long work: ``thoth: core.19972    [=======================>] 100%   1.94MB``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, TextIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task
@@ -11,31 +12,51 @@ from rich.text import Text
 
 from thoth.render import size_text
 
+_Item = TypeVar("_Item")
+
 _WIDTH: Final = 24  # columns between the brackets
 _NAME: Final = 40  # columns of a name: the bar is worth more than the rest of it
 
 
 class _Line(ProgressColumn):
+    def __init__(self, amount: Callable[[int], str]) -> None:
+        super().__init__()
+        self._amount = amount
+
     def render(self, task: Task) -> Text:
         return Text(
-            bar_text(task.description, int(task.completed), int(task.total or 0)),
+            bar_text(task.description, int(task.completed), int(task.total or 0), self._amount),
             no_wrap=True,
             overflow="crop",
         )
 
 
-def bar_text(name: str, done: int, size: int) -> str:
-    """One state of the bar. ``name`` is safe to show; ``done`` of ``size`` bytes have gone by."""
+def bar_text(name: str, done: int, size: int, amount: Callable[[int], str] = size_text) -> str:
+    """One state of the bar. ``name`` is safe to show; ``done`` of ``size``, which ``amount`` writes, have gone by."""
     part = min(done / size, 1.0) if size else 1.0
     arrow = "=" * max(0, int(part * _WIDTH) - 1) + ">"
     short = name if len(name) <= _NAME else name[: _NAME - 3] + "..."
-    return f"thoth: {short:<13} [{arrow:<{_WIDTH}}] {int(part * 100):3d}% {size_text(done):>8}"
+    return f"thoth: {short:<13} [{arrow:<{_WIDTH}}] {int(part * 100):3d}% {amount(done):>8}"
 
 
 def watched(name: str, size: int, blocks: Iterable[bytes], err: TextIO) -> Iterator[bytes]:
     """The same blocks, with a bar on ``err`` that stays as one line when they end."""
-    with Progress(_Line(), console=Console(file=err)) as progress:
-        task = progress.add_task(name, total=size)
+    with _bar(name, size, err, size_text) as advance:
         for block in blocks:
             yield block
-            progress.advance(task, len(block))
+            advance(len(block))
+
+
+def counted(name: str, items: Sequence[_Item], err: TextIO) -> Iterator[_Item]:
+    """The same items, with a bar on ``err`` that counts them."""
+    with _bar(name, len(items), err, str) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+@contextmanager
+def _bar(name: str, size: int, err: TextIO, amount: Callable[[int], str]) -> Iterator[Callable[[int], None]]:
+    with Progress(_Line(amount), console=Console(file=err)) as progress:
+        task = progress.add_task(name, total=size)
+        yield lambda done: progress.advance(task, done)

@@ -51,11 +51,16 @@ class LocalFile:
     def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
         self.path = os.fsdecode(path)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        self._fd = -1
         try:
+            # A look comes first: to open a device may act, and to open a FIFO lets its writer go.
+            if stat.S_IFMT(os.lstat(self.path).st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
+                raise SourceError("not a regular file")
             self._fd = os.open(self.path, flags)
+            self.stat = os.fstat(self._fd)
         except (OSError, ValueError) as error:
+            self.close()
             raise _translated(error, self.path) from error
-        self.stat = os.fstat(self._fd)
         if not stat.S_ISREG(self.stat.st_mode):
             self.close()
             raise SourceError("not a regular file")
@@ -70,8 +75,10 @@ class LocalFile:
         return os.path.basename(os.fsencode(self.path))  # noqa: PTH119 - pathlib costs thoth object 5 ms
 
     def read_at(self, offset: int, length: int) -> bytes:
+        # Headers of a dump ask for what they like: also for what no file has, or memory holds.
+        length = max(0, min(length, self.size - offset))
         try:
-            data = os.pread(self._fd, length, offset)
+            data = os.pread(self._fd, length, min(offset, self.size))
             # One call gives at most 2 GiB, and may give less on some file systems.
             while data and len(data) < length:
                 more = os.pread(self._fd, length - len(data), offset + len(data))
@@ -96,7 +103,10 @@ class LocalFile:
 
     def changed(self) -> bool:
         """Whether the open file was written to, cut or extended since it was opened."""
-        now = os.fstat(self._fd)
+        try:
+            now = os.fstat(self._fd)
+        except OSError as error:
+            raise _translated(error, self.path) from error
         return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
             self.stat.st_size,
             self.stat.st_mtime_ns,

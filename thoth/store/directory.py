@@ -162,11 +162,11 @@ class DirectoryStore:
 
     def _draft(self, name: str, size: int) -> Draft:
         with self._opened(write=True) as root, ExitStack() as opened:
+            if not (self._swept and _has_room(root, size)):
+                _sweep(root)  # what a dead process has left may be what takes the room
+                self._swept = True
             _check_room(self._root, root, name, size)
             uploads, _ = walk.make_directories(root, (_UPLOADS,), opened)
-            if not self._swept:
-                sweep(uploads)
-                self._swept = True
             return Draft(uploads)
 
     def _publish(self, name: str, draft: Draft, if_match: str | None = None) -> ObjectStat:
@@ -260,7 +260,7 @@ class OpenObject:
             raise StoreError(f"{self._name}: read after it was closed")
         wanted = max(0, min(length, self.size - offset))  # what is asked for may be more than memory holds
         with _reading(self._root, self._name):
-            data = os.pread(self._fd, wanted, offset)
+            data = os.pread(self._fd, wanted, min(offset, self.size))
             while data and len(data) < wanted:  # one call gives at most 2 GiB
                 more = os.pread(self._fd, wanted - len(data), offset + len(data))
                 if not more:
@@ -359,10 +359,23 @@ def _remove_directory(name: str, directory: int, last: str) -> None:
         raise
 
 
-def _check_room(path: Path, root: int, name: str, size: int) -> None:
+def _sweep(root: int) -> None:
+    try:
+        with walk.directory(root, [_UPLOADS]) as uploads:
+            sweep(uploads)
+    except FileNotFoundError:
+        return
+
+
+def _has_room(root: int, size: int) -> bool:
     system = os.fstatvfs(root)
-    free = system.f_bavail * system.f_frsize
-    if system.f_blocks and size > free:  # some network file systems say 0 of 0
+    return not system.f_blocks or size <= system.f_bavail * system.f_frsize  # some network file systems say 0 of 0
+
+
+def _check_room(path: Path, root: int, name: str, size: int) -> None:
+    if not _has_room(root, size):
+        system = os.fstatvfs(root)
+        free = system.f_bavail * system.f_frsize
         raise NoRoom(f"store {path}: {name} needs {size} bytes and {free} are free; free some space")
 
 

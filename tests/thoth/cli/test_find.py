@@ -68,7 +68,7 @@ class TestInfo:
         uploaded(1)
         assert run("info", word) == Ran(2, "", f"thoth: no such dump: {word}\n")
 
-    @pytest.mark.parametrize("word", ["no-such-file", "/no/such/file", "a" * 33, "\x1b[2J", "ABC"])
+    @pytest.mark.parametrize("word", ["no-such-file", "/no/such/file", "a" * 33, "\x1b[2J", "XYZ"])
     def test_what_is_neither_a_dump_nor_a_file_is_2(self, run: Run, word: str) -> None:
         ran = run("info", word)
         assert (ran.code, ran.out) == (2, "")
@@ -122,6 +122,36 @@ class TestInfo:
         run("upload", *paths)
         assert [each["pid"] for each in json.loads(run("info", *paths).out)] == ["1", "2"]
         assert run("info", "nope", paths[0]).code == 2
+
+    def test_each_one_of_several_that_is_missing_has_its_line(
+        self, run: Run, core: Core, uploaded: Callable[..., str]
+    ) -> None:
+        names, missing = [uploaded(1), uploaded(2)], core(3)
+        local = run("object", missing).out.strip()
+        ran = run("info", "0" * 32, names[1], missing, "nope", names[0][:6], names[0])
+        assert (ran.code, [each["id"] for each in json.loads(ran.out)]) == (2, names)
+        assert ran.said == [
+            f"thoth: no such dump: {'0' * 32}",
+            f"thoth: no such dump: {local}, which {missing} is",
+            "thoth: no such dump or file: nope",
+        ]
+        assert run("info", "0" * 32, "1" * 32).out == "[]\n"
+
+    def test_several_of_which_one_is_ambiguous_or_broken(
+        self, run: Run, uploaded: Callable[..., str], stored: Thoth
+    ) -> None:
+        names = sorted(uploaded(pid) for pid in range(20))
+        first = next(name[0] for name, after in pairwise(names) if name[0] == after[0])
+        stored.store.put(f"/thoth/stor/thoth/{names[1]}/info.json", b"no JSON")
+        ran = run("info", names[0], first, names[1])
+        assert (ran.code, len(ran.said), [each["id"] for each in json.loads(ran.out)]) == (1, 2, names[:1])
+
+    def test_capitals_and_json_are_taken(self, run: Run, uploaded: Callable[..., str]) -> None:
+        name = uploaded(1)
+        shown = run("info", name)
+        assert run("info", name[:8].upper()) == shown
+        assert run("info", name.upper(), "--json") == shown
+        assert json.loads(run("info", name.upper(), "type=core").out) == [json.loads(shown.out)]
 
     @pytest.mark.parametrize("word", ["mtime=soon", "limit=-1", "=x", "a..b=1", "dump=zzz"])
     def test_F24_a_bad_specification_names_the_argument(self, run: Run, word: str) -> None:
@@ -193,19 +223,30 @@ class TestLs:
     @pytest.mark.parametrize(
         ("stdin", "said"),
         [
-            (b"", "standard input names no dump"),
-            (b" \n\n", "standard input names no dump"),
             (b"\x1b\xff\n", "which names no dump"),
             (b"zzz", "which names no dump"),
         ],
     )
-    def test_F38_nothing_on_stdin_is_an_error_and_not_everything(
+    def test_F38_what_names_no_dump_on_stdin_is_an_error_and_not_everything(
         self, spawn: Run, uploaded: Callable[..., str], stdin: bytes, said: str
     ) -> None:
         uploaded(1)
         ran = spawn("-q", "ls", "dump=stdin", stdin=stdin)
         assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
         assert said in ran.err
+
+    @pytest.mark.parametrize("stdin", [b"", b" \n\n"])
+    def test_F38_nothing_on_stdin_is_an_empty_list_and_not_everything(
+        self, spawn: Run, uploaded: Callable[..., str], stdin: bytes
+    ) -> None:
+        name = uploaded(1)
+        assert spawn("-q", "ls", "dump=stdin", "pid", stdin=stdin) == Ran(0, HEADER + "       PID\n", "")
+        assert spawn("-q", "ls", "--json", "name=stdin", name, stdin=stdin) == Ran(0, "", "")
+        assert spawn("-q", "info", "dumps=stdin", stdin=stdin) == Ran(0, "[]\n", "")
+
+    def test_F38_stdin_is_read_once(self, run: Run) -> None:
+        said = "thoth: dump=stdin and name=stdin: standard input can be read once\n"
+        assert run("ls", "dump=stdin", "name=stdin") == Ran(1, "", said)
 
     def test_F38_a_stdin_that_is_closed(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", None)
@@ -223,10 +264,32 @@ class TestLs:
         uploaded(1)
         assert run("ls", "--user", "somebody").lines == [HEADER]
 
+    def test_a_word_with_a_slash_is_a_local_dump(
+        self, run: Run, core: Core, uploaded: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [uploaded(pid, psargs="/bin/x") for pid in (1, 2)]
+        place = core(3, "core.k=v").parent
+        monkeypatch.chdir(place)
+        only = [HEADER + "       PID", f"{names[0][:16]} core  2015-12-04T13:10:27 node             -            1"]
+        assert run("ls", "./core.1", "pid").lines == only
+        assert run("ls", f"/thoth/stor/thoth/{names[0]}", "pid").lines == only
+        assert run("ls", "./core.k=v").lines == [HEADER]
+        assert len(run("ls", "psargs=/bin/x").lines) == 3
+        (place / "text").write_text("text")
+        assert run("ls", "./text").err.startswith("thoth: ./text: neither a core nor a crash dump")
+        said = "thoth: ./nope: no such file; a dump in the store is named by its identity\n"
+        assert run("ls", "./nope") == Ran(1, "", said)
+
+    def test_its_help_names_all_units(self, run: Run) -> None:
+        shown = run("ls", "--help").out
+        assert "time=AGE" in shown
+        assert "cmd=pg_prefaulter signal exec\n" in shown  # what every core has: stacks are not read yet
+        assert "s, min, h, d, w, fortnight, m or month, y" in shown
+
     def test_an_index_that_cannot_be_read(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "db").write_bytes(b"no database " * 1000)
         ran = run("ls", "--db", f"sqlite://{tmp_path}/db")
-        assert (ran.code, len(ran.said)) == (1, 1)
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
         assert str(tmp_path / "db") in ran.err
 
     def test_a_long_list_is_whole_and_in_order(self, run: Run, stored: Thoth) -> None:

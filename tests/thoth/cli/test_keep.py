@@ -71,6 +71,42 @@ class TestInit:
         assert "file:///ABSOLUTE/PATH" in ran.err
         assert "pw" not in ran.err
 
+    @pytest.mark.parametrize(
+        ("setting", "url", "write"),
+        [
+            ("store", "/x/a b", "file:///x/a%20b"),
+            ("store", "file:///~/x", "file://{home}/x"),
+            ("store", "~/x", "file://{home}/x"),
+            ("store", "file://~/x", "file://{home}/x"),
+            ("store", "file:///%7E/x", "file://{home}/x"),
+            ("db", "/x.db", "sqlite:///x.db"),
+            ("db", "sqlite:///~/x.db", "sqlite://{home}/x.db"),
+        ],
+    )
+    @pytest.mark.parametrize("given_by", ["file", "variable", "flag"])
+    def test_who_gave_a_bad_url_and_what_to_write(
+        self, run: Run, given_by: str, setting: str, url: str, write: str
+    ) -> None:
+        home, variable = Path(os.environ["HOME"]), f"THOTH_{setting.upper()}"
+        config = home / "config.toml"
+        config.write_text(f"{setting} = '{url}'\n")
+        with pytest.MonkeyPatch.context() as patched:
+            if given_by == "variable":
+                patched.setenv(variable, url)
+            flags = {"file": ["--config", str(config)], "variable": [], "flag": [f"--{setting}", url]}
+            ran = run("-q", "init", *flags[given_by])
+        origin = {"file": config, "variable": variable, "flag": f"--{setting}"}[given_by]
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert ran.err.startswith(f"thoth: {origin}: {setting} '{url}': ")
+        assert ran.err.endswith(f"; write {write.format(home=home)}\n")
+        assert list(home.iterdir()) == [config]
+
+    @pytest.mark.parametrize("url", ["file:///~nobody-of-this-name/x", "file://[x", "file:x", "file:///a%00b"])
+    def test_a_bad_url_whose_meaning_nobody_knows(self, run: Run, url: str) -> None:
+        ran = run("-q", "init", "--store", url)
+        assert (ran.code, len(ran.said), "write" in ran.err) == (1, 1, False)
+        assert ran.err.startswith(f"thoth: --store: store '{url}': ")
+
 
 class TestObject:
     def test_one_identity_a_line_in_the_order_of_the_files(self, run: Run, tmp_path: Path) -> None:
@@ -166,6 +202,21 @@ class TestUpload:
         assert ran.said[-1] == f"thoth: {path} took the place of a dump that was cut short: {name}"
         assert json.loads(run("info", name).out)["complete"] is True
 
+    def test_a_dump_that_was_cut_short_is_told(self, run: Run, core: Core) -> None:
+        path = core(1, size=50_000)
+        data = path.read_bytes()
+        path.write_bytes(data[:30_000])
+        said = f"thoth: {path}: is cut short; kept until the whole one comes (have 30000 bytes)"
+        for _ in range(2):
+            ran = run("upload", path)
+            assert (ran.code, ran.said[-1]) == (0, said)
+        document = json.loads(run("-q", "upload", "--json", path).out)
+        assert (document["complete"], document["size"]) == (False, 30_000)
+        path.write_bytes(data[:40_000])
+        assert run("upload", path).said[-1].endswith("(have 40000 bytes)")
+        path.write_bytes(data)
+        assert "is cut short" not in run("upload", path).err
+
     def test_F14_one_bad_file_among_ten(self, run: Run, core: Core, tmp_path: Path) -> None:
         paths = [core(pid) for pid in range(10)]
         paths[4].write_bytes(b"not a dump")
@@ -226,7 +277,10 @@ class TestUpload:
         (place / "store").rename(place / "not-mounted")
         ran = run("upload", core(2))
         assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert "'thoth init'" in ran.err
         assert not (place / "store").exists()
+        assert run("init").code == 0
+        assert run("upload", core(2)).code == 0
 
     def test_json_lines(self, run: Run, core: Core, tmp_path: Path) -> None:
         path, bad = core(1), tmp_path / "bad"
@@ -234,7 +288,7 @@ class TestUpload:
         name, size = identity(run, path), path.stat().st_size
         ran = run("upload", "--json", path, bad, path)
         first, second, third = (json.loads(line) for line in ran.lines)
-        common = {"path": str(path), "id": name, "size": size, "reason": None}
+        common = {"path": str(path), "id": name, "size": size, "complete": True, "reason": None}
         assert first == {**common, "result": "stored", "sent": size}
         assert second["result"] == "failed"
         assert "neither a core nor a crash dump" in second["reason"]

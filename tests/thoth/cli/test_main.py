@@ -53,6 +53,8 @@ class TestFindingTheCommand:
                 ["upload", "--jso", "x"],
                 "thoth: upload: unrecognized arguments: --jso; see 'thoth upload --help'",
             ),
+            (["upload", "--wat"], "thoth: upload: unrecognized arguments: --wat; see 'thoth upload --help'"),
+            (["info", "-x"], "thoth: info: unrecognized arguments: -x; see 'thoth info --help'"),
             (["ls", "--\x1b[2J"], "thoth: ls: unrecognized arguments: --\\x1b[2J; see 'thoth ls --help'"),
             (["--frob", "ls"], "thoth: unrecognized arguments: --frob; see 'thoth --help'"),
             (["ls", "--user"], "thoth: ls: argument --user: expected one argument; see 'thoth ls --help'"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -83,10 +85,16 @@ def test_F13_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         list(source.stream())
 
 
-def test_F14_a_file_that_cannot_be_read() -> None:
-    # A regular file whose first page is never there: reading it is an I/O error.
-    with LocalFile("/proc/self/mem") as source, pytest.raises(SourceError, match="Input/output error"):
-        source.read_at(0, 100)
+def test_F14_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad_block(*_arguments: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "core"
+    path.write_bytes(FILE)
+    with LocalFile(path) as source:
+        monkeypatch.setattr(os, "pread", bad_block)
+        with pytest.raises(SourceError, match="Input/output error"):
+            source.read_at(0, 100)
 
 
 def test_F16_F17_what_is_not_opened(tmp_path: Path) -> None:
@@ -102,3 +110,25 @@ def test_F16_F17_what_is_not_opened(tmp_path: Path) -> None:
         LocalFile("/dev/zero")
     with pytest.raises(SourceGone):
         LocalFile(tmp_path / "nothing")
+
+
+def test_F41_no_offset_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "core"
+    path.write_bytes(FILE)
+    with LocalFile(path) as source:
+        for offset in (2**63 - 1, 2**63, 2**64):
+            assert source.read_at(offset, 10) == b""
+        assert source.read_at(10, 2**62) == FILE[10:]
+
+
+def test_F16_a_fifo_keeps_its_writer(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = subprocess.Popen(["sh", "-c", 'echo mine > "$0"', str(fifo)])
+    try:
+        with pytest.raises(SourceError, match="regular file"):
+            LocalFile(fifo)
+        with fifo.open("rb") as reader:
+            assert reader.read() == b"mine\n"
+    finally:
+        writer.wait(10)

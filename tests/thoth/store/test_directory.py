@@ -179,6 +179,16 @@ def test_F10_free_space_is_looked_at_first(disk: Path) -> None:
     assert list(disk.iterdir()) == []
 
 
+def test_F10_what_a_dead_upload_left_is_swept_when_room_is_short(disk: Path) -> None:
+    """A draft that nobody holds, large enough that the next upload finds no room beside it."""
+    store_dump(DirectoryStore(disk), "first")
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    left = disk / ".uploads" / f".thoth-{'0' * 32}.draft"
+    left.write_bytes(bytes(free - (64 << 10)))
+    DirectoryStore(disk).begin(CORE, 128 << 10).abort()
+    assert not left.exists()
+
+
 def test_F10_a_disk_that_fills_up(disk: Path) -> None:
     store = DirectoryStore(disk)
     store.put("/alice/kept", b"kept")

@@ -1,0 +1,18 @@
+"""Each index in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.indexes import INDEXES, NAMES
+from thoth.index.base import Index
+
+
+@pytest.fixture(params=INDEXES, ids=NAMES)
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    opened = request.param(tmp_path)
+    yield opened
+    opened.close()
