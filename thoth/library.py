@@ -11,7 +11,7 @@ from typing import Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from thoth.config import Config, without_credentials
-from thoth.errors import IndexFailure, NoSuchObject, StoreError, StoreUnavailable, UsageError
+from thoth.errors import NoSuchObject, StoreError, StoreUnavailable, UsageError
 from thoth.index.base import Index
 from thoth.model import DumpInfo, Identity
 from thoth.store.base import ObjectStore
@@ -95,17 +95,6 @@ def require_store(config: Config, *, new_ok: bool = False) -> None:
     raise StoreUnavailable(f"store {root}: no such directory; mount it, or make an empty one with 'thoth init'")
 
 
-def require_no_leftovers(config: Config) -> None:
-    """Raises IndexFailure when the index's file was moved away and what was not yet written into it was not.
-
-    SQLite would write that into a new index.
-    """
-    database = _database(config)
-    beside = database.with_name(database.name + "-wal")
-    if beside.exists() and not database.exists():  # in this order: a new index has its file before the other
-        raise IndexFailure(f"{beside}: belongs to an index that was moved away; move it away too")
-
-
 def _open_store(root: Path, *, create: bool, dry_run: bool) -> ObjectStore:
     from thoth.store.directory import DirectoryStore
     from thoth.store.wrappers import DryRun
@@ -138,9 +127,11 @@ def _local_path(config: Config, setting: str, scheme: str) -> Path:
     except ValueError as error:
         raise UsageError(f"{shown}: not a URL; this version knows {scheme}:///ABSOLUTE/PATH only") from error
     # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own
-    path = "/" + unquote(parts.path).lstrip("/")
+    path = "/" + unquote(parts.path, errors="surrogateescape").lstrip("/")
     if parts.scheme != scheme or parts.netloc or not parts.path.startswith("/"):
         fault = f"this version knows {scheme}:///ABSOLUTE/PATH only"
+    elif parts.query or parts.fragment or any(char in url for char in "?#\t\r\n"):
+        fault = "in a URL ? is written %3F, # %23, a tab %09, and a line's end %0A"
     elif "\0" in path:
         fault = "no file name holds a NUL"
     elif path.startswith("/~"):
@@ -153,10 +144,10 @@ def _local_path(config: Config, setting: str, scheme: str) -> Path:
 
 def _meant(parts: SplitResult, scheme: str) -> str:
     """What to write for a path without the scheme, or one that begins with ~; empty when nobody can tell."""
-    path = unquote(parts.path)
+    path = unquote(parts.path, errors="surrogateescape")
     if parts.netloc.startswith("~"):
         path = parts.netloc + path
-    elif parts.netloc or parts.scheme not in ("", scheme) or "\0" in path:
+    elif parts.netloc or parts.query or parts.fragment or parts.scheme not in ("", scheme) or "\0" in path:
         return ""
     elif path.lstrip("/").startswith("~"):
         path = path.lstrip("/")

@@ -172,7 +172,8 @@ def test_F05_a_node_that_dies_and_comes_back(fleet: Callable[..., Fleet], tmp_pa
     assert killed.is_set()
     assert seen.code == 1
     check_lost(seen, "dying", "transfer", "the connection broke")
-    assert {seen.results[path] for path in scene.of("dying")} == {"failed"}
+    # The small dump may have come before the large one that the node dies in.
+    assert {seen.results[path] for path in scene.of("dying")} in ({"failed"}, {"failed", "stored"})
     scene.check_good(seen, "good")
     dead = scene.collector.collect(*IMPATIENT)
     assert dead.nodes["dying"]["result"] == "unreachable"

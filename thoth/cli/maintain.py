@@ -31,12 +31,11 @@ exit status: 0 all dumps are in the index; 1 some are not, each of which has its
 
 def index(arguments: Namespace, console: Console) -> int:
     """Rebuild the index."""
-    from thoth.library import open_thoth, require_no_leftovers, require_store
+    from thoth.library import open_thoth, require_store
     from thoth.maintain import reindex, stored_identities
 
     config = configured(arguments)
     require_store(config)
-    require_no_leftovers(config)
     with open_thoth(config) as thoth:
         thoth.index.create()
         done = reindex(thoth, console.counting("indexing", stored_identities(thoth)))

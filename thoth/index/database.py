@@ -267,8 +267,9 @@ def _make_file(path: Path) -> bool:
     with _one_at_a_time(path.parent):
         if path.exists():
             return False
-        for left_by_a_killed_process in (draft, *_beside(draft), draft.with_name(draft.name + "-journal")):
-            left_by_a_killed_process.unlink(missing_ok=True)
+        # Of a killed process; and of an index that was moved away without them, which a new one would take in.
+        for leftover in (draft, *_beside(draft), draft.with_name(draft.name + "-journal"), *_beside(path)):
+            leftover.unlink(missing_ok=True)
         file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.fchmod(file, 0o600)  # the umask may have taken bits away
