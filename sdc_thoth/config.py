@@ -1,8 +1,9 @@
 """The collector's settings: defaults, then a TOML file, then an inventory file of the same shape.
 
-    [ssh]      key, known_hosts, user
-    [paths]    core, crash          lists of patterns, each a directory and a name; * and ? stand for parts of
-    either [limits]   settle, max_size [[node]]   name, address, port, user, uuid, remote_thoth
+    [ssh]     key, known_hosts, user
+    [paths]   core, crash: lists of patterns, each a directory and a name; * and ? stand for parts of either
+    [limits]  settle, max_size
+    [[node]]  name, address, port, user, uuid, remote_thoth
 
 A file is checked whole before anything is connected to. A key that we do not know is an error: it is a
 spelling mistake, and what was meant would silently not hold.
@@ -174,9 +175,9 @@ def _pattern(value: str, key: str, table: TomlTable) -> Pattern:
         raise table.error(key, f"{value[:80]!r}: not the absolute path of files, like /cores/core.*")
     if any(part in ("", ".", "..") for part in (*parts, name)):
         raise table.error(key, f"{value[:80]!r}: holds an empty part, '.' or '..'")
-    if not value.isprintable() or any(char in "[]\\" for char in value):
+    if not value.isprintable() or any(char in "[]{}()\\" for char in value):
         raise table.error(
-            key, f"{value[:80]!r}: only * and ? make patterns; control characters, [, ] and \\ cannot be used"
+            key, f"{value[:80]!r}: only * and ? make patterns; control characters and []{{}}()\\ cannot be used"
         )
     return directory or "/", name
 

@@ -120,10 +120,12 @@ class KnownHosts:
     def parse(cls, data: bytes, path: Path) -> KnownHosts:
         """Raises UsageError for a line that is not understood."""
         try:
-            lines = tuple(data.decode("utf-8").splitlines())
+            text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             number = data.count(b"\n", 0, error.start) + 1
             raise UsageError(f"{_shown(path)}:{number}: not UTF-8 text") from error
+        # Not splitlines, which also takes other characters for the end of a line.
+        lines = tuple(text.removesuffix("\n").split("\n")) if text else ()
         return cls(path, lines, tuple(_entries(lines, path)))
 
     @cached_property

@@ -507,9 +507,7 @@ send_one() { # DESCRIPTOR SKIP UNITS, of 4096 bytes
 can_head() { # whether head takes several files and a number of bytes; asked once
     if [ -z "$head" ]; then
         head=no
-        case $(head -q -c 4096 / 2>&1 </dev/null; printf abc | head -q -c 2 - 2>&1) in
-        *ab) head=yes ;;
-        esac
+        [ "$(printf abc | head -q -c 2 - 2>/dev/null)" = ab ] && head=yes
     fi
     [ "$head" = yes ]
 }

@@ -115,7 +115,7 @@ class DumpInfo:
     def size(self) -> int | None:
         """Bytes of the dump."""
         value = self.document.get("size")
-        return value if isinstance(value, int) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     @property
     def complete(self) -> bool | None:

@@ -18,7 +18,7 @@ from tests.support.roots import program
 from tests.support.sshd import Node
 
 PLACE = "/var/tmp/thoth"
-LARGE = 40 << 20  # bytes: streamed, and more than fits into all buffers on the way
+LARGE = 16 << 20  # bytes: streamed, and more than an SSH window lets the node send ahead
 MIDDLE = 200 << 10  # bytes: more than is read to identify it, and fetched together with others
 SMALL = 20 << 10  # bytes: read whole to identify it
 MEGABYTE = 1 << 20

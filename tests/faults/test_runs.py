@@ -113,7 +113,7 @@ def test_F52_what_ends_early_leaves_a_live_run_alone(scene: Scene, tmp_path: Pat
             (["--version"], 0, ""),
             (["-p", "0"], 1, "-p"),
             (["--no-such-flag"], 1, "--no-such-flag"),
-            (["-N", "nobody"], 1, "-N: not in the inventory: nobody"),
+            (["-N", "nobody"], 1, "not in the inventory: nobody"),
             (["-c", str(broken)], 1, "broken.toml"),
             (["-l", "../lock"], 1, "--lockfile"),
             (["-n", "-N", "cn0"], 0, ""),
@@ -292,10 +292,11 @@ def test_F73_host_keys(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     seen = scene.collector.collect(*IMPATIENT)
     assert seen.code == 1
     scene.check_good(seen, "hashed", "good")
+    run = f"sdc-thoth hostkeys --inventory {scene.collector.inventory}"
     for name, says in (
-        ("new", ["host key unknown", "sdc-thoth hostkeys new"]),
-        ("changed", ["HOST KEY CHANGED", fingerprint(before), "sdc-thoth hostkeys changed"]),
-        ("typed", ["HOST KEY CHANGED", fingerprint(f"x {other}"), "sdc-thoth hostkeys typed"]),
+        ("new", ["host key unknown", f"{run} new"]),
+        ("changed", ["HOST KEY CHANGED", fingerprint(before), f"{run} changed"]),
+        ("typed", ["HOST KEY CHANGED", fingerprint(f"x {other}"), f"{run} typed"]),
         ("revoked", ["which is revoked in"]),
     ):
         told = seen.nodes[name]

@@ -1,4 +1,4 @@
-"""A tenant's files decide about nobody else's: they are read together with those of others, in one stream of bytes."""
+"""A tenant's files decide about nobody else's, though they are read together with those of others, in one stream."""
 
 from __future__ import annotations
 

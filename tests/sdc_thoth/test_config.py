@@ -232,27 +232,27 @@ NODES = (Node("cn0", "a", uuid=UUID), Node("cn1", "b"), Node("cn2", "c"))
 @pytest.mark.parametrize(
     ("names", "exclude", "chosen"),
     [
-        ([], False, ["cn0", "cn1", "cn2"]),
+        (None, False, ["cn0", "cn1", "cn2"]),
         (["cn2", "cn1"], False, ["cn1", "cn2"]),
         ([UUID], False, ["cn0"]),
         ([UUID.upper(), "cn0"], False, ["cn0"]),
         (["cn1"], True, ["cn0", "cn2"]),
     ],
 )
-def test_select(names: list[str], exclude: bool, chosen: list[str]) -> None:
+def test_select(names: list[str] | None, exclude: bool, chosen: list[str]) -> None:
     assert [node.name for node in select(NODES, names, exclude)] == chosen
 
 
 @pytest.mark.parametrize(
     ("names", "exclude", "message"),
     [
-        (["cn1", "cn9", "127.0.0.1"], False, "-N: not in the inventory: cn9, 127.0.0.1"),
-        (["cn9\x1b[2J"], False, r"-N: not in the inventory: cn9\x1b[2J"),
-        ([], True, "-x: excludes the nodes that -N names, and there is no -N"),
+        (["cn1", "cn9", "127.0.0.1"], False, "not in the inventory: cn9, 127.0.0.1"),
+        (["cn9\x1b[2J"], False, r"not in the inventory: cn9\x1b[2J"),
+        (None, True, "-x: excludes the nodes that -N names, and there is no -N"),
         (["cn0", "cn1", "cn2"], True, "-x: no node is left"),
     ],
 )
-def test_select_refuses(names: list[str], exclude: bool, message: str) -> None:
+def test_select_refuses(names: list[str] | None, exclude: bool, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         select(NODES, names, exclude)
     assert str(caught.value) == message

@@ -152,7 +152,11 @@ def test_F51_the_lock_of_a_killed_run_is_no_lock(directory: Path, holder: Callab
         assert (directory / "lock").read_text().startswith(f"{os.getpid()} ")
 
 
-@pytest.mark.parametrize("content", ["", "garbage\n" * 1000, "1 2001-09-09T01:46:40Z\n", f"{os.getpid()}\n"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "garbage\n" * 1000, "1 2001-09-09T01:46:40Z\n", f"{os.getpid()}\n"],
+    ids=["empty", "garbage", "init", "ours"],
+)
 def test_F51_what_stands_in_the_file_does_not_matter(directory: Path, content: str) -> None:
     directory.mkdir(0o700)
     (directory / "lock").write_text(content)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from thoth.errors import ThothError
 from thoth.render import escaped, one_line
 
+_LINE = 4096  # bytes of a line of stdin: a name of a dump and what may stand around it
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TextIO
@@ -65,7 +67,9 @@ class Console:
         """The lines of stdin; bytes that are not UTF-8 are carried as ``thoth.model.text`` does."""
         if sys.stdin is None:
             raise ThothError("stdin is closed; there is nothing to read")
-        for raw in sys.stdin.buffer:
+        while raw := sys.stdin.buffer.readline(_LINE):
+            if len(raw) == _LINE:
+                raise ThothError(f"standard input has a line of over {_LINE} bytes, which names no dump")
             yield raw.decode("utf-8", "surrogateescape")
 
     def progress(self, name: bytes, size: int, blocks: Iterable[bytes]) -> Iterator[bytes]:

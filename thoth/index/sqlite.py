@@ -68,8 +68,8 @@ class SqliteIndex:
 
     def known(self, ids: Iterable[Identity]) -> Mapping[Identity, Known]:
         found: dict[Identity, Known] = {}
+        waiting = iter(list(ids))  # what the caller's own iterator raises is none of the index's failures
         with self._database.reading() as connection:
-            waiting = iter(ids)
             while connection is not None and (batch := list(islice(waiting, BATCH))):
                 for identity, revision, size, complete, sha256 in connection.execute(_KNOWN, _listed(batch)):
                     found[Identity(identity)] = Known(revision, size, _TRUTH.get(complete), sha256)

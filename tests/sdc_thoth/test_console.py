@@ -1,0 +1,67 @@
+"""Where the command's lines go, and what becomes of a pass whose reader is gone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.elfwriter import illumos_core
+from tests.support.invariants import check_store
+from tests.support.mishaps import collector
+from tests.support.sshd import Fleet
+
+PLACE = "/var/tmp/thoth"
+
+
+def planted(fleet: Callable[..., Fleet]) -> Fleet:
+    nodes = fleet(4)
+    for number, node in enumerate(nodes):
+        node.put(f"{PLACE}/core.{number}", illumos_core(pid=number + 1, size=20_000))
+    return nodes
+
+
+def test_F38_a_pass_without_a_reader_goes_on_quietly(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    home = collector(tmp_path, planted(fleet))
+    pass_ = home.start()
+    assert pass_.stdout is not None and pass_.stderr is not None
+    pass_.stdout.close()
+    talk = pass_.stderr.read()
+    pass_.stderr.close()
+    assert (pass_.wait(60), talk) == (141, "")
+    assert len(home.stored()) == 4
+    check_store(home)
+
+
+def test_F38_a_full_disk_under_the_report_is_said_once(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    home = collector(tmp_path, planted(fleet))
+    for flags in ([], ["--json"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                home.command(*flags), env=home.environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        said = [line for line in done.stderr.splitlines() if "discovering" not in line]
+        assert (done.returncode, said) == (1, ["sdc-thoth: stdout: No space left on device"])
+    assert len(home.stored()) == 4
+
+
+def test_lines_of_several_nodes_stay_lines(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    home = collector(tmp_path, planted(fleet))
+    for _ in range(3):
+        lines = home.run("-n").stdout.splitlines()
+        assert all(re.fullmatch(r"discovering dumps on cn\d", line) for line in lines if "discovering" in line)
+        assert len(lines) == len(set(lines))
+
+
+def test_a_bad_store_leaves_no_half_of_a_document(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    home = collector(tmp_path, fleet(1))
+    done = subprocess.run(
+        home.command("--json"),
+        env={**home.environment, "THOTH_STORE": "file:///nowhere/at/all", "THOTH_DB": "sqlite:///dev/null/x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
