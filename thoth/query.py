@@ -1,7 +1,7 @@
 """Dump specifications: words of a command line as a Query, and what a Query means.
 
 ``matches`` is the meaning. An index compiles the same constraints to its own language and has to give the
-same answer; tests/contract/test_index.py holds them to it.
+same answer; tests/contract/test_index_queries.py holds them to it.
 """
 
 from __future__ import annotations

@@ -38,8 +38,9 @@ def test_F38_a_full_disk_under_the_report_is_said_once(fleet: Callable[..., Flee
     home = collector(tmp_path, planted(fleet))
     for flags in ([], ["--json"]):
         with Path("/dev/full").open("w") as full:
+            command, environment = home.command(*flags), home.environment
             done = subprocess.run(
-                home.command(*flags), env=home.environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+                command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
             )
         said = [line for line in done.stderr.splitlines() if "discovering" not in line]
         assert (done.returncode, said) == (1, ["sdc-thoth: stdout: No space left on device"])
