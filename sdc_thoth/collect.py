@@ -35,6 +35,7 @@ BATCH = 256  # dumps that are identified and looked up together
 _LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 300,000 files
 _PER_NAME = 100  # of these bytes
 _PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
+_SEEN_BEFORE = {"seen_before": True}  # the detail of an outcome that the journal knew
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 
 
@@ -182,7 +183,8 @@ class Collection:
         found = self._waiting.pop(outcome.path or b"", None)
         stored = outcome.result in (Result.PRESENT, Result.STORED, Result.REPLACED)
         no_dump = outcome.result is Result.SKIPPED and (outcome.reason or "").startswith("not a dump")
-        if found is not None and (stored or no_dump):
+        news = outcome.detail is not _SEEN_BEFORE  # what the journal said need not be written into it again
+        if found is not None and news and (stored or no_dump):
             signature = found.signature.raw.decode("ascii")
             reason = outcome.reason if no_dump else None
             self._noted.append(Entry(found.path, signature, outcome.identity, done=stored, reason=reason))
@@ -203,8 +205,7 @@ class Collection:
             if entry is None:
                 fresh.append(found)
             elif entry.identity is None:
-                seen_before = {"seen_before": True}
-                yield self._outcome(found, Result.SKIPPED, stage="identify", reason=entry.reason, detail=seen_before)
+                yield self._outcome(found, Result.SKIPPED, stage="identify", reason=entry.reason, detail=_SEEN_BEFORE)
             else:
                 yield Named(found, entry.identity, done=entry.done)
         yield from self._named_by_thoth(fresh) if self._node.remote_thoth else self._named_by_ranges(fresh)
@@ -266,7 +267,9 @@ class Collection:
         if there.complete and there.size is not None and size > there.size:
             reason = f"stored whole with {there.size} bytes; this file has {size} and the same headers"
             return self._of_named(each, Result.CONFLICT, stage="look up", reason=reason)
-        if each.done or self._task.dry_run:
+        if each.done:
+            return self._of_named(each, Result.PRESENT, detail=_SEEN_BEFORE)
+        if self._task.dry_run:
             return self._of_named(each, Result.PRESENT)
         return self._intake.annotate(each.found, each.identity)
 
