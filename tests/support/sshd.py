@@ -24,13 +24,14 @@ from types import TracebackType
 from typing import Self
 
 from tests.support import folder as folders
-from tests.support.processes import Process, connections, holds_one_of, rooted_in, send, wait_until
+from tests.support.processes import Process, connections, holds_one_of, process, rooted_in, send, wait_until
 from tests.support.roots import Flavour, Stock, plant, program, write_script
 from tests.support.server import MOST_ADDRESSES, CannotServe, Place, Server, can_isolate, make_key
 from tests.support.smartos import HIDDEN, Machine
 
 _FLEET = uuid.UUID("7b0f3a5e-54a2-5b53-9c2e-0d6a3b1f7c11")  # node UUIDs come from it and the node's name
 _RUN_SSHD = Path("/run/sshd")
+_GRACE = 5.0  # seconds that processes may take to stop
 
 
 class NeedsRoot(Exception):
@@ -168,6 +169,8 @@ class Node:
         stopped = self._processes()
         self._stopped |= set(stopped)
         send(signal.SIGSTOP, stopped)
+        # A process that is just running on the other processor takes the signal a moment later.
+        wait_until(lambda: not any(map(_runs, stopped)), _GRACE)
 
     def cont(self) -> None:
         """Undoes ``stop``."""
@@ -325,6 +328,11 @@ class Fleet:
             server.start()
             servers |= {place.address: server for place in group}
         return servers
+
+
+def _runs(pid: int) -> bool:
+    found = process(pid)
+    return found is not None and found.state not in "TtZX"
 
 
 def _parts(places: Sequence[Place], most: int) -> list[Sequence[Place]]:
