@@ -6,7 +6,7 @@ READY = .venv/ready
 .PHONY: demo test lint bench soak dist clean
 
 demo: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.demo
-test: $(READY) ; @tests/system-packages && $(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(READY) ; @tests/system-packages && $(BIN)/python -m pytest
 soak: $(READY) ; @tests/system-packages && $(BIN)/python -m pytest --soak
 bench: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.bench
 lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && for script in sdc_thoth/node.sh tests/system-packages .ci/run; do bash -n $$script || exit 1; done
