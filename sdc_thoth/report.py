@@ -1,21 +1,16 @@
-"""What a pass tells: lines for people, one JSON document for scripts, an exit code. Pure: text goes to a callback."""
+"""What a pass tells: lines for people, one JSON document for scripts, an exit code. Pure: text goes to a callback.
+
+A report takes each outcome as it comes, and at the end the seconds that the pass took.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from thoth import Outcome, Result, escaped, size_text, text
-
-
-class Report(Protocol):
-    """Takes each outcome as it comes, and at the end the seconds that the pass took."""
-
-    def take(self, outcome: Outcome) -> None: ...
-
-    def end(self, seconds: float) -> None: ...
 
 
 class Tally:
