@@ -1,7 +1,7 @@
 """What Thoth is told: defaults < file < environment < flags, each value with where it came from.
 
-The file is TOML with the keys ``store``, ``db`` and ``user``. It is the one that ``--config`` or THOTH_CONFIG
-names, which then has to exist, or else ``thoth/config.toml`` in the user's configuration directory
+The file is TOML with the keys ``store``, ``db``, ``user`` and ``cache``. It is the one that ``--config`` or
+THOTH_CONFIG names, which then has to exist, or else ``thoth/config.toml`` in the user's configuration directory
 (``~/.config`` on most systems), which may be missing. No other module reads the environment.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, Final
 from thoth.errors import UsageError
 
 DEFAULT: Final = "default"  # the origin of a value that nobody gave
+_CACHE: Final = "/var/tmp/thoth/cache"  # noqa: S108 - where the original has it; what opens it checks whose it is
 _LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
 # Part of every name in the store, of the database's name, and of paths: Manta's logins, without '%'.
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
@@ -33,11 +34,12 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a Thoth is opened with: the URLs of its store and of its index, and whose dumps they are."""
+    """What a Thoth is opened with: the URLs of its store and index, whose dumps they are, and where copies go."""
 
     store: str
     db: str
     user: str
+    cache: str  # the directory of the dumps that are fetched to be debugged or analyzed
     origins: Mapping[str, str]  # of each of the fields above
 
     def described(self, name: str) -> str:
@@ -71,6 +73,7 @@ def load_config(
     given = {name: Setting(value, f"--{name}") for name, value in flags.items() if value is not None}
     told = {**_from_file(environ, file), **_from_environment(environ), **given}
     _refuse_unbuilt(environ, told)
+    told.setdefault("cache", Setting(_CACHE, DEFAULT))
     user_setting = told.setdefault("user", Setting("thoth", DEFAULT))
     _check_user(user_setting)
     settings = told if told.keys() >= {"store", "db"} else {**_default_places(user_setting.value), **told}
@@ -90,7 +93,12 @@ def without_credentials(url: str) -> str:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
     """What the variables say; one that is empty is not set."""
-    names = {"store": ("THOTH_STORE",), "db": ("THOTH_DB",), "user": ("THOTH_USER", "MANTA_USER")}
+    names = {
+        "store": ("THOTH_STORE",),
+        "db": ("THOTH_DB",),
+        "user": ("THOTH_USER", "MANTA_USER"),
+        "cache": ("THOTH_CACHE",),
+    }
     found = {key: _first_set(environ, variables) for key, variables in names.items()}
     return {key: setting for key, setting in found.items() if setting is not None}
 

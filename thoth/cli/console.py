@@ -7,7 +7,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from thoth.errors import ThothError
+from thoth.errors import ThothError, UsageError
 from thoth.render import escaped, one_line
 
 _LINE = 4096  # bytes of a line of stdin: a name of a dump and what may stand around it
@@ -71,6 +71,20 @@ class Console:
             if len(raw) == _LINE:
                 raise ThothError(f"standard input has a line of over {_LINE} bytes, which names no dump")
             yield raw.decode("utf-8", "surrogateescape")
+
+    def all_of_stdin(self, limit: int, what: str) -> bytes:
+        """All of stdin. Raises UsageError when there is nothing, and when it is over ``limit`` bytes.
+
+        ``what`` names it in the error. Blanks alone are nothing: they come from a pipeline that broke.
+        """
+        if sys.stdin is None:
+            raise UsageError(f"stdin is closed; there is no {what} to read")
+        data = sys.stdin.buffer.read(limit + 1)
+        if len(data) > limit:
+            raise UsageError(f"standard input has over {limit} bytes, which is too much for {what}")
+        if not data.strip():
+            raise UsageError(f"standard input is empty; there is no {what} to read")
+        return data
 
     def progress(self, name: bytes, size: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """The same blocks; on a terminal a bar shows how many of ``size`` bytes have gone by."""

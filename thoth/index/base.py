@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from thoth.model import DumpInfo, Identity
-from thoth.query import KeyPath, Query
+from thoth.model import DumpInfo, Identity, Json
+from thoth.query import KeyPath, Query, lookup
 
 MAX_INTEGER: Final = (1 << 63) - 1  # the largest that every index can keep
+TIME: Final = ("time",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,14 @@ class Known:
     size: int | None
     complete: bool | None
     sha256: str | None
+    purged: bool = False  # thrown away on purpose: not to be fetched again
 
     @classmethod
     def of(cls, info: DumpInfo) -> Self:
         """What a document tells. A size that no file has counts as none."""
         size = info.size
         size = size if size is not None and 0 <= size <= MAX_INTEGER else None
-        return cls(clamped_revision(info), size, info.complete, info.sha256)
+        return cls(clamped_revision(info), size, info.complete, info.sha256, bool(info.document.get("purged")))
 
 
 def clamped_revision(info: DumpInfo) -> int:
@@ -49,6 +51,9 @@ class Index(Protocol):
     - ``named`` gives up to ``limit`` identities that begin with ``prefix``, sorted.
     - ``find`` streams the documents that match, oldest first, unknown time before all, equal times by
       identity. It shows the index as it was at the first one asked for, whatever is written meanwhile.
+    - ``select`` gives, for the documents that ``find`` would give and in that order, a tuple of the values at
+      ``paths``, as ``thoth.query.lookup`` finds them, but a number or boolean may come as its text. The time of
+      a dump comes as the number that ``thoth.query.dump_time`` makes of it.
     - ``count`` is how many documents ``find`` would give.
     - ``report`` counts them by a property's value, as ``thoth.query.label`` writes it; rarest first, then
       by label.
@@ -69,6 +74,8 @@ class Index(Protocol):
 
     def find(self, query: Query) -> Iterator[DumpInfo]: ...
 
+    def select(self, query: Query, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]: ...
+
     def count(self, query: Query) -> int: ...
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]: ...
@@ -76,6 +83,11 @@ class Index(Protocol):
     def delete(self, identity: Identity) -> None: ...
 
     def close(self) -> None: ...
+
+
+def selected(info: DumpInfo, paths: Iterable[KeyPath]) -> tuple[Json, ...]:
+    """What ``select`` gives for a document."""
+    return tuple(info.time if path == TIME else lookup(info.document, path) for path in paths)
 
 
 def rarest_first(counts: Mapping[str, int]) -> dict[str, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Never
 
 from thoth.errors import CannotWrite
 from thoth.index.base import Index, Known
-from thoth.model import DumpInfo, Identity
+from thoth.model import DumpInfo, Identity, Json
 from thoth.query import KeyPath, Query
 
 
@@ -39,6 +39,9 @@ class DryRunIndex:
 
     def find(self, query: Query) -> Iterator[DumpInfo]:
         return self._index.find(query)
+
+    def select(self, query: Query, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
+        return self._index.select(query, paths)
 
     def count(self, query: Query) -> int:
         return self._index.count(query)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from threading import Lock
 
-from thoth.index.base import Known, clamped_revision, rarest_first
+from thoth.index.base import Known, clamped_revision, rarest_first, selected
 from thoth.index.documents import stored_text
-from thoth.model import DumpInfo, Identity
+from thoth.model import DumpInfo, Identity, Json
 from thoth.query import KeyPath, Query, label, lookup, matches, sort_key
 
 
@@ -59,6 +59,9 @@ class MemoryIndex:
         infos = (DumpInfo.from_json(text) for text in texts)
         found = sorted((info for info in infos if matches(query, info.document)), key=sort_key)
         yield from islice(found, query.limit)
+
+    def select(self, query: Query, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
+        return (selected(info, paths) for info in self.find(query))
 
     def count(self, query: Query) -> int:
         return sum(1 for _ in self.find(query))

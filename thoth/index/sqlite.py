@@ -7,14 +7,14 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from thoth.errors import BadDocument, IndexFailure
-from thoth.index.base import MAX_INTEGER, Known, clamped_revision, rarest_first
+from thoth.index.base import MAX_INTEGER, Known, clamped_revision, rarest_first, selected
 from thoth.index.database import Database
 from thoth.index.documents import is_plain, stored_text
 from thoth.index.sql import COLUMNS, Parameter, text_parameter, value_label, where
@@ -101,6 +101,9 @@ class SqliteIndex:
                 closing(self._odd(connection, query)) as odd,
             ):
                 yield from islice(heapq.merge(plain, odd, key=sort_key), query.limit)
+
+    def select(self, query: Query, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
+        return (selected(info, paths) for info in self.find(query))
 
     def count(self, query: Query) -> int:
         asked = where(query.constraints)

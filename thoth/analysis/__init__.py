@@ -1,0 +1,1 @@
+"""Running analyzers and debuggers on dumps."""
