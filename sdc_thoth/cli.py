@@ -15,15 +15,26 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from sdc_thoth.console import Console
-from thoth import ThothError, UsageError, __version__, environment, load_config, open_thoth
+from thoth import (
+    Autoanalyzer,
+    ThothError,
+    UsageError,
+    __version__,
+    environment,
+    load_config,
+    one_line,
+    open_thoth,
+)
 
 if TYPE_CHECKING:
+    from sdc_thoth.arrivals import Arrivals
     from sdc_thoth.config import Settings
     from sdc_thoth.fleet import Fleet
     from sdc_thoth.inventory import Node
     from sdc_thoth.node import Place
     from sdc_thoth.report import JsonReport, TextReport
     from sdc_thoth.session import Credentials
+    from thoth import Config, Thoth
 
 _IN_MEMORY = 48 << 20  # bytes of small dumps on their way into the store
 _READER_GONE = 141  # as a shell says of a program that SIGPIPE ended
@@ -229,6 +240,7 @@ def _pass(
     *,
     console: Console,
 ) -> int:
+    from sdc_thoth.arrivals import Arrivals
     from sdc_thoth.budget import Budget
     from sdc_thoth.collect import Task
     from sdc_thoth.fleet import Fleet
@@ -238,10 +250,12 @@ def _pass(
     started = time.monotonic()
     report, say = _report(arguments, console)
     with ExitStack() as stack:
-        thoth = stack.enter_context(open_thoth(load_config(environment()), dry_run=arguments.dry_run))
+        config = load_config(environment())
+        thoth = stack.enter_context(open_thoth(config, dry_run=arguments.dry_run))
         thoth.check()
         journal = stack.enter_context(open_journal(settings.directory, read_only=arguments.dry_run, say=console.talk))
         storing = stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store"))
+        arrivals = Arrivals(_autoanalyzer(thoth, config, say), say)
         task = Task(
             thoth=thoth,
             journal=journal,
@@ -253,6 +267,7 @@ def _pass(
             budget=Budget(_IN_MEMORY),
             storing=storing,
             say=say,
+            arrivals=arrivals,
         )
         fleet = Fleet(
             nodes,
@@ -265,6 +280,8 @@ def _pass(
         )
         with fleet:
             interruption = _reported(fleet, report)
+        end = started + arguments.deadman * 60
+        interruption = _finished(arrivals, lambda: interruption is None and time.monotonic() < end) or interruption
         if not arguments.dry_run:
             journal.forget()
     report.end(time.monotonic() - started)
@@ -282,6 +299,25 @@ def _reported(fleet: Fleet, report: TextReport | JsonReport) -> _Interrupted | N
         fleet.stop(f"stopped by {signal.Signals(error.number).name}")
         for outcome in fleet.outcomes():
             report.take(outcome)
+        return error
+    return None
+
+
+def _autoanalyzer(thoth: Thoth, config: Config, say: Callable[[str], None]) -> Autoanalyzer:
+    return Autoanalyzer(
+        thoth,
+        cache=Path(config.cache),
+        environ=environment(),
+        clock=time.time,
+        say=lambda line: say(one_line(line)),
+    )
+
+
+def _finished(arrivals: Arrivals, go_on: Callable[[], bool]) -> _Interrupted | None:
+    """Run the analyzers that rules ask for on what has arrived."""
+    try:
+        arrivals.finish(go_on)
+    except _Interrupted as error:
         return error
     return None
 

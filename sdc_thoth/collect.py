@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
+from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.ask import Asker
 from sdc_thoth.budget import Budget
 from sdc_thoth.errors import NodeError, ProtocolError
@@ -53,6 +54,7 @@ class Task:
     budget: Budget  # bytes of small dumps that are in memory
     storing: Executor  # stores small dumps while the next ones come
     say: Callable[[str], None]  # takes a line of talk
+    arrivals: Arrivals  # takes what was stored, for the autoanalyzers
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Collection:
         self._node = node
         self._task = task
         self._asker = Asker(session, task.places)
-        self._intake = Intake(self._asker, node, task.thoth, task.clock, task.say)
+        self._intake = Intake(self._asker, node, task.thoth, task.arrivals, clock=task.clock, say=task.say)
         self._now = task.clock()  # by the node's clock, once it has told
         self._stage = "discover"
         self._listing = _LISTING  # bytes that are left
@@ -251,7 +253,7 @@ class Collection:
     def _without_transfer(self, each: Named, known: Mapping[Identity, Known]) -> Outcome | None:
         """The outcome of a dump that need not be sent, or may not; None when it has to be."""
         there = known.get(each.identity)
-        if there is not None and (there.complete is not False or there.size is None or each.found.size <= there.size):
+        if there is not None and not _may_be_better(each.found.size, there):
             outcome = self._of_present(each, there)
             if outcome is not None:
                 return outcome
@@ -264,7 +266,7 @@ class Collection:
     def _of_present(self, each: Named, there: Known) -> Outcome | None:
         """The outcome of a dump that the index knows; None when the store, which is the truth, has it no more."""
         size = each.found.size
-        if there.complete and there.size is not None and size > there.size:
+        if there.complete and not there.purged and there.size is not None and size > there.size:
             reason = f"stored whole with {there.size} bytes; this file has {size} and the same headers"
             return self._of_named(each, Result.CONFLICT, stage="look up", reason=reason)
         if each.done:
@@ -314,3 +316,8 @@ class Collection:
                 yield self._intake.store(arrival, dump.found, body)
         while self._flying:
             yield self._flying.popleft().result()
+
+
+def _may_be_better(size: int, there: Known) -> bool:
+    """Whether a dump of this size may have more than the one that is there, as ``thoth.may_replace`` asks."""
+    return not there.purged and there.complete is False and there.size is not None and size > there.size

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.ask import Asker, NotAFile, StillChanging
 from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
@@ -45,11 +46,19 @@ class Intake:
     """Takes a node's dumps in. ``clock`` gives seconds since 1970."""
 
     def __init__(
-        self, asker: Asker, node: Node, thoth: Thoth, clock: Callable[[], float], say: Callable[[str], None]
+        self,
+        asker: Asker,
+        node: Node,
+        thoth: Thoth,
+        arrivals: Arrivals,
+        *,
+        clock: Callable[[], float],
+        say: Callable[[str], None],
     ) -> None:
         self._asker = asker
         self._node = node
         self._thoth = thoth
+        self._arrivals = arrivals
         self._clock = clock
         self._say = say
         self._properties: Mapping[str, Any] | None = None
@@ -72,7 +81,12 @@ class Intake:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones."""
         told = stream if isinstance(stream, list) else self._told(found, stream)
-        return self._outcome(arrival, found, lambda: receive(self._thoth, arrival, told, now=self._clock()))
+        return self._outcome(arrival, found, lambda: self._received(arrival, told))
+
+    def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
+        receipt = receive(self._thoth, arrival, stream, now=self._clock())
+        self._arrivals.take(receipt)
+        return receipt
 
     def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
         """The stream, with a word a minute on how far it is."""

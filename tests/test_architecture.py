@@ -40,10 +40,9 @@ ROOMS: dict[str, set[str]] = {
     "index": {"errors", "glob", "index.base", "model", "query"},
     "library": {"config", "errors", "index", "index.base", "model", "store", "store.base"},
     "objects": {"errors", "model", "store"},
-    "edit": {"errors", "library", "model", "query", "store"},
+    "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
     "scrub": {
-        "digest",
         "dumps",
         "edit",
         "errors",
@@ -54,8 +53,10 @@ ROOMS: dict[str, set[str]] = {
         "naming",
         "objects",
         "store",
+        "store.base",
     },
     "purge": {"edit", "errors", "library", "model", "objects", "query"},
+    "logs": {"digest", "errors", "library", "store"},
     "analysis": {
         "digest",
         "durable",
@@ -70,7 +71,7 @@ ROOMS: dict[str, set[str]] = {
         "store",
         "store.base",
     },
-    "ingest": {"digest", "dumps", "edit", "errors", "library", "model", "store", "store.base"},
+    "ingest": {"digest", "dumps", "edit", "errors", "library", "model", "objects", "store", "store.base"},
     "cli": {
         "analysis",
         "config",
@@ -79,6 +80,7 @@ ROOMS: dict[str, set[str]] = {
         "errors",
         "ingest",
         "library",
+        "logs",
         "maintain",
         "model",
         "objects",
@@ -102,6 +104,7 @@ ONLY_IMPORTERS: dict[str, set[str]] = {
     "elftools": {"thoth/dumps/symbols.py", "thoth/dumps/unwind_cfi.py"},
     "platformdirs": {"sdc_thoth/config.py", "thoth/config.py"},
     "rich": {"thoth/cli/progress.py"},
+    "shtab": {"thoth/cli/settings.py"},
 }
 
 NAMES_OF_THE_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}

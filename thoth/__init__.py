@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from thoth.analysis.autoanalyze import Autoanalyzer, Held, Verdict
     from thoth.config import Config, environment, load_config
     from thoth.dumps.describe import describe, fact_ranges
     from thoth.dumps.identity import identify, identity_ranges
@@ -40,12 +41,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Arrival": "ingest",
+    "Autoanalyzer": "analysis.autoanalyze",
     "BadDocument": "errors",
     "CannotWrite": "errors",
     "Config": "config",
     "CorruptTransfer": "errors",
     "DumpFacts": "model",
     "DumpInfo": "model",
+    "Held": "analysis.autoanalyze",
     "Identity": "naming",
     "IndexFailure": "errors",
     "Known": "index.base",
@@ -68,6 +71,7 @@ _HOME = {
     "Thoth": "library",
     "ThothError": "errors",
     "UsageError": "errors",
+    "Verdict": "analysis.autoanalyze",
     "__version__": "version",
     "age_text": "render",
     "annotate": "ingest",
@@ -90,12 +94,14 @@ _HOME = {
 
 __all__ = [
     "Arrival",
+    "Autoanalyzer",
     "BadDocument",
     "CannotWrite",
     "Config",
     "CorruptTransfer",
     "DumpFacts",
     "DumpInfo",
+    "Held",
     "Identity",
     "IndexFailure",
     "Known",
@@ -118,6 +124,7 @@ __all__ = [
     "Thoth",
     "ThothError",
     "UsageError",
+    "Verdict",
     "__version__",
     "age_text",
     "annotate",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from thoth.errors import UsageError
 
 DEFAULT: Final = "default"  # the origin of a value that nobody gave
 _CACHE: Final = "/var/tmp/thoth/cache"  # noqa: S108 - where the original has it; what opens it checks whose it is
+_RETHINK: Final = "rethinkdb"  # the index that the original's variables ask for
 _LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
 # Part of every name in the store, of the database's name, and of paths: Manta's logins, without '%'.
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
@@ -57,6 +59,15 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found of a configuration, whether or not it can be used."""
+
+    settings: Mapping[str, Setting]  # by the names in Config; a store or index that nobody can tell is not among them
+    file: Setting | None  # the file that is read, there or not, and who names it; None: there is no home for it
+    faults: Mapping[str, UsageError]  # what is wrong with which setting; "config": with the file
+
+
 def load_config(
     environ: Mapping[str, str],
     *,
@@ -69,18 +80,49 @@ def load_config(
 
     Raises UsageError, which names the file, variable or flag and never holds a value that may be secret.
     """
+    found = survey(environ, file=file, store=store, db=db, user=user)
+    if found.faults:
+        raise next(iter(found.faults.values()))
+    return Config(
+        **{name: found.settings[name].value for name in _KEYS},
+        origins={name: found.settings[name].origin for name in _KEYS},
+    )
+
+
+def survey(
+    environ: Mapping[str, str],
+    *,
+    file: str | None = None,
+    store: str | None = None,
+    db: str | None = None,
+    user: str | None = None,
+) -> Survey:
+    """All that can be told of the configuration, and what is wrong with it. Takes what ``load_config`` takes."""
     flags = {"store": store, "db": db, "user": user}
     given = {name: Setting(value, f"--{name}") for name, value in flags.items() if value is not None}
-    told = {**_from_file(environ, file), **_from_environment(environ), **given}
-    _refuse_unbuilt(environ, told)
-    told.setdefault("cache", Setting(_CACHE, DEFAULT))
-    user_setting = told.setdefault("user", Setting("thoth", DEFAULT))
-    _check_user(user_setting)
-    settings = told if told.keys() >= {"store", "db"} else {**_default_places(user_setting.value), **told}
-    return Config(
-        **{name: settings[name].value for name in _KEYS},
-        origins={name: settings[name].origin for name in _KEYS},
-    )
+    place = _file_place(environ, file)
+    faults: dict[str, UsageError] = {}
+    told: dict[str, Setting] = {"user": Setting("thoth", DEFAULT), "cache": Setting(_CACHE, DEFAULT)}
+    with _noted(faults, "config"):
+        told |= _from_file(place)
+    told |= {**_from_environment(environ), **given}
+    _imply_originals(environ, told)
+    checks = {"store": _check_store, "db": _check_db, "user": _check_user, "cache": _check_cache}
+    for name, check in checks.items():
+        with _noted(faults, name):
+            check(told.get(name))
+    with _noted(faults, "store"):
+        told = told if told.keys() >= {"store", "db"} else {**_default_places(told["user"].value), **told}
+    return Survey({name: told[name] for name in _KEYS if name in told}, place, faults)
+
+
+@contextmanager
+def _noted(faults: dict[str, UsageError], name: str) -> Iterator[None]:
+    """What cannot be used is noted, and the rest is looked at all the same."""
+    try:
+        yield
+    except UsageError as error:
+        faults.setdefault(name, error)
 
 
 def without_credentials(url: str) -> str:
@@ -110,38 +152,60 @@ def _first_set(environ: Mapping[str, str], variables: Iterable[str]) -> Setting 
     return None
 
 
-def _refuse_unbuilt(environ: Mapping[str, str], told: Mapping[str, Setting]) -> None:
-    """Say what would silently be something else: dumps meant for Manta must not land in a local directory."""
-    store = told.get("store") or (Setting("manta", "MANTA_URL") if environ.get("MANTA_URL") else None)
+def _imply_originals(environ: Mapping[str, str], told: dict[str, Setting]) -> None:
+    """What the original's variables ask for where nothing else is named: it must not silently be something else."""
+    if environ.get("MANTA_URL"):
+        told.setdefault("store", Setting("manta", "MANTA_URL"))
+    if environ.get("THOTH_DB_HOST"):
+        told.setdefault("db", Setting(_RETHINK, "THOTH_DB_HOST"))
+
+
+def _check_store(store: Setting | None) -> None:
+    """Dumps meant for Manta must not land in a local directory."""
     if store is not None and store.value == "manta":
         raise UsageError(
             f"{store.origin} asks for Manta as the store, which this version cannot use yet;"
             " name a directory: THOTH_STORE=file:///ABSOLUTE/DIRECTORY"
         )
-    if environ.get("THOTH_DB_HOST") and "db" not in told:
+
+
+def _check_db(db: Setting | None) -> None:
+    if db is not None and db.value == _RETHINK:
         raise UsageError(
-            "THOTH_DB_HOST asks for RethinkDB as the index, which this version cannot use yet;"
+            f"{db.origin} asks for RethinkDB as the index, which this version cannot use yet;"
             " name a file: THOTH_DB=sqlite:///ABSOLUTE/FILE"
         )
 
 
-def _check_user(user: Setting) -> None:
-    if not _USER.fullmatch(user.value):
+def _check_user(user: Setting | None) -> None:
+    if user is not None and not _USER.fullmatch(user.value):
         raise UsageError(
             f"{user.origin}: a user is part of every dump's name: 1 to 128 of letters, digits, '.', '_', '-'"
             " and '@', a letter or digit first"
         )
 
 
+def _check_cache(cache: Setting | None) -> None:
+    if cache is not None and (not cache.value.startswith("/") or "\0" in cache.value):
+        raise UsageError(f"{cache.origin}: the cache is a directory by its absolute path, such as {_CACHE}")
+
+
 # ---- the file -------------------------------------------------------------------------------------
 
 
-def _from_file(environ: Mapping[str, str], flag: str | None) -> dict[str, Setting]:
-    named = flag or environ.get("THOTH_CONFIG")
-    path = Path(named) if named else _own_place("user_config_path", "config.toml")
-    if path is None:
+def _file_place(environ: Mapping[str, str], flag: str | None) -> Setting | None:
+    """The file that is to be read; DEFAULT as its origin: it may be missing. None for a user who has no home."""
+    if flag or environ.get("THOTH_CONFIG"):
+        return Setting(flag, "--config") if flag else Setting(environ["THOTH_CONFIG"], "THOTH_CONFIG")
+    path = _own_place("user_config_path", "config.toml")
+    return None if path is None else Setting(str(path), DEFAULT)
+
+
+def _from_file(place: Setting | None) -> dict[str, Setting]:
+    if place is None:
         return {}
-    table = _parsed(path, _read(path, must_exist=bool(named)))
+    path = Path(place.value)
+    table = _parsed(path, _read(path, must_exist=place.origin != DEFAULT))
     for key, value in table.items():
         if key not in _KEYS:
             raise UsageError(f"{path}: unknown key {key!r}; known are {', '.join(_KEYS)}")

@@ -111,3 +111,10 @@ class IndexFailure(ThothError):
 
 class BadDocument(ThothError):
     """An info.json that is not a JSON object with the fields that every dump has."""
+
+
+# ---- the cache ------------------------------------------------------------------------------------
+
+
+class CacheError(ThothError):
+    """The cache of dumps on this machine cannot be used, or has no room."""

@@ -7,18 +7,27 @@ an info.json is not a dump yet; an info.json that the index does not know is put
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from thoth.digest import Digester
 from thoth.dumps.describe import describe
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, Range, Recorder
 from thoth.edit import revise, stored_form
-from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, NotADump, PreconditionFailed, SourceChanged
+from thoth.errors import (
+    BadDocument,
+    IndexFailure,
+    NoSuchDump,
+    NoSuchObject,
+    NotADump,
+    PreconditionFailed,
+    SourceChanged,
+)
 from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
+from thoth.objects import EXPANDED, KeptObject, kept_objects
 from thoth.store.base import ABSENT, Digests, Upload
-from thoth.store.names import INFO, dump_dir, dump_name, info_name
+from thoth.store.names import dump_name, info_name
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
 
@@ -55,20 +64,24 @@ def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: flo
     when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since 1970.
     """
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
-    if current is not None and not may_replace(current[0], arrival.size):
+    if current is not None and not _wanted(thoth, current[0], arrival.size):
         return annotate(thoth, arrival)
     name = dump_name(thoth.user, arrival.identity, arrival.filename)
     upload = thoth.store.begin(name, arrival.size)
     try:
         facts, digests = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
+        stored_form(info)  # refused now, or the object would be there without its document
         current = thoth.stored_info(arrival.identity)  # the stream took its time: was somebody faster?
-        if current is not None and not may_replace(current[0], digests.size):
+        lost = current is not None and _is_lost(thoth, current[0])
+        if current is not None and not (lost or may_replace(current[0], digests.size)):
             return _kept(thoth, arrival, info)
         etag = upload.commit(digests).etag
     finally:
         upload.abort()
-    return _publish(thoth, arrival, info, etag)
+    receipt = _publish(thoth, arrival, info, etag)
+    found_again = lost and receipt.result is Result.PRESENT and not receipt.info.document.get("purged")
+    return replace(receipt, result=Result.STORED, sent=digests.size) if found_again else receipt
 
 
 def may_replace(stored: DumpInfo, size: int) -> bool:
@@ -79,6 +92,31 @@ def may_replace(stored: DumpInfo, size: int) -> bool:
     if stored.document.get("purged"):
         return False
     return stored.complete is False and stored.size is not None and size > stored.size
+
+
+def _wanted(thoth: Thoth, stored: DumpInfo, size: int) -> bool:
+    """Whether the bytes have to be stored although there is a document: for a better dump, or a lost one."""
+    return may_replace(stored, size) or _is_lost(thoth, stored)
+
+
+def _is_lost(thoth: Thoth, stored: DumpInfo) -> bool:
+    """Whether the store has the document of a dump but not the dump, which nobody has purged."""
+    if stored.document.get("purged"):
+        return False
+    try:
+        for dump in _objects(thoth, stored)[:1]:
+            thoth.store.stat(dump.name)
+    except NoSuchObject:
+        return True
+    return False
+
+
+def _objects(thoth: Thoth, info: DumpInfo) -> tuple[KeptObject, ...]:
+    """The objects of a document, the dump's own first; none for a document that names things that are not its own."""
+    try:
+        return kept_objects(thoth.user, info)
+    except BadDocument:
+        return ()
 
 
 def annotate(thoth: Thoth, arrival: Arrival) -> Receipt:
@@ -154,7 +192,7 @@ def _publish(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Recei
 
 
 def _reconcile(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Receipt:
-    """There is a document already: of a dump that was cut short, or of one that was stored while ours was.
+    """There is a document already: of a dump that was cut short or lost, or was stored while ours was.
 
     The document has to be that of the object that is there. Of several uploads at the same time the last to
     commit is here after all commits, and sees whose bytes are in the store.
@@ -172,11 +210,14 @@ def _reconcile(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Rec
     except IndexFailure as error:
         final, failure = _document(thoth, info.id), error
     if replaced is None:
-        _drop_object(thoth, info, kept=final)
+        _drop_object(thoth, str(info.document["dump"]), kept=final)
         return _kept(thoth, arrival, info)
-    _drop_object(thoth, replaced, kept=final)
+    for stale in _objects(thoth, replaced):
+        _drop_object(thoth, stale.name, kept=final)
     if failure:
         return Receipt(Result.STORED_UNINDEXED, final, info.size or 0, str(failure))
+    if replaced.sha256 == info.sha256:
+        return Receipt(Result.STORED, final, info.size or 0)
     if replaced.complete:
         reason = f"took the place of another dump with this identity, sha256 {replaced.sha256}"
         return Receipt(Result.CONFLICT, final, info.size or 0, reason)
@@ -185,10 +226,12 @@ def _reconcile(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Rec
 
 def _prevails(thoth: Thoth, info: DumpInfo, etag: str, stored: DumpInfo) -> bool:
     """Whether the document has to become ours, which describes the object that was committed as ``etag``."""
-    if stored.sha256 == info.sha256 or stored.document.get("purged"):
+    if stored.document.get("purged"):
         return False
-    if stored.document.get("dump") != info.document["dump"]:
-        return may_replace(stored, info.size or 0)
+    if info.document["dump"] not in {each.name for each in _objects(thoth, stored)[:1]}:
+        return _wanted(thoth, stored, info.size or 0)
+    if stored.sha256 == info.sha256:
+        return False
     try:
         return thoth.store.stat(str(info.document["dump"])).etag == etag
     except NoSuchObject:
@@ -196,10 +239,14 @@ def _prevails(thoth: Thoth, info: DumpInfo, etag: str, stored: DumpInfo) -> bool
 
 
 def _merged(stored: DumpInfo, info: DumpInfo, arrival: Arrival) -> DumpInfo:
-    """Our document in place of another's, with what people set on that."""
+    """Our document in place of another's, with what people set on that.
+
+    What analyzers made of the other's bytes, its expansion and its stack, is not ours.
+    """
     people_s = {"ticket", "properties", "sources"}
     kept = {key: value for key, value in stored.document.items() if key in people_s}
-    merged = DumpInfo({**stored.document, **info.document, **kept, "revision": stored.revision})
+    base = {key: value for key, value in stored.document.items() if key not in (EXPANDED, "stack", "stack_by")}
+    merged = DumpInfo({**base, **info.document, **kept, "revision": stored.revision})
     return _annotated(merged, arrival) or merged.changed()
 
 
@@ -221,13 +268,9 @@ def _document(thoth: Thoth, identity: Identity) -> DumpInfo:
     return found[0]
 
 
-def _drop_object(thoth: Thoth, loser: DumpInfo, *, kept: DumpInfo) -> None:
-    """Remove the object of a document that did not stay, unless it is the one that did."""
-    name = str(loser.document.get("dump"))
-    directory, _, filename = name.rpartition("/")
-    if directory != dump_dir(thoth.user, loser.id) or filename == INFO:
-        return  # an info.json must not make us delete other things
-    if name == kept.document.get("dump") and not kept.document.get("purged"):
+def _drop_object(thoth: Thoth, name: str, *, kept: DumpInfo) -> None:
+    """Remove an object that no document speaks of any more, unless ``kept`` does."""
+    if not kept.document.get("purged") and name in {each.name for each in _objects(thoth, kept)}:
         return
     try:
         thoth.store.delete(name)

@@ -95,6 +95,11 @@ def require_store(config: Config, *, new_ok: bool = False) -> None:
     raise StoreUnavailable(f"store {root}: no such directory; mount it, or make an empty one with 'thoth init'")
 
 
+def is_made(config: Config, setting: str) -> bool:
+    """Whether what ``store`` or ``db`` names is there. Raises UsageError as ``open_thoth`` does."""
+    return _root(config).is_dir() if setting == "store" else _database(config).is_file()
+
+
 def _open_store(root: Path, *, create: bool, dry_run: bool) -> ObjectStore:
     from thoth.store.directory import DirectoryStore
     from thoth.store.wrappers import DryRun

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from typing import Final
 
 from thoth.errors import BadDocument, NoSuchDump, StoreError, StoreUnavailable, ThothError
@@ -24,10 +25,15 @@ class Reindexed:
     failures: tuple[ThothError, ...]
 
 
-def stored_identities(thoth: Thoth) -> list[Identity]:
-    """The dumps that have a directory in the store, sorted. Raises StoreError."""
+def stored_identities(thoth: Thoth, since: float = -inf) -> list[Identity]:
+    """The dumps that have a directory in the store, sorted. Raises StoreError.
+
+    ``since``: only those to which something was written after that time, in seconds since 1970 by the store's clock.
+    """
     entries = thoth.store.list(home(thoth.user))
-    return [Identity(entry.name) for entry in entries if entry.directory and is_identity(entry.name)]
+    return [
+        Identity(each.name) for each in entries if each.directory and is_identity(each.name) and each.mtime > since
+    ]
 
 
 def reindex(thoth: Thoth, identities: Iterable[Identity]) -> Reindexed:

@@ -58,6 +58,14 @@ def _finite(digits: str) -> float:
     return number
 
 
+def strict_json(data: bytes | str) -> Json:
+    """The value that a JSON text writes, as RFC 8259 has it: every number is a finite one.
+
+    Raises ValueError for what is no JSON, and RecursionError for what is nested too deep to be read.
+    """
+    return json.loads(data, parse_constant=_refused, parse_float=_finite)
+
+
 @dataclass(frozen=True, slots=True)
 class DumpInfo:
     """A dump's document: info.json in the store, a row in the index. Keys that we do not know are kept.
@@ -71,7 +79,7 @@ class DumpInfo:
     def from_json(cls, data: bytes | str, origin: str = "info.json") -> DumpInfo:
         """Parse info.json. Raises BadDocument, naming ``origin``."""
         try:
-            document = json.loads(data, parse_constant=_refused, parse_float=_finite)
+            document = strict_json(data)
         except (ValueError, RecursionError) as error:
             raise BadDocument(f"{origin}: not JSON: {error}") from error
         if not isinstance(document, dict):

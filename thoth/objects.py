@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,14 +15,15 @@ EXPANDED: Final = "expanded"  # key of the document: {"dump", "size", "md5", "sh
 
 @dataclass(frozen=True, slots=True)
 class KeptObject:
-    """An object of the store, and what the document says of it; None: it does not say."""
+    """An object of the store by its name there, and what the document says of it; None: it does not say."""
 
     name: str
-    size: int | None
+    size: int | None  # bytes
     sha256: str | None
 
     @property
     def filename(self) -> str:
+        """The last part of the name, which is safe as the name of a file."""
         return self.name.rpartition("/")[2]
 
 
@@ -37,12 +39,16 @@ def expanded_object(user: str, info: DumpInfo) -> KeptObject | None:
 
 
 def kept_objects(user: str, info: DumpInfo) -> tuple[KeptObject, ...]:
-    """All of them; the dump itself comes first. Raises BadDocument."""
-    expanded = expanded_object(user, info)
-    return (dump_object(user, info), *([expanded] if expanded else []))
+    """All of them, each once; the dump itself comes first. Raises BadDocument."""
+    dump, expanded = dump_object(user, info), expanded_object(user, info)
+    if expanded is None:
+        return (dump,)
+    if expanded.name == dump.name:
+        raise BadDocument(f"{info.id}: its document names one object as the dump and as what it was expanded to")
+    return dump, expanded
 
 
-def _kept(user: str, info: DumpInfo, told: Json) -> KeptObject:
+def _kept(user: str, info: DumpInfo, told: Mapping[str, Json]) -> KeptObject:
     # Only the last part counts: a document must not make us read or delete other things, and a store that
     # was copied to another user keeps its documents.
     given = told.get("dump")

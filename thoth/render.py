@@ -6,7 +6,7 @@ Only here are file names decoded and is text out of dumps made fit to be shown.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ from thoth.naming import text
 
 if TYPE_CHECKING:
     from thoth.model import DumpInfo, Json
+    from thoth.query import KeyPath
 
 _SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
@@ -121,42 +122,71 @@ def json_array(infos: Iterable[DumpInfo]) -> Iterator[str]:
     yield "\n]\n" if opened else "[]\n"
 
 
+def json_counts(counts: Mapping[str, int]) -> Iterator[str]:
+    """The text of a report as a JSON object, 2 spaces a level, piece by piece."""
+    opened = False
+    for label, count in counts.items():
+        yield f"{',' if opened else '{'}\n  {json_text(label)}: {count}"
+        opened = True
+    yield "\n}\n" if opened else "{}\n"
+
+
 # ---- the table of ls ------------------------------------------------------------------------------
 
 _COLUMNS: Final = (("NAME", 16), ("TYPE", 5), ("TIME", 19), ("NODE/CMD", 16), ("TICKET", 12))
+_SHOWN: Final = (("id",), ("type",), ("time",), ("node",), ("cmd",), ("ticket",))  # what these columns show
+_DAY: Final = 86400
 
 
-def table(infos: Iterable[DumpInfo], properties: Iterable[str] = ()) -> Iterator[str]:
-    """The lines of ``ls``: the header, then one for each document as it comes.
+def table_paths(properties: Iterable[str] = ()) -> tuple[KeyPath, ...]:
+    """Of which values a row of a table with these properties is made; a dotted one reaches into a value.
 
-    ``properties`` are shown behind the columns that are always there; a dotted one reaches into a value. The
-    widths are fixed, so that the first line does not wait for the last; a longer value is shown whole. The header
-    waits for the first document: where none can be read there is no table. Raises UsageError for what cannot be a
-    property, at once.
+    Raises UsageError for what cannot be a property.
     """
-    from thoth.query import lookup, property_path  # noqa: PLC0415 - thoth object shows no table
+    from thoth.query import property_path  # noqa: PLC0415 - thoth object shows no table
 
+    return (*_SHOWN, *map(property_path, properties))
+
+
+def table(rows: Iterable[Sequence[Json]], properties: Iterable[str] = ()) -> Iterator[str]:
+    """The lines of ``ls``: the header, then one for each row as it comes: the values at ``table_paths``.
+
+    The widths are fixed, so that the first line does not wait for the last; a longer value is shown whole. The header
+    waits for the first row: where none can be read there is no table.
+    """
     names = tuple(properties)
-    asked = [property_path(name) for name in names]
     titles = [title for title, _ in _COLUMNS] + [escaped(name.upper()) for name in names]
     widths = [width for _, width in _COLUMNS] + [max(12, len(name)) for name in names]
-    body = (_fixed_cells(info) + [cell(lookup(info.document, path)) for path in asked] for info in infos)
-    return (_row(cells, widths) for cells in _headed(titles, body))
+    widths[-1] = 0  # nothing stands behind it
+    waiting = iter(rows)
+    first = list(islice(waiting, 1))
+    yield " ".join(map(_padded, titles, widths))
+    everything = chain(first, waiting)
+    yield from (_line(row, widths) for row in everything) if names else _short_lines(everything, widths)
 
 
-def _headed(titles: list[str], body: Iterator[list[str]]) -> Iterator[list[str]]:
-    first = list(islice(body, 1))
-    yield titles
-    yield from chain(first, body)
+def _short_lines(rows: Iterable[Sequence[Json]], widths: Sequence[int]) -> Iterator[str]:
+    """As ``_line``, where no properties follow. There may be millions: what is shown again and again is made once."""
+    kinds, places, tickets = (_Cells(widths[at]) for at in (1, 3, 4))
+    minutes, seconds = [f"{at // 60:02d}:{at % 60:02d}:" for at in range(1440)], [f"{at:02d}" for at in range(60)]
+    start, end, day = 0.0, 0.0, ""  # of the day of the row before
+    for identity, kind, at, node, cmd, ticket in rows:
+        try:
+            if not start <= at < end:
+                start, end, day = _day_of(at)
+            second, place = int(at - start), node if kind == "crash" else cmd
+            when = f"{day}{minutes[second // 60]}{seconds[second % 60]}"
+            line = f"{identity[:16]} {kinds[kind]} {when} {places[place]} {tickets[ticket]}"
+        except (TypeError, ValueError, IndexError):  # an unknown time, one that is no date, a value that is no scalar
+            line = _line((identity, kind, at, node, cmd, ticket), widths)
+        yield line
 
 
-def _fixed_cells(info: DumpInfo) -> list[str]:
-    from thoth.query import dump_time  # noqa: PLC0415 - as above
-
-    document = info.document
-    kind = document.get("type")
-    who = document.get("node") if kind == "crash" else document.get("cmd")
-    return [info.id[:16], cell(kind), time_text(dump_time(document)), cell(who), cell(document.get("ticket"))]
+def _line(row: Sequence[Json], widths: Sequence[int]) -> str:
+    identity, kind, at, node, cmd, ticket, *others = row
+    place = node if kind == "crash" else cmd
+    cells = [identity[:16], cell(kind), time_text(at), *map(cell, (place, ticket, *others))]
+    return " ".join(map(_padded, cells, widths))
 
 
 def cell(value: Json) -> str:
@@ -166,10 +196,31 @@ def cell(value: Json) -> str:
     return escaped(value) if isinstance(value, str) else json_text(value)
 
 
-def _row(cells: list[str], widths: list[int]) -> str:
-    *before, last = cells
-    padded = [shown + " " * (width - _columns_taken(shown)) for shown, width in zip(before, widths, strict=False)]
-    return " ".join([*padded, last])
+class _Cells(dict[str | None, str]):
+    """The cells of one column, by value. Only short texts are kept, and not more than columns like these have."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def __missing__(self, value: Json) -> str:
+        shown = _padded(cell(value), self._width)
+        if value is None or (isinstance(value, str) and len(value) <= 64 and len(self) < 4096):
+            self[value] = shown
+        return shown
+
+
+def _day_of(at: float) -> tuple[float, float, str]:
+    """When the day of a time begins and ends, and how ``time_text`` begins then. Raises ValueError for no date."""
+    start = at // _DAY * _DAY
+    shown = time_text(start)
+    if not shown.endswith("T00:00:00"):
+        raise ValueError
+    return start, start + _DAY, shown.removesuffix("00:00:00")
+
+
+def _padded(shown: str, width: int) -> str:
+    return shown + " " * (width - _columns_taken(shown))
 
 
 def _columns_taken(shown: str) -> int:

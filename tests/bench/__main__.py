@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import identity, node, stream
+from tests.bench import identity, index, node, stream
 
-_PARTS = {"identity": identity.measure, "node": node.measure, "stream": stream.measure}
+_PARTS = {"identity": identity.measure, "index": index.measure, "node": node.measure, "stream": stream.measure}
 
 
 def main(names: list[str]) -> int:

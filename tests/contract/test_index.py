@@ -42,6 +42,7 @@ def test_never_written_to_is_empty(index: Index) -> None:
     assert list(index.find(Query())) == []
     assert index.count(Query()) == 0
     assert index.report(Query(), ("cmd",)) == {}
+    assert list(index.select(Query(), [("cmd",)])) == []
     assert index.known([named(1)]) == {}
     assert index.get(named(1)) is None
     assert index.named("") == []
@@ -124,11 +125,23 @@ def test_known(index: Index) -> None:
     index.put(dump(1, revision=2, size=77, complete=True, sha256="ab" * 32))
     index.put(dump(2, size="77", complete="yes", sha256=5))
     index.put(dump(3, complete=False, sha256="\udcff\0", size=10**30, cmd=["odd"]))
-    assert index.known(named(number) for number in range(5)) == {
+    index.put(dump(4, complete=True, purged=1_700_000_000))
+    index.put(dump(5, purged=1_700_000_000, cmd=["odd"]))
+    index.put(dump(6, purged=None, properties={"purged": True}))
+    assert index.known(named(number) for number in range(7)) == {
         named(1): Known(2, 77, True, "ab" * 32),
         named(2): Known(0, None, None, None),
         named(3): Known(0, None, False, "\udcff\0"),
+        named(4): Known(0, None, True, None, purged=True),
+        named(5): Known(0, None, None, None, purged=True),
+        named(6): Known(0, None, None, None),
     }
+
+
+def test_a_dump_that_comes_back_is_purged_no_more(index: Index) -> None:
+    index.put(dump(1, purged=1_700_000_000))
+    index.put(dump(1, revision=1))
+    assert index.known([named(1)]) == {named(1): Known(1, None, None, None)}
 
 
 def test_known_takes_any_number(index: Index) -> None:
@@ -181,6 +194,57 @@ def test_odd_documents_stand_among_the_others(index: Index) -> None:
         '{"a":1}': 1,
         "a": 2,
     }
+
+
+def test_select(index: Index) -> None:
+    stack = ["a", ["\udcff"], {"b": None}]
+    index.put_many(
+        [
+            dump(2, cmd="\udcffé", ticket="5", properties={"x": {"y": 0.1}}),
+            dump(1, time="7.5", cmd="bc", stack=stack, properties={"x": "text", 'q"': 1}),
+            dump(3, cmd=["odd"], ticket=5, properties={"x": 10**30}),
+        ]
+    )
+    everything, x, y = Query(), ("properties", "x"), ("properties", "x", "y")
+    assert list(index.select(everything, [("id",)])) == [(named(1),), (named(2),), (named(3),)]
+    assert list(index.select(everything, [("time",), ("cmd",)])) == [(7.5, "bc"), (1002, "\udcffé"), (1003, ["odd"])]
+    assert list(index.select(everything, [x])) == [("text",), ({"y": 0.1},), (10**30,)]
+    assert list(index.select(everything, [y, ("stack",), ("type",)])) == [
+        (None, stack, "core"),
+        (0.1, None, "core"),
+        (None, None, "core"),
+    ]
+    assert next(index.select(everything, [("properties", 'q"'), ("cmd",)])) == (1, "bc")
+    assert [str(row[0]) for row in index.select(everything, [("ticket",)])] == ["None", "5", "5"]
+    assert list(index.select(everything, [])) == [(), (), ()]
+    assert list(index.select(Query((Equals(x, "text"),), limit=1), [("cmd",), x])) == [("bc", "text")]
+    assert list(index.select(Query(limit=2), [("cmd",)])) == [("bc",), ("\udcffé",)]
+    assert list(index.select(Query((Newer(1003),)), [x])) == []
+
+
+def test_select_shows_text_that_is_not_utf_8_wherever_it_stands(index: Index) -> None:
+    cmds = ["a", "b", "\udcff", "c", "\udc80é", "d"]
+    index.put_many(dump(number, cmd=cmd) for number, cmd in enumerate(cmds))
+    assert [row[0] for row in index.select(Query(), [("cmd",)])] == cmds
+    assert [row[0] for row in index.select(Query(limit=4), [("cmd",), ("id",)])] == cmds[:4]
+    index.put(dump(9, cmd=["odd"]))
+    assert [row[0] for row in index.select(Query(), [("cmd",)])] == [*cmds, ["odd"]]
+
+
+def test_select_takes_any_number_of_paths(index: Index) -> None:
+    index.put(dump(1, properties={str(number): number for number in range(300)}))
+    (row,) = index.select(Query(), [("properties", str(number)) for number in range(300)])
+    assert row == tuple(range(300))
+
+
+def test_select_shows_one_moment(index: Index) -> None:
+    index.put_many(dump(number, ticket="A") for number in range(50))
+    seen = []
+    for (identity,) in index.select(Query((Equals(("ticket",), "A"),)), [("id",)]):
+        seen.append(int(identity, 16))
+        index.put(dump(int(identity, 16), ticket="B"))
+        index.put(dump(100 + len(seen), ticket="A"))
+    assert seen == list(range(50))
 
 
 def test_report(index: Index) -> None:

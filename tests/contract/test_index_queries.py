@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.indexes import named
-from thoth.index.base import Index
+from thoth.index.base import TIME, Index, selected
 from thoth.model import DumpInfo, Json
 from thoth.query import (
     Constraint,
@@ -116,6 +116,18 @@ def scalars(value: Json, path: KeyPath) -> Iterator[tuple[KeyPath, Json]]:
         yield path, value
 
 
+def as_text(paths: list[KeyPath], row: tuple[Json, ...]) -> list[str]:
+    """A row so that a number or boolean and its text, either of which ``select`` may give, are the same."""
+    assert len(row) == len(paths)
+    return [_told(path, value) for path, value in zip(paths, row, strict=True)]
+
+
+def _told(path: KeyPath, value: Json) -> str:
+    if path == TIME:
+        return f"time {value!r}"
+    return f"text {label(value)}" if isinstance(value, str | int | float) else f"JSON {json.dumps(value)}"
+
+
 @pytest.mark.timeout(600)  # the soak has many examples
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
@@ -123,7 +135,7 @@ def test_any_index_means_what_matches_says(index: Index, data: st.DataObject) ->
     infos = data.draw(documents())
     asked = data.draw(st.lists(st.lists(constraints(infos), max_size=3), min_size=1, max_size=5))
     limit = data.draw(st.none() | st.integers(1, 4))
-    path = data.draw(PATHS)
+    path, paths = data.draw(PATHS), data.draw(st.lists(PATHS, max_size=4))
     for old in list(index.find(Query())):
         index.delete(old.id)
     assert index.put_many(infos) == len(infos)
@@ -131,5 +143,7 @@ def test_any_index_means_what_matches_says(index: Index, data: st.DataObject) ->
         query = Query(tuple(each), limit)
         wanted = [info for info in sorted(infos, key=sort_key) if matches(query, info.document)][:limit]
         assert [info.to_json() for info in index.find(query)] == [info.to_json() for info in wanted]
+        rows = [as_text(paths, row) for row in index.select(query, paths)]
+        assert rows == [as_text(paths, selected(info, paths)) for info in wanted]
         assert index.count(query) == len(wanted)
         assert index.report(query, path) == Counter(label(lookup(info.document, path)) for info in wanted)

@@ -15,7 +15,7 @@ from tests.support.invariants import check_store
 from tests.support.mishaps import at_session, check_settled, collector
 from tests.support.roots import FLAVOURS
 from tests.support.sshd import Fleet, Node, NodeSpec
-from thoth import DumpInfo
+from thoth import DumpInfo, load_config, open_thoth
 
 PLACE = "/var/tmp/thoth"
 MEGABYTE = 1 << 20
@@ -175,6 +175,32 @@ def test_another_dump_with_the_same_headers_is_a_conflict(node: Callable[..., No
     assert dump["reason"] == "stored whole with 16384 bytes; this file has 16410 and the same headers"
     assert result.code == 1
     assert [data for _, data in home.stored()] == [first]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_dump_that_was_purged_is_not_fetched_again(
+    node: Callable[..., Node], tmp_path: Path, complete: bool
+) -> None:
+    only = node()
+    core = illumos_core(1, size=100_000)
+    only.put(f"{PLACE}/core.1", core if complete else core[:50_000])
+    home = collector(tmp_path, [only])
+    assert home.collect().results == {f"{PLACE}/core.1".encode(): "stored"}
+    assert only_info(home).complete is complete
+    purged = only_info(home).changed(purged=1_700_000_000)
+    with open_thoth(
+        load_config(home.environment, store=f"file://{home.store}", db=f"sqlite://{home.store.parent}/thoth.db")
+    ) as thoth:
+        thoth.store.put(f"/thoth/stor/thoth/{purged.id}/info.json", purged.to_json().encode())
+        thoth.index.put(purged)
+        thoth.store.delete(str(purged.document["dump"]))
+    only.put(f"{PLACE}/core.1", core + b"more than there was")
+    for flags in (["-n"], [], []):
+        result = home.collect(*flags)
+        assert result.results == {f"{PLACE}/core.1".encode(): "present"}
+        assert (result.document["bytes"], result.code) == (0, 0)
+    assert only_info(home).document["purged"] == 1_700_000_000
+    assert not list(home.store.glob("*/stor/thoth/*/core.1"))
 
 
 def test_the_same_core_on_two_nodes(fleet: Callable[..., Fleet], tmp_path: Path) -> None:

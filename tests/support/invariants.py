@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import time
+from collections.abc import Iterable
 
 from tests.support.collector import Collector
+from thoth import DumpInfo
+from thoth.index.memory import MemoryIndex
+from thoth.library import Thoth
+from thoth.maintain import stored_identities
+from thoth.scrub.check import ghosts, scrub, strays
+from thoth.scrub.dump import PATIENCE
+from thoth.scrub.findings import UPLOADING, Clock
+from thoth.store.directory import DirectoryStore
 
 
 def check_store(collector: Collector) -> None:
@@ -18,6 +28,18 @@ def check_store(collector: Collector) -> None:
         assert info.size == len(data)
         assert info.sha256 == hashlib.sha256(data).hexdigest()
     check_nothing_left(collector, len(stored))
+    check_scrubbed(collector, told.values())
+
+
+def check_scrubbed(collector: Collector, infos: Iterable[DumpInfo]) -> None:
+    """A scrub in an hour, when nothing passes for an upload on its way, would find 0 problems (I2)."""
+    index = MemoryIndex()
+    index.put_many(infos)
+    thoth = Thoth(DirectoryStore(collector.store.resolve(), create=True), index, "thoth")
+    clock = Clock(lambda: time.time() + UPLOADING + PATIENCE, time.monotonic, lambda seconds: None)
+    stored = stored_identities(thoth)
+    findings = [each for checked in scrub(thoth, stored, clock) for each in checked.findings]
+    assert [*findings, *strays(thoth), *ghosts(thoth, stored, clock)] == []
 
 
 def check_nothing_left(collector: Collector, dumps: int) -> None:

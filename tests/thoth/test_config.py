@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from thoth.config import Config, environment, load_config, without_credentials
+from thoth.config import Config, Setting, environment, load_config, survey, without_credentials
 from thoth.errors import UsageError
 
 SECRET = "I<3dumps"
@@ -43,7 +43,8 @@ class TestOrder:
             store=f"file://{place}/store",
             db=f"sqlite://{place}/thoth.db",
             user="thoth",
-            origins={"store": "default", "db": "default", "user": "default"},
+            cache="/var/tmp/thoth/cache",
+            origins=dict.fromkeys(("store", "db", "user", "cache"), "default"),
         )
         assert list(fresh_home.iterdir()) == []
 
@@ -51,11 +52,11 @@ class TestOrder:
         assert load_config({"MANTA_USER": "b.c"}).db == f"sqlite://{fresh_home}/.local/share/thoth/b.c.db"
 
     def test_each_one_overrules_the_one_before(self, toml: Path) -> None:
-        toml.write_text('store = "file:///f"\ndb = "sqlite:///f"\nuser = "f"\n')
+        toml.write_text('store = "file:///f"\ndb = "sqlite:///f"\nuser = "f"\ncache = "/f"\n')
         environ = {"THOTH_CONFIG": str(toml), "THOTH_DB": "sqlite:///e", "THOTH_USER": "e"}
         config = load_config(environ, user="flag")
-        assert (config.store, config.db, config.user) == ("file:///f", "sqlite:///e", "flag")
-        assert config.origins == {"store": str(toml), "db": "THOTH_DB", "user": "--user"}
+        assert (config.store, config.db, config.user, config.cache) == ("file:///f", "sqlite:///e", "flag", "/f")
+        assert config.origins == {"store": str(toml), "db": "THOTH_DB", "user": "--user", "cache": str(toml)}
 
     def test_the_file_of_the_user_is_found(self, fresh_home: Path) -> None:
         place = fresh_home / ".config" / "thoth" / "config.toml"
@@ -95,6 +96,58 @@ class TestOrder:
         monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a uid that passwd does not know
         assert "THOTH_STORE" in refused({})
         assert load_config({"THOTH_STORE": "file:///s", "THOTH_DB": "sqlite:///d"}).user == "thoth"
+
+
+class TestCache:
+    @pytest.mark.parametrize(
+        ("environ", "cache", "origin"),
+        [
+            ({}, "/var/tmp/thoth/cache", "default"),
+            ({"THOTH_CACHE": ""}, "/var/tmp/thoth/cache", "default"),
+            ({"THOTH_CACHE": "/big/cache"}, "/big/cache", "THOTH_CACHE"),
+        ],
+    )
+    def test_where_copies_go(self, environ: dict[str, str], cache: str, origin: str) -> None:
+        config = load_config(environ)
+        assert (config.cache, config.origins["cache"]) == (cache, origin)
+
+    @pytest.mark.parametrize("cache", ["cache", "./cache", "~/cache", "file:///cache", "/a\0b"])
+    def test_it_is_a_directory_that_is_named_from_the_root(self, cache: str) -> None:
+        assert refused({"THOTH_CACHE": cache}) == (
+            "THOTH_CACHE: the cache is a directory by its absolute path, such as /var/tmp/thoth/cache"
+        )
+
+
+class TestSurvey:
+    def test_of_a_good_one_it_is_what_is_loaded(self, toml: Path) -> None:
+        toml.write_text('user = "f"')
+        environ = {"THOTH_CONFIG": str(toml), "THOTH_CACHE": "/c"}
+        config, found = load_config(environ), survey(environ)
+        assert found.faults == {}
+        assert found.file == Setting(str(toml), "THOTH_CONFIG")
+        for name, setting in found.settings.items():
+            assert setting == Setting(getattr(config, name), config.origins[name])
+        assert set(found.settings) == {"store", "db", "user", "cache"}
+
+    def test_all_faults_are_told_and_the_rest_is_there(self, toml: Path) -> None:
+        toml.write_text("user = 7")
+        environ = {"MANTA_URL": "https://m", "THOTH_DB_HOST": "db", "THOTH_CACHE": "c", "MANTA_USER": "a b"}
+        found = survey(environ, file=str(toml))
+        named = {"config": toml, "store": "MANTA_URL", "db": "THOTH_DB_HOST", "user": "MANTA_USER"}
+        named["cache"] = "THOTH_CACHE"
+        assert list(found.faults) == list(named)
+        assert all(str(fault).startswith(str(named[name])) for name, fault in found.faults.items())
+        assert found.settings["store"] == Setting("manta", "MANTA_URL")
+        assert found.settings["db"] == Setting("rethinkdb", "THOTH_DB_HOST")
+        assert found.file == Setting(str(toml), "--config")
+
+    def test_the_file_of_the_user_need_not_be_there(self, fresh_home: Path) -> None:
+        assert survey({}).file == Setting(f"{fresh_home}/.config/thoth/config.toml", "default")
+
+    def test_without_a_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+        found = survey({"THOTH_STORE": "file:///s"})
+        assert (found.file, set(found.faults), set(found.settings)) == (None, {"store"}, {"store", "user", "cache"})
 
 
 class TestUser:
@@ -161,7 +214,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            (b'usr = "x"\n', ["unknown key 'usr'", "store, db, user"]),
+            (b'usr = "x"\n', ["unknown key 'usr'", "store, db, user, cache"]),
             (b'"\\u001b[2J" = "x"\n', ["unknown key '\\x1b[2J'"]),
             (b"user = 7\n", ["user: must be a text in quotes, not a number"]),
             (b"db = true\n", ["db: must be a text in quotes, not true or false"]),
@@ -203,7 +256,7 @@ class TestSecrets:
     )
     def test_a_url_is_shown_without_them(self, url: str, shown: str) -> None:
         assert without_credentials(url) == shown
-        config = Config(store="file:///s", db=url, user="u", origins={"db": "THOTH_DB"})
+        config = Config(store="file:///s", db=url, user="u", cache="/c", origins={"db": "THOTH_DB"})
         assert config.described("db") == f"{shown} (configured from THOTH_DB)"
 
     @pytest.mark.parametrize(
@@ -223,5 +276,5 @@ class TestSecrets:
 
 
 def test_a_default_is_described_as_one() -> None:
-    config = Config(store="file:///s", db="sqlite:///d", user="u", origins={"store": "default"})
+    config = Config(store="file:///s", db="sqlite:///d", user="u", cache="/c", origins={"store": "default"})
     assert config.described("store") == "file:///s (default)"

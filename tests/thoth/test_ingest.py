@@ -196,6 +196,46 @@ class TestReplaced:
         assert thoth.store.stat(precious)
 
 
+class TestLost:
+    """A document whose dump has vanished from the store: the next upload brings it back."""
+
+    @pytest.mark.parametrize("name", [b"core.19972", b"core.renamed"])
+    def test_it_is_stored_again(self, thoth: Thoth, name: bytes) -> None:
+        first = take(thoth, CORE).info
+        revise(thoth, first.id, lambda info: info.changed(ticket="OS-7"))
+        thoth.store.delete(str(first.document["dump"]))
+        receipt = take(thoth, CORE, name)
+        assert (receipt.result, receipt.sent) == (Result.STORED, len(CORE))
+        assert receipt.info.document["ticket"] == "OS-7"
+        whole(thoth, first.id)
+
+    def test_one_that_was_purged_is_not(self, thoth: Thoth) -> None:
+        first = take(thoth, CORE).info
+        thoth.store.delete(str(first.document["dump"]))
+        revise(thoth, first.id, lambda info: info.changed(purged=NOW))
+        assert take(thoth, CORE).result is Result.PRESENT
+        assert len(objects(thoth)) == 1
+
+    def test_another_dump_of_the_same_identity_is_told(self, thoth: Thoth) -> None:
+        first = take(thoth, CORE).info
+        thoth.store.delete(str(first.document["dump"]))
+        receipt = take(thoth, CORE[:-1] + bytes([CORE[-1] ^ 1]))
+        assert receipt.result is Result.CONFLICT
+        assert str(first.sha256) in str(receipt.reason)
+        whole(thoth, first.id)
+
+    def test_what_was_made_of_a_cut_dump_goes_with_it(self, thoth: Thoth) -> None:
+        cut = take(thoth, CUT).info
+        expanded = f"{cut.document['name']}/vmcore.0"
+        thoth.store.put(expanded, b"x")
+        told = {"dump": expanded, "size": 1}
+        revise(thoth, cut.id, lambda info: info.changed(expanded=told, stack=["f()"], stack_by="process-dump"))
+        receipt = take(thoth, CORE)
+        assert receipt.result is Result.REPLACED
+        assert not {"expanded", "stack", "stack_by"} & {*receipt.info.document}
+        assert expanded not in objects(thoth)
+
+
 class TestNothingIsLeft:
     def test_in_a_directory_either(self, tmp_path: Path) -> None:
         def breaking() -> Iterator[bytes]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
-from thoth.edit import stored_form
+from thoth.edit import SetTicket, edit_dump, stored_form
 from thoth.errors import BadDocument, NoSuchDump, StoreError, StoreUnavailable
 from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
@@ -14,6 +16,7 @@ from thoth.maintain import BATCH, Reindexed, reindex, stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.query import Query
 from thoth.store.base import ObjectStore
+from thoth.store.directory import DirectoryStore
 from thoth.store.memory import MemoryStore
 from thoth.store.names import home, info_name
 
@@ -29,6 +32,16 @@ def named(number: int) -> Identity:
 
 def dump(number: int, **keys: object) -> DumpInfo:
     return DumpInfo({"id": named(number), "type": "core", "time": number, **keys})
+
+
+class _Wrapped:
+    """A store of which some calls are another's."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
 
 
 def stored(thoth: Thoth, *infos: DumpInfo) -> None:
@@ -90,14 +103,40 @@ def test_a_document_that_no_index_can_keep_does_not_stop_its_batch(thoth: Thoth)
     assert [info.id for info in indexed(thoth)] == [named(0), named(2)]
 
 
-class _Failing:
+def test_a_change_that_goes_in_between_stays(thoth: Thoth) -> None:
+    """F36: the document is read before it is changed and put into the index after that."""
+    stored(thoth, *(dump(number) for number in range(3)))
+
+    class Between(_Wrapped):
+        def get(self, name: str) -> tuple[bytes, str]:
+            found = self._store.get(name)
+            if name == info_name("bmc", named(1)):
+                edit_dump(thoth, named(1), [SetTicket("OS-1")])
+            return found
+
+    between = Thoth(Between(thoth.store), thoth.index, "bmc")  # type: ignore[arg-type]  # __getattr__ has the rest
+    assert reindex(between, stored_identities(between)) == Reindexed(3, ())
+    assert [info.document.get("ticket") for info in indexed(thoth)] == [None, "OS-1", None]
+
+
+def test_those_that_were_written_to_since(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store", create=True)
+    with Thoth(store, MemoryIndex(), "bmc") as thoth:
+        stored(thoth, *(dump(number) for number in range(3)))
+        for number in range(3):
+            os.utime(tmp_path / f"store{home('bmc')}/{named(number)}", (number, number))
+        assert stored_identities(thoth, 0.5) == [named(1), named(2)]
+        assert stored_identities(thoth, 2) == []
+        stored(thoth, dump(0, revision=1))
+        assert stored_identities(thoth, 2) == [named(0)]
+
+
+class _Failing(_Wrapped):
     """A store of which one call fails."""
 
     def __init__(self, store: ObjectStore, error: StoreError) -> None:
-        self._store, self._error = store, error
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
+        super().__init__(store)
+        self._error = error
 
     def get(self, name: str) -> tuple[bytes, str]:
         if name == info_name("bmc", named(1)):

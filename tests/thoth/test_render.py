@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from thoth.errors import IndexFailure, UsageError
+from thoth.index.base import selected
 from thoth.model import DumpInfo, text
-from thoth.render import age_text, cell, escaped, json_array, one_line, size_text, table, time_text
+from thoth.render import (
+    age_text,
+    cell,
+    escaped,
+    json_array,
+    json_counts,
+    one_line,
+    size_text,
+    table,
+    table_paths,
+    time_text,
+)
 
 ANY_TEXT = st.text(st.characters(codec=None)) | st.binary().map(text)
 HEADER = "NAME             TYPE  TIME                NODE/CMD         TICKET"
@@ -148,37 +161,42 @@ def test_F19_time_text(seconds: float | None, shown: str) -> None:
 
 
 class TestTable:
+    def lines(self, infos: Iterable[DumpInfo], properties: Sequence[str] = ()) -> list[str]:
+        paths = table_paths(properties)
+        return list(table((selected(info, paths) for info in infos), properties))
+
     def info(self, **values: object) -> DumpInfo:
         return DumpInfo({"id": ID, "type": "core", "time": 1449234626, **values})
 
     def test_header_and_row_are_the_original_s(self) -> None:
-        assert list(table([self.info(cmd="bc")])) == [
+        assert self.lines([self.info(cmd="bc")]) == [
             HEADER,
             "76998f82a450a891 core  2015-12-04T13:10:26 bc               -",
         ]
 
     def test_a_crash_dump_shows_its_node(self) -> None:
-        line = list(table([self.info(type="crash", node="95SY9R1", cmd="x")]))[1]
+        line = self.lines([self.info(type="crash", node="95SY9R1", cmd="x")])[1]
         assert line == "76998f82a450a891 crash 2015-12-04T13:10:26 95SY9R1          -"
 
     def test_properties_follow(self) -> None:
         info = self.info(cmd="bc", ticket="OS-2359", stack=["a"], properties={"k": "bmc"})
-        lines = list(table([info], ["stack", "properties.k", "nope"]))
+        lines = self.lines([info, self.info(cmd="dc", time=None)], ["stack", "properties.k", "nope"])
         assert lines == [
             HEADER + "       STACK        PROPERTIES.K NOPE",
             f'{ID[:16]} core  2015-12-04T13:10:26 bc               OS-2359      ["a"]        bmc          -',
+            f"{ID[:16]} core  -                   dc               -            -            -            -",
         ]
 
     def test_a_long_value_is_shown_whole(self) -> None:
-        assert f" {'n' * 300} -" in list(table([self.info(cmd="n" * 300)]))[1]
+        assert f" {'n' * 300} -" in self.lines([self.info(cmd="n" * 300)])[1]
 
     def test_wide_letters_keep_the_columns(self) -> None:
-        line = list(table([self.info(cmd="北京e\u0301")]))[1]
+        line = self.lines([self.info(cmd="北京e\u0301")])[1]
         assert line.endswith(" 北京e\u0301" + " " * (16 - 5) + " -")
 
     def test_the_header_waits_for_the_first_dump_and_for_no_other(self) -> None:
-        def one() -> Iterator[DumpInfo]:
-            yield self.info()
+        def one() -> Iterator[tuple[object, ...]]:
+            yield selected(self.info(), table_paths())
             raise AssertionError("a second dump was asked for before the first one was shown")
 
         lines = table(one())
@@ -186,21 +204,43 @@ class TestTable:
         assert next(lines).startswith(ID[:16])
 
     def test_there_is_no_header_where_no_dump_can_be_read(self) -> None:
-        def broken() -> Iterator[DumpInfo]:
+        def broken() -> Iterator[tuple[object, ...]]:
             raise IndexFailure("damaged")
             yield
 
         with pytest.raises(IndexFailure):
             next(table(broken()))
 
-    def test_what_cannot_be_a_property_is_refused_before_the_first_line(self) -> None:
+    def test_what_cannot_be_a_property_is_refused(self) -> None:
         with pytest.raises(UsageError):
-            table([], ["a..b"])
+            table_paths(["a..b"])
 
     def test_times_that_are_none_do_not_stop_the_list(self) -> None:
-        times = [None, "soon", 10**400, float("nan"), [], "1449234626"]
-        lines = list(table([self.info(time=time) for time in times]))
+        times: list[object] = [None, "soon", 10**400, float("nan"), [], "1449234626"]
+        lines = self.lines([self.info(time=time) for time in times])
         assert [line.split()[2] for line in lines[1:]] == ["-"] * 5 + ["2015-12-04T13:10:26"]
+
+    @given(st.lists(st.none() | st.floats(-1e6, 1e12) | st.sampled_from([-1e-20, 86399.999, 86400, 253402300799.9])))
+    def test_F19_each_time_is_shown_as_if_it_were_the_only_one(self, times: list[float | None]) -> None:
+        lines = self.lines([self.info(time=time) for time in times])
+        assert [line[23:].split()[0] for line in lines[1:]] == [time_text(time) for time in times]
+
+    @given(st.lists(st.sampled_from(["a", "1", 1, True, 1.0, None, "", "x" * 70, ["a"], {}, "true", 0, False])))
+    def test_each_value_is_shown_as_if_it_were_the_only_one(self, values: list[object]) -> None:
+        lines = self.lines([self.info(cmd=value, ticket=value) for value in values])
+        assert lines[1:] == [self.lines([self.info(cmd=value, ticket=value)])[1] for value in values]
+        assert [line.split()[-1] for line in lines[1:]] == [cell(value) for value in values]
+
+    def test_memory_is_not_for_what_was_shown(self) -> None:
+        infos = (self.info(cmd=f"{'c' * 50}{number}", ticket="t" * 10_000 + str(number)) for number in range(20_000))
+        paths = table_paths()
+        tracemalloc.start()
+        try:
+            for _ in table(selected(info, paths) for info in infos):
+                pass
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
 
     @given(
         st.dictionaries(
@@ -213,8 +253,20 @@ class TestTable:
         )
     )
     def test_F23_no_document_gets_anything_raw_through(self, document: dict[str, object]) -> None:
-        for line in table([self.info(**document)], ["x", "x.y", "\x1b[0m"]):
+        info = self.info(**document)
+        for line in (*self.lines([info]), *self.lines([info], ["x", "x.y", "\x1b[0m"])):
             assert not any(acts_on_a_terminal(char) for char in line)
+
+
+class TestJsonCounts:
+    def test_it_is_laid_out_as_the_original_s(self) -> None:
+        counts = {"joyent_20130625T221319Z": 47, "a\x7f\n": 57}
+        written = "".join(json_counts(counts))
+        assert written == '{\n  "joyent_20130625T221319Z": 47,\n  "a\\u007f\\n": 57\n}\n'
+        assert json.loads(written) == counts
+
+    def test_none_is_an_empty_object(self) -> None:
+        assert "".join(json_counts({})) == "{}\n"
 
 
 @pytest.mark.parametrize(

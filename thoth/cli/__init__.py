@@ -31,8 +31,24 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "upload": _Command("keep", "store dumps and print their identities"),
     "info": _Command("find", "show all that is known of a dump, as JSON"),
     "ls": _Command("find", "list dumps"),
-    "index": _Command("maintain", "make the index again from the store"),
     "object": _Command("keep", "print the identity of local dumps; stores nothing"),
+    "report": _Command("find", "count dumps by the values of a property"),
+    "set": _Command("edit", "set a property of dumps"),
+    "unset": _Command("edit", "remove a property of dumps"),
+    "ticket": _Command("edit", "tie dumps to a ticket"),
+    "unticket": _Command("edit", "untie dumps from their ticket"),
+    "analyze": _Command("analyze", "run an analyzer over dumps"),
+    "analyzer": _Command("analyzers", "store standard input as an analyzer"),
+    "analyzers": _Command("analyzers", "list the analyzers"),
+    "autoanalyzers": _Command("autoanalyzers", "rules that every dump is held against as it arrives"),
+    "debug": _Command("debug", "open a debugger on a dump"),
+    "index": _Command("maintain", "make the index again from the store"),
+    "load": _Command("maintain", "make the index again for some dumps"),
+    "scrub": _Command("scrub", "check what is stored, and repair what can be"),
+    "logs": _Command("logs", "list, show and store logs"),
+    "purge": _Command("purge", "throw away dumps that are old or large, and keep what is known of them"),
+    "config": _Command("settings", "show the configuration and where it came from"),
+    "completion": _Command("settings", "print the completion of a shell"),
 }
 
 _EPILOG: Final = """\
@@ -111,7 +127,7 @@ def _parsed(argv: list[str]) -> Namespace:
 def _top_parser() -> Parser:
     from thoth.version import __version__
 
-    commands = "\n".join(f"  {name:<10} {command.summary}" for name, command in _COMMANDS.items())
+    commands = "\n".join(f"  {name:<13} {command.summary}" for name, command in _COMMANDS.items())
     parser = Parser(
         "thoth",
         "Keeps core and crash dumps: stores them under their identity, describes and finds them.",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from collections.abc import Sized
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from thoth.errors import ThothError, UsageError
 from thoth.render import escaped, one_line
 
 _LINE = 4096  # bytes of a line of stdin: a name of a dump and what may stand around it
+_TOGETHER = 500  # lines in one write
+_BLOCK = 1 << 20  # bytes of stdin in one read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TextIO
 
 
@@ -39,15 +43,42 @@ class Console:
         """One line of results."""
         self.block(one_line(line, self._stdout().encoding) + "\n")
 
+    def results(self, lines: Iterable[str]) -> None:
+        """Lines of results: each at once on a terminal, else many in one write."""
+        out = self._stdout()
+        waiting, together = iter(lines), 1 if out.isatty() else _TOGETHER
+        while some := list(islice(waiting, together)):
+            text = "\n".join(some)
+            if not text.isascii():
+                text = "\n".join(one_line(line, out.encoding) for line in some)
+            self.block(text + "\n")
+
     def block(self, text: str) -> None:
         """Results that may be several lines, and are safe already, such as JSON."""
         with _translated():
             self._stdout().write(text)
 
+    def raw(self, data: bytes) -> None:
+        """Results byte for byte, which is not for a terminal."""
+        stdout = self._stdout()
+        with _translated():
+            stdout.flush()
+            stdout.buffer.write(data)
+
     def say(self, message: str) -> None:
         """Talk, which ``-q`` silences. Foreign text in it has gone through ``escaped``."""
         if not self.quiet:
             self.complain(message)
+
+    def copy(self, blocks: Iterable[bytes]) -> None:
+        """Results byte for byte; on a terminal as text that it shows and does not act on."""
+        out = self._stdout()
+        if out.isatty():
+            for piece in _harmless(blocks, out.encoding):
+                self.block(piece)
+            return
+        for block in blocks:
+            self.raw(block)
 
     def complain(self, message: str) -> None:
         """An error, which nothing silences."""
@@ -72,6 +103,13 @@ class Console:
                 raise ThothError(f"standard input has a line of over {_LINE} bytes, which names no dump")
             yield raw.decode("utf-8", "surrogateescape")
 
+    def blocks_in(self) -> Iterator[bytes]:
+        """The bytes of stdin, block by block."""
+        if sys.stdin is None:
+            raise UsageError("stdin is closed; there is nothing to read")
+        while block := sys.stdin.buffer.read(_BLOCK):
+            yield block
+
     def all_of_stdin(self, limit: int, what: str) -> bytes:
         """All of stdin. Raises UsageError when there is nothing, and when it is over ``limit`` bytes.
 
@@ -88,21 +126,43 @@ class Console:
 
     def progress(self, name: bytes, size: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """The same blocks; on a terminal a bar shows how many of ``size`` bytes have gone by."""
-        if self.quiet or self._err is None or not self._err.isatty():
+        if self._err is None or not self.shows_bars:
             yield from blocks
             return
         from thoth.cli.progress import watched
 
         yield from watched(escaped(name), size, blocks, self._err)
 
-    def counting(self, name: str, items: Sequence[_Item]) -> Iterator[_Item]:
-        """The same items; on a terminal a bar shows how many of them have gone by."""
-        if self.quiet or self._err is None or not self._err.isatty():
+    @contextmanager
+    def filling(self, name: bytes, size: int) -> Iterator[Callable[[int], None]]:
+        """What is to be told how many of ``size`` bytes are there. On a terminal it shows a bar once it is told."""
+        with ExitStack() as bars:
+            shown: list[Callable[[int], None]] = []
+
+            def show(done: int) -> None:
+                if self._err is not None and self.shows_bars and not shown:
+                    from thoth.cli.progress import filled
+
+                    shown.append(bars.enter_context(filled(escaped(name), size, self._err)))
+                for bar in shown:
+                    bar(done)
+
+            yield show
+
+    def counting(self, name: str, items: Iterable[_Item], total: int | None = None) -> Iterator[_Item]:
+        """The same items; on a terminal a bar shows how many of ``total``, else of a sequence, have gone by."""
+        if self._err is None or not self.shows_bars:
             yield from items
             return
         from thoth.cli.progress import counted
 
-        yield from counted(escaped(name), items, self._err)
+        size = len(items) if total is None and isinstance(items, Sized) else total or 0
+        yield from counted(escaped(name), items, size, self._err)
+
+    @property
+    def shows_bars(self) -> bool:
+        """Whether there is a terminal for bars. A result that is written beside one spoils it."""
+        return not self.quiet and self._err is not None and self._err.isatty()
 
     def flush(self) -> None:
         """Results are with their reader when this returns."""
@@ -142,6 +202,18 @@ def _translated() -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputFailed(f"stdout: {error.strerror}") from error
+
+
+def _harmless(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """The blocks as text of which only line ends and tabs act on a terminal."""
+    from codecs import getincrementaldecoder
+    from itertools import chain
+    from re import split
+
+    decoder = getincrementaldecoder("utf-8")("surrogateescape")  # a block may end inside of a character
+    for block in chain(blocks, [b""]):
+        pieces = split("([\n\t])", decoder.decode(block, final=not block))
+        yield "".join(piece if piece in ("\n", "\t") else one_line(piece, encoding) for piece in pieces)
 
 
 def _drop_buffered(stream: TextIO) -> None:

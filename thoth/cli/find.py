@@ -1,13 +1,13 @@
-"""``thoth info`` and ``ls``: dumps that are there."""
+"""``thoth info``, ``ls`` and ``report``: dumps that are there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from thoth.cli.options import add_places, configured, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, the_one
 from thoth.errors import AmbiguousName, BadDocument, NoSuchDump, UsageError
-from thoth.render import escaped, json_array, table
+from thoth.render import escaped, json_array, json_counts, table, table_paths
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from thoth.cli.console import Console
     from thoth.library import Thoth
     from thoth.model import DumpInfo, Identity
-
-_FROM_STDIN: Final = (("dump", "stdin"), ("dumps", "stdin"), ("name", "stdin"))
 
 # ---- thoth info -----------------------------------------------------------------------------------
 
@@ -128,11 +126,64 @@ def ls(arguments: Namespace, console: Console) -> int:
     query, properties = asked([_without_files(each) for each in arguments.words], console)
     if arguments.json and properties:
         raise UsageError(f"ls: --json shows whole documents; leave {escaped(properties[0])} out")
+    paths = table_paths(properties)
     with open_thoth(configured(arguments)) as thoth:
-        infos = thoth.index.find(query)
-        lines = (each.to_json() for each in infos) if arguments.json else table(infos, properties)
-        for line in lines:
-            console.result(line)
+        if arguments.json:
+            console.results(each.to_json() for each in thoth.index.find(query))
+        else:
+            console.results(table(thoth.index.select(query, paths), properties))
+    return 0
+
+
+# ---- thoth report ---------------------------------------------------------------------------------
+
+
+def declare_report(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Count dumps by the values of a property: a JSON object, rarest value first.\n"
+        "Without a PROPERTY: how many dumps there are."
+    )
+    parser.epilog = f"""\
+{SPECIFICATION}
+A word without = is the PROPERTY, wherever it stands, unless it consists of hex digits: then it is a dump.
+
+examples:
+  thoth report cmd=svc.startd platform
+  thoth report type=crash mtime=30d node
+  thoth report ticket=undefined signature
+  thoth report cmd=node properties.triage.engineer
+  thoth report ticket=undefined                        just the number
+
+Dumps that do not have the property are counted as undefined; a value that is no text as its JSON.
+"""
+    parser.add_argument(
+        "words",
+        nargs="*",
+        type=word,
+        metavar="SPEC|PROPERTY",
+        help="constraint, dump, ./local-dump, or the property",
+    )
+    parser.add_argument("--json", action="store_true", help="JSON, which it always is")
+    add_places(parser)
+    parser.set_defaults(run=report)
+
+
+def report(arguments: Namespace, console: Console) -> int:
+    """Count dumps."""
+    from thoth.library import open_thoth
+    from thoth.query import property_path
+
+    query, properties = asked([_without_files(each) for each in arguments.words], console)
+    if len(properties) > 1:
+        both = " and ".join(escaped(each) for each in properties[:2])
+        raise UsageError(f"report: {both} are two properties; name one, and constraints as PROPERTY=VALUE")
+    paths = [property_path(each) for each in properties]
+    with open_thoth(configured(arguments)) as thoth:
+        if not paths:
+            console.results([str(thoth.index.count(query))])
+        else:
+            for piece in json_counts(thoth.index.report(query, paths[0])):
+                console.block(piece)
     return 0
 
 

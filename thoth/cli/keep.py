@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 from thoth.cli.console import OutputFailed
 from thoth.cli.options import add_places, configured, word
 from thoth.errors import StoreUnavailable, ThothError
-from thoth.render import escaped, json_text
+from thoth.render import escaped, json_text, time_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from thoth.analysis.autoanalyze import Autoanalyzer
     from thoth.cli.console import Console
+    from thoth.config import Config
     from thoth.dumps.source import LocalFile
     from thoth.ingest import Arrival, Receipt
     from thoth.library import Thoth
-    from thoth.model import Json
+    from thoth.model import DumpInfo, Json
 
 _STREAM = "JSON lines instead: one object for each file"
 
@@ -41,13 +43,17 @@ examples:
 
 def init(arguments: Namespace, console: Console) -> int:
     """Make store and index ready and say what they are."""
-    from thoth.library import prepare
+    from thoth.analysis.analyzers import add_bundled
+    from thoth.library import open_thoth, prepare
 
     config = configured(arguments)
     console.say(f"using store at {config.described('store')}")
     console.say(f"using database at {config.described('db')}")
     for made in prepare(config):
         console.say(made)
+    with open_thoth(config) as thoth:
+        for name in add_bundled(thoth):
+            console.say(f"added analyzer '{name}'")
     return 0
 
 
@@ -96,7 +102,7 @@ def declare_upload(parser: ArgumentParser) -> None:
     parser.description = (
         "Store dumps, describe and index them, and print the identity of each, one a line.\n"
         "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
-        "A whole dump takes the place of one that was cut short."
+        "A whole dump takes the place of one that was cut short. One that was purged is not stored again."
     )
     parser.epilog = """\
 examples:
@@ -105,8 +111,9 @@ examples:
   thoth upload --json core.19972 | jq -r .result
 
 --json: {"path", "result", "id", "size", "complete", "sent", "reason"}; complete is false for a dump
-that was cut short: its first bytes are kept until the whole one comes. result is stored, present, replaced,
-stored-unindexed (kept, but `thoth ls` cannot find it yet), conflict or failed.
+that was cut short: its first bytes are kept until the whole one comes. result is stored, present (there
+already, or purged, as reason tells), replaced, stored-unindexed (kept, but `thoth ls` cannot find it yet),
+conflict or failed.
 """
     parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
     parser.add_argument("--json", action="store_true", help=_STREAM)
@@ -121,9 +128,12 @@ def upload(arguments: Namespace, console: Console) -> int:
     config = configured(arguments)
     require_store(config, new_ok=True)
     with open_thoth(config) as thoth:
+        autoanalyzer = _autoanalyzer(thoth, config, console)
 
         def uploaded(path: str) -> bool:
-            return _upload(thoth, path, console, as_json=arguments.json)
+            receipt = _upload(thoth, path, console, as_json=arguments.json)
+            _autoanalyze(autoanalyzer, receipt, console)
+            return receipt.result.good
 
         def failed(path: str, error: Exception) -> None:
             if arguments.json:
@@ -132,8 +142,8 @@ def upload(arguments: Namespace, console: Console) -> int:
         return for_each_file(arguments.files, console, uploaded, failed)
 
 
-def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> bool:
-    """Take one dump in and tell what became of it; whether that is good."""
+def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Receipt:
+    """Take one dump in and tell what became of it."""
     import time
 
     from thoth.dumps.source import LocalFile
@@ -145,7 +155,27 @@ def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> bool
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()
-    return receipt.result.good
+    return receipt
+
+
+def _autoanalyzer(thoth: Thoth, config: Config, console: Console) -> Autoanalyzer:
+    import time
+    from pathlib import Path
+
+    from thoth.analysis.autoanalyze import Autoanalyzer
+    from thoth.config import environment
+
+    return Autoanalyzer(thoth, cache=Path(config.cache), environ=environment(), clock=time.time, say=console.complain)
+
+
+def _autoanalyze(autoanalyzer: Autoanalyzer, receipt: Receipt, console: Console) -> None:
+    """Hold a dump that arrived against the rules. It is stored whatever they do: one that fails is told, no more."""
+    from thoth.cli.autoanalyzers import verdict_text
+
+    held = autoanalyzer.arrived(receipt.result, receipt.info)
+    for verdict in autoanalyzer.finish(held) if held.waiting else held.verdicts:
+        tell = console.complain if verdict.stands_in_the_way else console.say
+        tell(f"{verdict.identity}: autoanalyzer {verdict_text(verdict)}")
 
 
 def _arrival(source: LocalFile, node: str) -> Arrival:
@@ -181,7 +211,10 @@ def _tell(path: str, receipt: Receipt, console: Console) -> None:
     from thoth.model import Result
 
     name, identity = escaped(path), receipt.info.id
-    if receipt.result is Result.PRESENT:
+    purged = _purged(receipt.info)
+    if receipt.result is Result.PRESENT and purged:
+        console.say(f"{name} {purged}: {identity}")
+    elif receipt.result is Result.PRESENT:
         console.say(f"{name} is there already: {identity}")
     elif receipt.result is Result.REPLACED:
         console.say(f"{name} took the place of a dump that was cut short: {identity}")
@@ -189,8 +222,17 @@ def _tell(path: str, receipt: Receipt, console: Console) -> None:
         console.complain(f"{name}: stored as {identity}, not indexed: {receipt.reason}; upload it again")
     elif not receipt.result.good:
         console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
-    if receipt.info.complete is False and not receipt.info.document.get("purged"):
+    if receipt.info.complete is False and not purged:
         console.say(f"{name}: is cut short; kept until the whole one comes (have {receipt.info.size} bytes)")
+
+
+def _purged(info: DumpInfo) -> str | None:
+    """That a dump was thrown away, and when; None for one that was not."""
+    from thoth.purge import purged_at
+
+    if not info.document.get("purged"):
+        return None
+    return f"was purged on {time_text(purged_at(info))}; not stored again"
 
 
 def _receipt_json(path: str, receipt: Receipt) -> dict[str, Json]:
@@ -201,7 +243,7 @@ def _receipt_json(path: str, receipt: Receipt) -> dict[str, Json]:
         "size": receipt.info.size,
         "complete": receipt.info.complete,
         "sent": receipt.sent,
-        "reason": receipt.reason,
+        "reason": receipt.reason or _purged(receipt.info),
     }
 
 

@@ -1,45 +1,172 @@
-"""``thoth index``: what is done to store and index as a whole."""
+"""``thoth index`` and ``load``: the index made again from the store."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thoth.cli.options import add_places, configured
+from thoth.cli.options import add_places, configured, word
+from thoth.cli.specification import SPECIFICATION, Word, asked, chosen, local_identity, nothing_named
+from thoth.errors import NoSuchDump, UsageError
+from thoth.render import escaped
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
 
     from thoth.cli.console import Console
+    from thoth.library import Thoth
+    from thoth.model import Identity
+
+# ---- thoth index ----------------------------------------------------------------------------------
 
 
 def declare_index(parser: ArgumentParser) -> None:
     parser.description = (
         "Make the index again from the store: every dump that is there is put into it.\n"
-        "Safe to repeat, and while others work: a newer document in the index stays.\n"
+        "With mtime=AGE only those dumps are to whose directory in the store something was written\n"
+        "within that time, by the store's clock. That is not the time of the dump.\n"
+        "Safe to repeat, and while others work: a newer document in the index stays, and nothing is\n"
+        "removed.\n"
         "An index that is damaged has to be moved away first."
     )
     parser.epilog = """\
 examples:
   thoth index
+  thoth index mtime=2d                    after a weekend on which the index was down
   mv dumps.db dumps.db.damaged && THOTH_DB=sqlite:///$PWD/dumps.db thoth index
 
 exit status: 0 all dumps are in the index; 1 some are not, each of which has its line on stderr
 """
+    parser.add_argument("age", nargs="?", type=word, metavar="mtime=AGE", help="6h, 2d, 3w: written to since then")
     add_places(parser)
     parser.set_defaults(run=index)
 
 
 def index(arguments: Namespace, console: Console) -> int:
-    """Rebuild the index."""
+    """Make the index again."""
     from thoth.library import open_thoth, require_store
-    from thoth.maintain import reindex, stored_identities
+    from thoth.maintain import stored_identities
 
+    since = _since(arguments.age)
     config = configured(arguments)
     require_store(config)
     with open_thoth(config) as thoth:
         thoth.index.create()
-        done = reindex(thoth, console.counting("indexing", stored_identities(thoth)))
+        return _reindex(thoth, stored_identities(thoth, since), console)
+
+
+def _since(age: str | None) -> float:
+    """Seconds since 1970 from which on dumps are asked for. Raises UsageError."""
+    import time
+    from math import inf
+
+    from thoth.query import age_seconds
+
+    if age is None:
+        return -inf
+    key, _, value = age.partition("=")
+    if key != "mtime" or not value:
+        raise UsageError(f"index: {escaped(age)}: only mtime=AGE can be asked for; 'thoth load' takes specifications")
+    return time.time() - age_seconds(value)
+
+
+def _reindex(thoth: Thoth, identities: Sequence[Identity], console: Console) -> int:
+    from thoth.maintain import reindex
+
+    done = reindex(thoth, console.counting("indexing", identities))
     for failure in done.failures:
         console.failure(failure)
-    console.say(f"indexed {done.indexed} dump{'' if done.indexed == 1 else 's'}")
+    console.say(f"indexed {counted_dumps(done.indexed)}")
     return 1 if done.failures else 0
+
+
+def counted_dumps(count: int) -> str:
+    """``1 dump``, ``2 dumps``."""
+    return f"{count} dump{'' if count == 1 else 's'}"
+
+
+# ---- thoth load -----------------------------------------------------------------------------------
+
+
+def declare_load(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Make the index again for some dumps: their documents are read from the store and put into it.\n"
+        "A whole identity is looked for in the store, so the index need not know it. The beginning of\n"
+        "one, and a specification, are looked up in the index."
+    )
+    parser.epilog = f"""\
+{SPECIFICATION}
+examples:
+  thoth load 3e166b93871e7747c799008f58bd30b9
+  thoth load mtime=1d type=crash
+  thoth load dump=stdin < identities
+
+exit status: 0 all of them are in the index; 2 no such dump; 1 some are not, each of which has its
+line on stderr
+"""
+    parser.add_argument(
+        "words", nargs="+", type=word, metavar="DUMP|SPEC", help="identity, local dump, or constraint"
+    )
+    add_places(parser)
+    parser.set_defaults(run=load)
+
+
+def load(arguments: Namespace, console: Console) -> int:
+    """Make the index again for some dumps."""
+    from thoth.library import open_thoth, require_store
+
+    config = configured(arguments)
+    require_store(config)
+    with open_thoth(config) as thoth:
+        return _reindex(thoth, in_store(thoth, arguments.words, console), console)
+
+
+# ---- which dumps, whatever the index knows ----------------------------------------------------------
+
+
+def in_store(thoth: Thoth, words: Sequence[str], console: Console) -> list[Identity]:
+    """The dumps that words mean, as ``chosen`` has it, but a whole identity need not be in the index.
+
+    Its document is not read: it may be what is broken. Raises NoSuchDump for one of which neither store nor index
+    has anything, and as ``chosen`` does.
+    """
+    from thoth.model import Identity
+
+    meant = [Word(each, local_identity(each)) for each in words]
+    if any(each.is_constraint for each in meant):
+        return _of_specification(thoth, meant, console)
+    found: list[Identity] = []
+    for each in meant:
+        name = each.name
+        if name is not None and len(name) == 32:
+            _require(thoth, Identity(name))
+            found.append(Identity(name))
+        else:
+            found += chosen(thoth, [each.given], console)
+    return list(dict.fromkeys(found))
+
+
+def _of_specification(thoth: Thoth, meant: Sequence[Word], console: Console) -> list[Identity]:
+    from thoth.model import Identity
+    from thoth.query import Named, matches
+
+    query, others = asked([each.given if each.is_constraint else each.name or each.given for each in meant], console)
+    if others:
+        raise NoSuchDump(f"no such dump or file: {escaped(others[0])}")
+    if nothing_named(query):
+        raise UsageError("standard input names no dump; nothing was done")
+    names = [each.prefixes for each in query.constraints if isinstance(each, Named)]
+    found = [Identity(row[0]) for row in thoth.index.select(query, [("id",)])]
+    if len(names) < len(query.constraints):
+        return found  # only the index can tell which dumps these are
+    whole = sorted({name for each in names for name in each if len(name) == 32 and matches(query, {"id": name})})
+    return list(dict.fromkeys([*found, *map(Identity, whole)]))[: query.limit]
+
+
+def _require(thoth: Thoth, identity: Identity) -> None:
+    from thoth.store.names import dump_dir
+
+    if next(iter(thoth.store.list(dump_dir(thoth.user, identity))), None) is None and not thoth.index.known(
+        [identity]
+    ):
+        raise NoSuchDump(f"no such dump: {identity}")

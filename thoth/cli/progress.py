@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TextIO, TypeVar
 
@@ -47,12 +47,20 @@ def watched(name: str, size: int, blocks: Iterable[bytes], err: TextIO) -> Itera
             advance(len(block))
 
 
-def counted(name: str, items: Sequence[_Item], err: TextIO) -> Iterator[_Item]:
-    """The same items, with a bar on ``err`` that counts them."""
-    with _bar(name, len(items), err, str) as advance:
+def counted(name: str, items: Iterable[_Item], total: int, err: TextIO) -> Iterator[_Item]:
+    """The same items, with a bar on ``err`` that counts them up to ``total``."""
+    with _bar(name, total, err, str) as advance:
         for item in items:
             yield item
             advance(1)
+
+
+@contextmanager
+def filled(name: str, size: int, err: TextIO) -> Iterator[Callable[[int], None]]:
+    """A bar on ``err`` that is told how many of ``size`` bytes are there, each time from the beginning."""
+    with Progress(_Line(size_text), console=Console(file=err)) as progress:
+        task = progress.add_task(name, total=size)
+        yield lambda done: progress.update(task, completed=done)
 
 
 @contextmanager

@@ -88,6 +88,11 @@ class _NothingNamed(Exception):
     """Standard input, which was to name dumps, names none."""
 
 
+def read_from_stdin(words: Iterable[str]) -> list[str]:
+    """Those of the words that ask for names on standard input, such as ``dump=stdin``."""
+    return [each for each in words if each.partition("=")[::2] in _FROM_STDIN]
+
+
 def asked(words: Sequence[str], console: Console) -> tuple[Query, tuple[str, ...]]:
     """What the words ask for, and those that ask for nothing. Raises UsageError.
 
@@ -97,7 +102,7 @@ def asked(words: Sequence[str], console: Console) -> tuple[Query, tuple[str, ...
 
     from thoth.query import Named, Query, parse
 
-    from_stdin = [each for each in words if each.partition("=")[::2] in _FROM_STDIN]
+    from_stdin = read_from_stdin(words)
     if len(from_stdin) > 1:
         raise UsageError(f"{from_stdin[0]} and {from_stdin[1]}: standard input can be read once")
 

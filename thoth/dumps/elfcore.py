@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
 
 from thoth.dumps.record import ByteOrder, ends_inside
 from thoth.dumps.source import Range, ReadAt
 
+ET_EXEC, ET_DYN, ET_CORE = 2, 3, 4
 PT_LOAD, PT_NOTE = 1, 4
 PN_XNUM = 0xFFFF
 HEAD = 8192  # bytes of the first read of any dump
@@ -103,8 +104,8 @@ _EHDR = {
 }
 
 
-def parse_header(head: bytes) -> Header | None:
-    """The header at the start of ``head``, which zeros follow; None when that is no ELF core."""
+def parse_header(head: bytes, types: Collection[int] = (ET_CORE,)) -> Header | None:
+    """The header at the start of ``head``, which zeros follow; None when that is no ELF file of these types."""
     if len(head) < 64:
         head = head.ljust(64, b"\0")
     ident, kind = head[4], head[5]
@@ -112,7 +113,7 @@ def parse_header(head: bytes) -> Header | None:
         return None
     order: ByteOrder = "<" if kind == 1 else ">"
     fields = _EHDR[ident == 2, order].unpack_from(head, 16)
-    if fields[0] != 4:
+    if fields[0] not in types:
         return None
     _, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, _ = fields
     return Header(32 * ident, order, head[7], machine, phoff, phentsize, phnum, shoff, shentsize, shnum)

@@ -10,41 +10,20 @@ import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from threading import Lock
 from typing import Final
 from urllib.parse import quote
 
 from thoth.errors import CannotWrite, IndexFailure
-from thoth.index.sql import COLUMNS
+from thoth.index.schema import SCHEMA, bring_up_to_date, make_tables
 
-SCHEMA: Final = 1  # user_version; a change of the tables or of what a column holds raises it
 _APPLICATION: Final = 0x54686F74  # application_id: "Thot"
-
-# Plain documents are found through these; ``odd`` ones are few and read whole. The indexes that end in time
-# and id give dumps in the order in which they are listed.
-_TABLES: Final = (
-    f"""CREATE TABLE dumps (
-        id TEXT NOT NULL PRIMARY KEY,
-        revision INTEGER NOT NULL,
-        size INTEGER,
-        odd INTEGER NOT NULL,
-        time REAL,
-        {", ".join(f"{name} TEXT" for name in COLUMNS)},
-        document TEXT NOT NULL
-    )""",
-    "CREATE TABLE analyzers (id TEXT NOT NULL PRIMARY KEY, document TEXT NOT NULL)",
-    "CREATE INDEX dumps_time ON dumps(time, id) WHERE odd = 0",
-    "CREATE INDEX dumps_odd ON dumps(time, id) WHERE odd = 1",
-    "CREATE INDEX dumps_type ON dumps(type, time, id) WHERE odd = 0",
-    "CREATE INDEX dumps_node ON dumps(node, type, time, id) WHERE odd = 0",
-    "CREATE INDEX dumps_cmd ON dumps(cmd, time, id) WHERE odd = 0",
-    "CREATE INDEX dumps_ticket ON dumps(ticket, time, id) WHERE odd = 0",
-    "CREATE INDEX dumps_platform ON dumps(platform) WHERE odd = 0",
-    "CREATE INDEX dumps_zone ON dumps(zone) WHERE odd = 0",
-    "CREATE INDEX dumps_signature ON dumps(signature) WHERE odd = 0",
-    "CREATE INDEX dumps_pid ON dumps(pid) WHERE odd = 0",
-)
+# Text may hold lone surrogates: bytes of a dump that are not UTF-8.
+ANY_TEXT: Final = methodcaller("decode", "utf-8", "surrogatepass")
+# KiB of a database that a connection keeps: the upper pages of a million dumps' indexes, and not the dumps.
+_CACHE: Final = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +131,20 @@ class Database:
         still = self._read_only and not _written_to(self.path)
         connection = self._connected(still)
         try:
-            if _schema(connection, self.path):
+            if version := _schema(connection, self.path):
+                if version < SCHEMA:
+                    self._update(connection)
                 return _Open(connection, state, still)
         except BaseException:
             connection.close()
             raise
         connection.close()
         return None
+
+    def _update(self, connection: sqlite3.Connection) -> None:
+        if self._read_only:
+            raise IndexFailure(f"{self.path}: made by an older thoth; any command but a dry run brings it up to date")
+        _update_tables(connection, self.path)
 
     def _connected(self, still: bool) -> sqlite3.Connection:
         if not self._read_only:
@@ -230,10 +216,10 @@ def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    # Text may hold lone surrogates: bytes of a dump that are not UTF-8.
-    connection.text_factory = lambda raw: str(raw, "utf-8", "surrogatepass")
+    connection.text_factory = ANY_TEXT
     # Sorting must not write files: they would lie where others can fill the disk, and a dry run writes none.
     connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE}")
     return connection
 
 
@@ -305,15 +291,22 @@ def _make_tables(connection: sqlite3.Connection, path: Path) -> bool:
     """Make the tables, all or none; False when another process was faster."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
-    if _schema(connection, path) == SCHEMA:
+    if _schema(connection, path):
         connection.execute("COMMIT")
         return False
-    for statement in _TABLES:
-        connection.execute(statement)
+    make_tables(connection)
     connection.execute(f"PRAGMA application_id={_APPLICATION}")
-    connection.execute(f"PRAGMA user_version={SCHEMA}")
     connection.execute("COMMIT")
     return True
+
+
+def _update_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables of an older version up to date, unless another process was faster."""
+    connection.execute("BEGIN IMMEDIATE")
+    version = _schema(connection, path)
+    if 0 < version < SCHEMA:
+        bring_up_to_date(connection, version)
+    connection.execute("COMMIT")
 
 
 def _schema(connection: sqlite3.Connection, path: Path) -> int:
@@ -345,6 +338,6 @@ _NEXT: Final = {
 def _advice(error: sqlite3.Error) -> str:
     """What is wrong with the index, and what to do, in one line."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits tell kinds of one error apart
-    if code in _DAMAGED:
+    if code in _DAMAGED or "malformed JSON" in str(error):
         return _DAMAGE.format(error)
     return f"{_NEXT.get(code, 'the index failed')} ({error})"

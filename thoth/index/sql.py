@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from thoth.glob import glob_matches
-from thoth.index.base import MAX_INTEGER
+from thoth.index.base import MAX_INTEGER, TIME
 from thoth.query import (
     MAX_PATTERN,
     Constraint,
@@ -28,6 +28,8 @@ from thoth.query import (
     Undefined,
     number,
 )
+
+ID: Final = ("id",)
 
 Parameter = str | int | float | bytes | None
 
@@ -45,11 +47,16 @@ COLUMNS: Final = (
     "complete",
 )
 
+_LISTED: Final = frozenset({"id", "type", "node", "cmd", "ticket"})  # in each index that gives the order of a list
+INDEXED: Final = frozenset(COLUMNS) - {"sha256", "complete"}
+_TELLING: Final = INDEXED - {"type"} | {"id"}  # dumps are of two types
+
 # SQLite's GLOB reads each of these as U+FFFD, so it takes one for the other; a NUL ends its pattern.
 _BLURRED: Final = re.compile("[\ud800-\udfff\ufffd-\uffff]")
 # SQLite before 3.45 looks for a key as it stands in the JSON text, where these characters have no escapes.
 _PLAIN_KEY: Final = re.compile(r"""[ !#-\[\]-~]+""")
 _NUMERIC: Final = frozenset("0123456789+-.e")
+_MOST_PATHS: Final = 100  # SQLite gives a function 127 arguments at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +66,76 @@ class Where:
     sql: str
     parameters: tuple[Parameter, ...] = ()
     residual: tuple[Constraint, ...] = ()
+    scans: bool = False  # it has to look at most rows, and into them: no index tells
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Columns of a row of ``dumps`` that tell the values at paths, and their parameters in order.
+
+    The last column, with ``nested``, is a JSON array of the values that have no column of their own. ``places``
+    are those of the values in the row, once that array stands in it item by item.
+    """
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    nested: bool
+    places: tuple[int, ...]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the row is the values, as it is."""
+        return not self.nested and self.places == tuple(range(len(self.places)))
 
 
 def where(constraints: Iterable[Constraint]) -> Where:
     """The condition under which a plain document satisfies all constraints, but for the residual ones."""
-    compiled = [_compiled(constraint) for constraint in constraints]
+    asked = tuple(constraints)
+    compiled = [_compiled(constraint) for constraint in asked]
     return Where(
         " AND ".join(["odd = 0", *(each.sql for each in compiled)]),
         tuple(parameter for each in compiled for parameter in each.parameters),
         tuple(constraint for each in compiled for constraint in each.residual),
+        any(map(_reads_rows, asked)) and not any(map(_narrows, asked)),
     )
+
+
+def values(paths: Sequence[KeyPath]) -> Values | None:
+    """What tells the values at these paths. None: SQL cannot tell."""
+    names = [path[0] if _is_column(path) or path == TIME else None for path in paths]
+    inside = [_json_path(path) for path, name in zip(paths, names, strict=True) if name is None]
+    if not paths or None in inside or len(inside) > _MOST_PATHS:
+        return None
+    columns = [name for name in names if name is not None]
+    at_column, at_nested = iter(range(len(columns))), iter(range(len(columns), len(paths)))
+    places = tuple(next(at_nested if name is None else at_column) for name in names)
+    if inside:
+        # A value alone would come as it is, and text like a list; of several comes an array, so one is asked twice.
+        inside = inside * 2 if len(inside) == 1 else inside
+        columns.append(f"json_extract(document{', ?' * len(inside)})")
+    return Values(", ".join(columns), tuple(inside), bool(inside), places)
+
+
+def _reads_rows(constraint: Constraint) -> bool:
+    """Whether no index that gives the order of a list tells if the constraint holds."""
+    match constraint:
+        case Equals(path) | Glob(path) | Undefined(path):
+            return not (len(path) == 1 and path[0] in _LISTED)
+        case _:
+            return False
+
+
+def _narrows(constraint: Constraint) -> bool:
+    """Whether an index leads to the dumps for which the constraint holds, and these are few as a rule."""
+    match constraint:
+        case Newer() | Named():
+            return True
+        case Equals(path):
+            return len(path) == 1 and path[0] in _TELLING
+        case Glob(path, pattern):
+            return len(path) == 1 and path[0] in _TELLING and pattern[:1] not in ("*", "?")
+        case _:
+            return False
 
 
 def value_label(path: KeyPath) -> Where | None:
@@ -148,17 +215,18 @@ def _column_equals(name: str, constraint: Equals, text: str) -> Where:
 
 
 def _column_glob(name: str, constraint: Glob, pattern: str) -> Where:
+    # With a + no index is searched for what may be every dump; they come in the order of a list instead.
     if not _globbable(pattern):
-        return Where(f"{name} IS NOT NULL", (), (constraint,))
+        return Where(f"+{name} IS NOT NULL", (), (constraint,))
     prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
-    asks, parameters = [f"{name} IS NOT NULL"], list[Parameter]()
+    asks, parameters = [f"+{name} IS NOT NULL"], list[Parameter]()
     if prefix:
         start = prefix.encode("utf-8", "surrogatepass")
         asks = [f"{name} >= CAST(? AS TEXT) AND {name} < CAST(? AS TEXT)"]
         parameters += [start, start[:-1] + bytes([start[-1] + 1])]
     if pattern == prefix + "*":
         return Where(asks[0], tuple(parameters))
-    asks.append(f"{name} GLOB CAST(? AS TEXT)")
+    asks.append(f"+{name} GLOB CAST(? AS TEXT)")
     parameters.append(_sql_glob(pattern))
     return Where(" AND ".join(asks), tuple(parameters), _unless_exact(constraint))
 

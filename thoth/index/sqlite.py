@@ -9,32 +9,32 @@ import sqlite3
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 from thoth.errors import BadDocument, IndexFailure
-from thoth.index.base import MAX_INTEGER, Known, clamped_revision, rarest_first, selected
+from thoth.index import plain
+from thoth.index.base import TIME, Known, clamped_revision, rarest_first, selected
 from thoth.index.database import Database
 from thoth.index.documents import is_plain, stored_text
-from thoth.index.sql import COLUMNS, Parameter, text_parameter, value_label, where
+from thoth.index.sql import COLUMNS, ID, Parameter, Values, Where, text_parameter, value_label, values, where
 from thoth.model import DumpInfo, Identity, Json
 from thoth.query import KeyPath, Query, dump_time, holds, label, lookup, matches, sort_key
 
 BATCH: Final = 500  # dumps that one question names
 
-# Dumps are sorted by what an index has of them, and their documents, which are long, are fetched after that.
-KEYS: Final = "SELECT rowid FROM dumps WHERE {condition} ORDER BY time, id LIMIT ?"
-
-_COLUMNS: Final = ("id", "revision", "size", "odd", "time", *COLUMNS, "document")
-_PUT: Final = (
+_COLUMNS: Final = ("id", "revision", "size", "odd", "purged", "time", *COLUMNS, "document")
+PUT: Final = (
     f"INSERT INTO dumps ({', '.join(_COLUMNS)}) VALUES ("  # noqa: S608 - names of ours, values bound
     + ", ".join("CAST(? AS TEXT)" if name in COLUMNS else "?" for name in _COLUMNS)
     + ") ON CONFLICT (id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "id")
     + " WHERE excluded.revision >= dumps.revision"
 )
-_KNOWN: Final = "SELECT id, revision, size, complete, sha256 FROM dumps WHERE id IN (SELECT value FROM json_each(?))"
+_KNOWN: Final = (
+    "SELECT id, revision, size, complete, sha256, purged FROM dumps WHERE id IN (SELECT value FROM json_each(?))"
+)
 _TRUTH: Final = {"true": True, "false": False}
 
 
@@ -58,9 +58,9 @@ class SqliteIndex:
         return self.put_many([info]) == 1
 
     def put_many(self, infos: Iterable[DumpInfo]) -> int:
-        rows = [_row(info) for info in infos]  # before others have to wait
+        rows = [row_of(info) for info in infos]  # before others have to wait
         with self._database.writing() as connection:
-            return sum(connection.execute(_PUT, row).rowcount for row in rows)
+            return max(0, connection.executemany(PUT, rows).rowcount)
 
     def delete(self, identity: Identity) -> None:
         with self._database.writing() as connection:
@@ -71,8 +71,9 @@ class SqliteIndex:
         waiting = iter(list(ids))  # what the caller's own iterator raises is none of the index's failures
         with self._database.reading() as connection:
             while connection is not None and (batch := list(islice(waiting, BATCH))):
-                for identity, revision, size, complete, sha256 in connection.execute(_KNOWN, _listed(batch)):
-                    found[Identity(identity)] = Known(revision, size, _TRUTH.get(complete), sha256)
+                for identity, revision, size, complete, *others in connection.execute(_KNOWN, _listed(batch)):
+                    sha256, purged = others
+                    found[Identity(identity)] = Known(revision, size, _TRUTH.get(complete), sha256, bool(purged))
         return found
 
     def get(self, identity: Identity) -> DumpInfo | None:
@@ -103,44 +104,56 @@ class SqliteIndex:
                 yield from islice(heapq.merge(plain, odd, key=sort_key), query.limit)
 
     def select(self, query: Query, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
-        return (selected(info, paths) for info in self.find(query))
+        asked, shown, keyed = where(query.constraints), values(paths), values((TIME, ID, *paths))
+        if shown is None or keyed is None or asked.residual:
+            return (selected(info, paths) for info in self.find(query))
+        return self._selected(query, asked, shown, keyed, paths)
 
     def count(self, query: Query) -> int:
         asked = where(query.constraints)
         if asked.residual or query.limit is not None:
-            return sum(1 for _ in self.find(query))
+            return sum(1 for _ in self.select(query, [ID]))
         with self._database.reading() as connection:
             if connection is None:
                 return 0
-            counting = f"SELECT count(*) FROM dumps WHERE {asked.sql}"  # noqa: S608 - names of ours, values bound
-            counted: int = connection.execute(counting, asked.parameters).fetchone()[0]
-            return counted + sum(1 for _ in self._odd(connection, query))
+            return plain.count(connection, asked) + sum(1 for _ in self._odd(connection, query))
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]:
         asked, shown = where(query.constraints), value_label(path)
         if shown is None or asked.residual or query.limit is not None:
             return rarest_first(Counter(label(lookup(info.document, path)) for info in self.find(query)))
-        grouping = f"SELECT {shown.sql} AS value, count(*) FROM dumps WHERE {asked.sql} GROUP BY value"  # noqa: S608 - as in count
-        counts: Counter[str] = Counter()
         with self._database.reading() as connection:
             if connection is None:
                 return {}
-            for value, count in connection.execute(grouping, (*shown.parameters, *asked.parameters)):
-                counts[label(value)] += count
+            counts = plain.report(connection, asked, shown)
             counts.update(label(lookup(info.document, path)) for info in self._odd(connection, query))
         return rarest_first(counts)
 
     def close(self) -> None:
         self._database.close()
 
+    def _selected(
+        self, query: Query, asked: Where, shown: Values, keyed: Values, paths: Sequence[KeyPath]
+    ) -> Iterator[tuple[Json, ...]]:
+        with self._database.reading() as connection:
+            if connection is None:
+                return
+            with closing(self._odd(connection, query)) as odd:
+                first = next(odd, None)
+                if first is None:  # as nearly always
+                    yield from plain.rows(connection, asked, shown, query.limit)
+                    return
+                others = (selected(info, (TIME, ID, *paths)) for info in chain([first], odd))
+                with closing(plain.rows(connection, asked, keyed, query.limit)) as told:
+                    merged = heapq.merge(told, others, key=_row_key)
+                    yield from (row[2:] for row in islice(merged, query.limit))
+
     def _plain(self, connection: sqlite3.Connection, query: Query) -> Generator[DumpInfo, None, None]:
         """The documents that SQL can judge, as far as it can, in order."""
         asked = where(query.constraints)
-        limit = -1 if query.limit is None or asked.residual else min(query.limit, MAX_INTEGER)
-        statement = KEYS.format(condition=asked.sql)
-        with closing(connection.execute(statement, (*asked.parameters, limit))) as keys:
+        with closing(plain.keys(connection, asked, None if asked.residual else query.limit)) as keys:
             for key in keys:
-                (text,) = connection.execute("SELECT document FROM dumps WHERE rowid = ?", key).fetchone()
+                (text,) = connection.execute("SELECT document FROM dumps WHERE rowid = ?", (key,)).fetchone()
                 info = self._info(text)
                 if all(holds(constraint, info.document) for constraint in asked.residual):
                     yield info
@@ -163,23 +176,29 @@ class SqliteIndex:
             ) from error
 
 
+def _row_key(row: tuple[Json, ...]) -> tuple[bool, float, str]:
+    """As ``thoth.query.sort_key``, for a row that begins with time and identity."""
+    return row[0] is not None, row[0] or 0.0, row[1]
+
+
 def _listed(ids: list[Identity]) -> tuple[str]:
     return (json.dumps(ids),)
 
 
-def _row(info: DumpInfo) -> tuple[Parameter, ...]:
+def row_of(info: DumpInfo) -> tuple[Parameter, ...]:
     """The values of ``_COLUMNS`` for a document. Raises BadDocument."""
     document = stored_text(info)
     known = Known.of(info)
-    values = {name: info.document.get(name) for name in COLUMNS}
-    plain = is_plain(info.document) and all(map(_fits, values, values.values()))
-    texts = {name: _text(value) if plain else None for name, value in values.items()}
+    told = {name: info.document.get(name) for name in COLUMNS}
+    odd = not (is_plain(info, document) and all(map(_fits, told, told.values())))
+    texts = {name: None if odd else _text(value) for name, value in told.items()}
     texts |= {"sha256": _text(known.sha256), "complete": _text(known.complete)}
     return (
         info.id,
         clamped_revision(info),
         known.size,
-        int(not plain),
+        int(odd),
+        int(known.purged),
         dump_time(info.document),
         *texts.values(),
         document,

@@ -61,6 +61,15 @@ def analyzer_name(user: str, analyzer: str) -> str:
     return f"{analyzers_dir(user)}/{_part(analyzer, 'an analyzer')}"
 
 
+def autoanalyzers_dir(user: str) -> str:
+    return f"{home(user)}/autoanalyzers"
+
+
+def autoanalyzer_name(user: str, rule: str) -> str:
+    """The object that holds a rule of the autoanalyzers. Raises UsageError for a name that is a path."""
+    return f"{autoanalyzers_dir(user)}/{_part(rule, 'an autoanalyzer')}.json"
+
+
 def config_name(user: str) -> str:
     """The object that holds the configuration all users of the store share."""
     return f"{home(user)}/config.json"

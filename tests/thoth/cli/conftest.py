@@ -8,12 +8,16 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
 
+from tests.support.crash import Crasher
 from tests.support.elfwriter import illumos_core
+from tests.support.terminal import Terminal
 from thoth.cli import main
 from thoth.config import environment, load_config
 from thoth.library import Thoth, open_thoth
@@ -102,7 +106,7 @@ def on_terminal(child_environment: dict[str, str]) -> Callable[..., tuple[int, b
         finally:
             os.close(theirs)
         try:
-            seen = b"".join(_until_hangup(ours))
+            seen = b"".join(until_hangup(ours))
         finally:
             os.close(ours)
         return process.wait(30), seen
@@ -110,7 +114,7 @@ def on_terminal(child_environment: dict[str, str]) -> Callable[..., tuple[int, b
     return on_terminal
 
 
-def _until_hangup(terminal: int) -> Iterator[bytes]:
+def until_hangup(terminal: int) -> Iterator[bytes]:
     while True:
         try:
             data = os.read(terminal, 65536)
@@ -141,3 +145,39 @@ def stored() -> Iterator[Thoth]:
     """The store and index that the commands of this test use, for a look behind them."""
     with open_thoth(load_config(environment())) as thoth:
         yield thoth
+
+
+# ---- for thoth debug --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def crashed(crasher: Crasher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The core of a process that crashed in read_record."""
+    return crasher.native(tmp_path_factory.mktemp("crashed") / "core.crasher")
+
+
+@pytest.fixture
+def crashed_id(run: Run, crashed: Path) -> str:
+    """The identity of ``crashed``, in the store of this test."""
+    return run("-q", "upload", crashed).out.strip()
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, child_environment: dict[str, str]) -> Iterator[Path]:
+    """A cache for this test. Afterwards nothing may be in it that was there for one run only."""
+    # Not below tmp_path, through which the user of a program in the sandbox cannot pass.
+    with TemporaryDirectory(prefix="thoth-cache-") as made:
+        place = Path(made, "cache")
+        place.parent.chmod(0o755)
+        monkeypatch.setenv("THOTH_CACHE", str(place))
+        child_environment["THOTH_CACHE"] = str(place)
+        yield place
+        left = [entry.name for entry in place.iterdir() if entry.name.startswith(".")] if place.is_dir() else []
+    assert not left
+
+
+@pytest.fixture
+def terminal(child_environment: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
+    """``terminal("debug", identity)`` is the command in a terminal of its own, whose session it leads."""
+    with ExitStack() as opened:
+        yield lambda *words: opened.enter_context(Terminal([*COMMAND, *words], child_environment))

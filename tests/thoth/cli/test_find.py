@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.support.elfwriter import vmdump
-from tests.thoth.cli.conftest import Ran, Run
+from tests.thoth.cli.conftest import COMMAND, Ran, Run
 from thoth.edit import revise
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
@@ -301,6 +304,46 @@ class TestLs:
             "NAME            ",
             *(info.id[:16] for info in infos),
         ]
+
+    @pytest.mark.parametrize("count", [1, 499, 500, 501, 1250])
+    def test_what_is_written_in_blocks_is_whole(self, spawn: Run, stored: Thoth, count: int) -> None:
+        stored.index.put_many(
+            DumpInfo({"id": f"{n:016x}" * 2, "type": "core", "cmd": "é北\udcff"[n % 3 :], "time": n})
+            for n in range(count)
+        )
+        ran = spawn("ls")
+        assert ran.lines[0] == HEADER
+        assert [int(line[:16], 16) for line in ran.lines[1:]] == list(range(count))
+        assert ran.lines[1].split()[3] == "é北\\xff"
+
+    def test_on_a_terminal_each_line_comes_at_once(
+        self, on_terminal: Callable[..., tuple[int, bytes]], stored: Thoth
+    ) -> None:
+        stored.index.put_many(DumpInfo({"id": f"{n:016x}" * 2, "type": "core", "time": n}) for n in range(600))
+        code, seen = on_terminal("ls")
+        assert (code, seen.count(b"\r\n")) == (0, 601)
+
+    @pytest.mark.parametrize("words", [[], ["--json"], ["stack"]])
+    def test_a_reader_that_leaves_ends_it(
+        self, child_environment: dict[str, str], stored: Thoth, words: list[str]
+    ) -> None:
+        stored.index.put_many(DumpInfo({"id": f"{n:032x}", "stack": ["a" * 100]}) for n in range(5000))
+        with subprocess.Popen([*COMMAND, "ls", *words], stdout=subprocess.PIPE, env=child_environment) as process:
+            assert process.stdout is not None
+            process.stdout.read(10)
+            process.stdout.close()
+            assert process.wait(30) == 141
+
+    def test_a_document_that_is_damaged_is_named_in_one_line(self, run: Run, uploaded: Callable[..., str]) -> None:
+        uploaded(1)
+        (path,) = Path(os.environ["HOME"]).rglob("thoth.db")
+        with closing(sqlite3.connect(path, isolation_level=None)) as vandal:
+            vandal.execute("UPDATE dumps SET document = '{'")
+        assert len(run("ls").lines) == 2
+        for words in (["ls", "psargs"], ["ls", "--json"], ["report", "psargs"]):
+            ran = run(*words)
+            assert (ran.code, len(ran.said)) == (1, 1)
+            assert "run 'thoth index'" in ran.err
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

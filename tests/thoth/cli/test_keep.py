@@ -14,6 +14,7 @@ import pytest
 from tests.support import vectors
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.thoth.cli.conftest import Ran, Run
+from thoth.analysis.analyzers import BUNDLED
 from thoth.edit import revise
 from thoth.library import Thoth
 from thoth.model import Identity, text
@@ -38,13 +39,14 @@ class TestInit:
             "thoth: created table 'dumps'",
             "thoth: created table 'analyzers'",
             "thoth: created index 'time'",
+            *(f"thoth: added analyzer '{name}'" for name in BUNDLED),
         ]
 
     def test_it_is_safe_to_repeat(self, run: Run, core: Core) -> None:
         run("init")
         run("upload", core(1))
         listed = run("ls")
-        assert [line for line in run("init").said if "created" in line] == []
+        assert [line for line in run("init").said if "created" in line or "added" in line] == []
         assert run("ls") == listed
         assert run("init", "-q") == Ran(0, "", "")
 

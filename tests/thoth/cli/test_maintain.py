@@ -1,9 +1,11 @@
-"""``thoth index``."""
+"""``thoth index`` and ``load``."""
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.thoth.cli.conftest import Ran, Run
+from thoth.library import Thoth
+from thoth.model import DumpInfo, Identity
 
 Core = Callable[..., Path]
 
@@ -101,3 +105,110 @@ def test_a_terminal_shows_a_bar(run: Run, core: Core, on_terminal: Callable[...,
     assert code == 0
     assert b"thoth: indexing      [=======================>] 100%        2" in seen
     assert on_terminal("-q", "index") == (0, b"")
+
+
+class TestIndexByAge:
+    def test_only_what_was_written_to_lately(self, run: Run, core: Core, place: Path) -> None:
+        names = run("-q", "upload", *(core(pid) for pid in range(4))).lines
+        for days, name in enumerate(names):
+            then = time.time() - days * 86400 - 60
+            os.utime(place / "store/thoth/stor/thoth" / name, (then, then))
+        move_away(place, "")
+        assert run("index", "mtime=36h") == Ran(0, "", "thoth: indexed 2 dumps\n")
+        assert {json.loads(line)["id"] for line in run("ls", "--json").lines} == {*names[:2]}
+        assert run("index", "mtime=1w").said == ["thoth: indexed 4 dumps"]
+        assert run("index", "mtime=30").said == ["thoth: indexed 0 dumps"]
+        assert len(run("ls").lines) == 1 + 4  # nothing is removed
+
+    def test_a_set_writes_to_a_dump(self, run: Run, core: Core, place: Path, stored: Thoth) -> None:
+        names = run("-q", "upload", core(1), core(2)).lines
+        for name in names:
+            os.utime(place / "store/thoth/stor/thoth" / name, (0, 0))
+        assert run("index", "mtime=1h").said == ["thoth: indexed 0 dumps"]
+        run("ticket", names[1], "OS-1")
+        stored.index.delete(Identity(names[1]))
+        assert run("index", "mtime=1h").said == ["thoth: indexed 1 dump"]
+        assert [json.loads(line)["id"] for line in run("ls", "--json", "ticket=OS-1").lines] == [names[1]]
+
+    @pytest.mark.parametrize(
+        ("words", "what"),
+        [
+            (["mtime="], "mtime="),
+            (["mtime=soon"], "'soon' is not an age"),
+            (["type=core"], "type=core"),
+            (["0" * 32], "only mtime=AGE"),
+            (["mtime=1h", "mtime=2h"], "unrecognized arguments: mtime=2h"),
+        ],
+    )
+    def test_anything_else_is_refused(self, run: Run, place: Path, words: list[str], what: str) -> None:
+        ran = run("index", *words)
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert what in ran.err
+        assert not place.exists()
+
+
+class TestLoad:
+    @pytest.fixture
+    def names(self, run: Run, core: Core, stored: Thoth) -> list[str]:
+        """Three dumps, of which the index knows the last."""
+        names = run("-q", "upload", *(core(pid) for pid in range(3))).lines
+        for name in names[:2]:
+            stored.index.delete(Identity(name))
+        return names
+
+    def listed(self, run: Run) -> set[str]:
+        return {json.loads(line)["id"] for line in run("ls", "--json").lines}
+
+    def test_a_whole_identity_need_not_be_in_the_index(self, run: Run, names: list[str]) -> None:
+        assert run("load", names[0], names[0]) == Ran(0, "", "thoth: indexed 1 dump\n")
+        assert self.listed(run) == {names[0], names[2]}
+        assert run("load", f"/thoth/stor/thoth/{names[1]}").code == 0
+        assert self.listed(run) == {*names}
+
+    def test_a_local_dump(self, run: Run, names: list[str], core: Core) -> None:
+        assert run("load", core(0)).code == 0
+        assert self.listed(run) == {names[0], names[2]}
+
+    def test_names_on_standard_input(self, spawn: Run, run: Run, names: list[str]) -> None:
+        ran = spawn("load", "dump=stdin", stdin="\n".join(names).encode())
+        assert (ran.code, ran.out, ran.said[-1]) == (0, "", "thoth: indexed 3 dumps")
+        assert self.listed(run) == {*names}
+
+    def test_a_limit_holds_for_them_too(self, spawn: Run, run: Run, names: list[str]) -> None:
+        ran = spawn("load", "dump=stdin", "limit=2", stdin="\n".join(names).encode())
+        assert (ran.code, ran.said[-1]) == (0, "thoth: indexed 2 dumps")
+
+    def test_one_that_is_not_there_does_not_stop_the_rest(self, spawn: Run, run: Run, names: list[str]) -> None:
+        ran = spawn("load", "dump=stdin", stdin="\n".join(["0" * 32, *names]).encode())
+        assert (ran.code, ran.out, ran.said[-1]) == (1, "", "thoth: indexed 3 dumps")
+        assert f"{'0' * 32}/info.json: is not there" in ran.err
+        assert self.listed(run) == {*names}
+
+    def test_no_names_on_standard_input_are_an_error(self, spawn: Run, names: list[str]) -> None:
+        ran = spawn("load", "dump=stdin", stdin=b"\n")
+        assert (ran.code, ran.said[-1]) == (1, "thoth: standard input names no dump; nothing was done")
+
+    def test_a_beginning_and_a_specification_are_looked_up_in_the_index(
+        self, run: Run, names: list[str], stored: Thoth
+    ) -> None:
+        stored.index.put(DumpInfo({"id": names[2], "type": "core"}))
+        assert run("load", names[2][:10]) == Ran(0, "", "thoth: indexed 1 dump\n")
+        assert "psargs" in json.loads(run("ls", "--json").out)
+        assert run("load", "type=core") == Ran(0, "", "thoth: indexed 1 dump\n")
+        assert run("load", "type=crash") == Ran(0, "", "thoth: indexed 0 dumps\n")
+
+    def test_a_newer_document_of_the_index_stays(self, run: Run, names: list[str], stored: Thoth) -> None:
+        stored.index.put(DumpInfo({"id": names[2], "revision": 5, "ticket": "OS-1"}))
+        assert run("load", names[2]).code == 0
+        assert len(run("ls", "ticket=OS-1").lines) == 1 + 1
+
+    @pytest.mark.parametrize("word", ["f" * 32, "no-such-file", "0" * 31])
+    def test_no_such_dump_is_2(self, run: Run, names: list[str], word: str) -> None:
+        ran = run("load", names[0], word)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("thoth: no such dump")
+        assert self.listed(run) == {names[2]}  # nothing was done
+
+    def test_a_word_is_needed(self, run: Run) -> None:
+        ran = run("load")
+        assert (ran.code, len(ran.said)) == (1, 1)

@@ -5,57 +5,127 @@ from __future__ import annotations
 import sqlite3
 import time
 import tracemalloc
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import pytest
 
 from tests.thoth.index.rows import dump, named
-from thoth.index.sql import where
-from thoth.index.sqlite import KEYS, SqliteIndex
-from thoth.query import Equals, Glob, Query, parse, property_path
+from thoth.index import plain
+from thoth.index.plain import listing
+from thoth.index.sql import Parameter, values, where
+from thoth.index.sqlite import SqliteIndex
+from thoth.query import Equals, Glob, KeyPath, Query, parse, property_path
+from thoth.render import table_paths
 
 
 def plan(index: SqliteIndex, *words: str) -> list[str]:
-    asked = where(parse(words, now=1e9)[0].constraints)
+    """How ``ls`` with these words reads the file."""
+    index.create()
+    asked, shown = where(parse(words, now=1e9)[0].constraints), values(table_paths())
+    assert shown is not None
+    return explained(index, listing(asked, shown.sql), (*asked.parameters, -1))
+
+
+def explained(index: SqliteIndex, statement: str, parameters: Sequence[Parameter] = ()) -> list[str]:
     with closing(sqlite3.connect(index.path)) as connection:
-        rows = connection.execute("EXPLAIN QUERY PLAN " + KEYS.format(condition=asked.sql), (*asked.parameters, -1))
-        return [row[3] for row in rows]
+        return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement, parameters)]
 
 
 @pytest.mark.parametrize(
     ("words", "step"),
     [
-        ([], "SCAN dumps USING INDEX dumps_time"),
-        (["mtime=6h"], "SEARCH dumps USING INDEX dumps_time (time>?)"),
-        (["type=crash"], "SEARCH dumps USING INDEX dumps_type (type=?)"),
-        (["type=crash", "mtime=6h"], "SEARCH dumps USING INDEX dumps_type (type=? AND time>?)"),
-        (["type=crash", "node=X"], "SEARCH dumps USING INDEX dumps_node (node=? AND type=?)"),
-        (["ticket=undefined", "limit=20"], "SEARCH dumps USING INDEX dumps_ticket (ticket=?)"),
+        ([], "SCAN dumps USING COVERING INDEX dumps_time"),
+        (["mtime=6h"], "SEARCH dumps USING COVERING INDEX dumps_time (time>?)"),
+        (["mtime=undefined"], "SEARCH dumps USING COVERING INDEX dumps_time (time=?)"),
+        (["cmd=*d"], "SCAN dumps USING COVERING INDEX dumps_time"),
+        (["mtime=3d", "cmd=*svc*"], "SEARCH dumps USING COVERING INDEX dumps_time (time>?)"),
+        (["type=crash"], "SEARCH dumps USING COVERING INDEX dumps_type (type=?)"),
+        (["type=crash", "mtime=6h"], "SEARCH dumps USING COVERING INDEX dumps_type (type=? AND time>?)"),
+        (["type=crash", "node=X"], "SEARCH dumps USING COVERING INDEX dumps_node (node=? AND type=?)"),
+        (["cmd=pg_prefaulter", "mtime=3d"], "SEARCH dumps USING COVERING INDEX dumps_cmd (cmd=? AND time>?)"),
+        (["ticket=OS-2359"], "SEARCH dumps USING COVERING INDEX dumps_ticket (ticket=?)"),
+        (["ticket=undefined", "limit=20"], "SEARCH dumps USING COVERING INDEX dumps_ticket (ticket=?)"),
+        (["stack=*a*", "limit=20"], "SCAN dumps USING INDEX dumps_time"),
     ],
 )
-def test_index_gives_the_order_too(index: SqliteIndex, words: list[str], step: str) -> None:
-    index.create()
-    assert plan(index, *words) == [step]
+def test_an_index_gives_the_order_too(index: SqliteIndex, words: list[str], step: str) -> None:
+    first, *others = plan(index, *words)
+    assert first == step
+    assert "USE TEMP B-TREE FOR ORDER BY" not in others
 
 
 @pytest.mark.parametrize(
     ("words", "step"),
     [
-        (["cmd=svc*"], "SEARCH dumps USING INDEX dumps_cmd (cmd>? AND cmd<?)"),
-        (["cmd=svc*d?"], "SEARCH dumps USING INDEX dumps_cmd (cmd>? AND cmd<?)"),
-        (["cmd=svc\udcff*"], "SEARCH dumps USING INDEX dumps_cmd (cmd>? AND cmd<?)"),
-        (["platform=joyent_2013"], "SEARCH dumps USING INDEX dumps_platform (platform=?)"),
-        (["pid=19972"], "SEARCH dumps USING INDEX dumps_pid (pid=?)"),
-        (["zone=global"], "SEARCH dumps USING INDEX dumps_zone (zone=?)"),
-        (["signature=abc"], "SEARCH dumps USING INDEX dumps_signature (signature=?)"),
+        (["cmd=svc*"], "SEARCH dumps USING COVERING INDEX dumps_cmd (cmd>? AND cmd<?)"),
+        (["cmd=svc*d?"], "SEARCH dumps USING COVERING INDEX dumps_cmd (cmd>? AND cmd<?)"),
+        (["cmd=svc\udcff*"], "SEARCH dumps USING COVERING INDEX dumps_cmd (cmd>? AND cmd<?)"),
+        (["platform=joyent_2013"], "SEARCH dumps USING INDEX dumps_platform (platform=? AND odd=?)"),
+        (["pid=19972"], "SEARCH dumps USING INDEX dumps_pid (pid=? AND odd=?)"),
+        (["zone=global"], "SEARCH dumps USING INDEX dumps_zone (zone=? AND odd=?)"),
+        (["signature=abc"], "SEARCH dumps USING INDEX dumps_signature (signature=? AND odd=?)"),
         (["3e16"], "SEARCH dumps USING INDEX sqlite_autoindex_dumps_1 (id>? AND id<?)"),
         (["3e16", "004a"], "SEARCH dumps USING INDEX sqlite_autoindex_dumps_1 (id=?)"),
     ],
 )
-def test_index_is_used(index: SqliteIndex, words: list[str], step: str) -> None:
+def test_an_index_is_searched(index: SqliteIndex, words: list[str], step: str) -> None:
+    steps = plan(index, *words)
+    assert step in steps
+    assert not [each for each in steps if each.startswith("SCAN dumps")]
+
+
+@pytest.mark.parametrize("name", ["platform", "type", "node", "cmd", "ticket", "zone", "signature", "pid"])
+def test_report_of_a_column_reads_its_index_and_sorts_nothing(index: SqliteIndex, name: str) -> None:
     index.create()
-    assert step in plan(index, *words)
-    assert not [each for each in plan(index, *words) if each.startswith("SCAN dumps")]
+    assert statements(index, lambda: index.report(Query(), (name,)), expected="GROUP BY") == [
+        f"SCAN dumps USING COVERING INDEX dumps_{name}"
+    ]
+
+
+def test_count_reads_an_index(index: SqliteIndex) -> None:
+    index.create()
+    query = parse(["cmd=svc*"], now=1e9)[0]
+    assert statements(index, lambda: index.count(query), expected="count(*)") == [
+        "SEARCH dumps USING COVERING INDEX dumps_cmd (cmd>? AND cmd<?)"
+    ]
+
+
+@pytest.mark.parametrize("words", [["stack=*utmpx_postfork*"], ["type=core", "os=illumos"], ["complete=false"]])
+def test_what_no_index_tells_is_read_in_the_order_of_the_file(index: SqliteIndex, words: list[str]) -> None:
+    index.create()
+    query = parse(words, now=1e9)[0]
+    assert where(query.constraints).scans
+    asks = [
+        lambda: list(index.find(query)),
+        lambda: list(index.select(query, table_paths())),
+        lambda: index.count(query),
+        lambda: index.report(query, ("platform",)),
+    ]
+    for ask in asks:
+        assert "SCAN dumps" in statements(index, ask, expected="NOT INDEXED")
+
+
+@pytest.mark.parametrize("words", [["mtime=3d"], ["cmd=a"], ["cmd=a*"], ["ticket=OS-1"], ["3e16"]])
+def test_what_an_index_tells_first_is_read_through_it(words: list[str]) -> None:
+    assert not where(parse([*words, "stack=*a*"], now=1e9)[0].constraints).scans
+
+
+def test_named_prefix(index: SqliteIndex) -> None:
+    index.create()
+    assert statements(index, lambda: index.named("3e16"), expected="SELECT id") == [
+        "SEARCH dumps USING COVERING INDEX sqlite_autoindex_dumps_1 (id>? AND id<?)"
+    ]
+
+
+def test_many_that_no_index_tells_come_in_order(index: SqliteIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.put_many(dump(number, time=number * 7919 % 101, ps="a" if number % 2 else None) for number in range(100))
+    query = parse(["ps=a"], now=0)[0]
+    few = [info.id for info in index.find(query)]
+    monkeypatch.setattr(plain, "SORTED", 10)
+    assert [info.id for info in index.find(query)] == few
+    assert [row[0] for row in index.select(query, [("id",)])] == few
+    assert len(few) == 50
 
 
 def test_odd_documents_are_found_through_an_index(index: SqliteIndex) -> None:
@@ -90,6 +160,22 @@ def test_F24_no_pattern_is_a_bomb(index: SqliteIndex, pattern: str, name: str) -
     assert time.monotonic() - started < 1
 
 
+def statements(index: SqliteIndex, ask: Callable[[], object], *, expected: str) -> list[str]:
+    """The plan of the one statement with ``expected`` in it that is run for ``ask``."""
+    seen: list[str] = []
+    with index._database.reading() as connection:
+        assert connection is not None
+        connection.set_trace_callback(seen.append)
+    try:
+        ask()
+    finally:
+        with index._database.reading() as connection:
+            assert connection is not None
+            connection.set_trace_callback(None)
+    (statement,) = {each for each in seen if expected in each}
+    return explained(index, statement)
+
+
 def test_find_streams(index: SqliteIndex) -> None:
     index.put_many(dump(number, psargs="a" * 20_000) for number in range(1000))
     tracemalloc.start()
@@ -99,6 +185,25 @@ def test_find_streams(index: SqliteIndex) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("paths", [table_paths(), table_paths(["psargs"])], ids=["columns", "documents"])
+def test_select_streams(index: SqliteIndex, paths: Sequence[KeyPath]) -> None:
+    index.put_many(dump(number, psargs="a" * 20_000) for number in range(1000))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in index.select(Query((Equals(("type",), "core"),)), paths)) == 1000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_select_of_columns_reads_no_documents(index: SqliteIndex) -> None:
+    index.put_many(dump(number) for number in range(10))
+    with closing(sqlite3.connect(index.path, isolation_level=None)) as vandal:
+        vandal.execute("UPDATE dumps SET document = '{'")
+    assert len(list(index.select(Query(), table_paths()))) == 10
 
 
 def test_known_reads_no_documents(index: SqliteIndex) -> None:

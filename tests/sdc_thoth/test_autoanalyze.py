@@ -1,0 +1,183 @@
+"""Dumps that the collector brings in are held against the rules of the autoanalyzers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sdc_thoth.arrivals import Arrivals
+from tests.support.analysis import common_ground
+from tests.support.arrivals import NOW, take
+from tests.support.collector import Collector
+from tests.support.elfwriter import illumos_core
+from tests.support.mishaps import check_settled, collector
+from tests.support.sshd import Node
+from thoth import Autoanalyzer
+from thoth.analysis.rules import parse_rules
+from thoth.analysis.stored_rules import upload_rules
+from thoth.index.memory import MemoryIndex
+from thoth.library import Thoth
+from thoth.store.memory import MemoryStore
+from thoth.store.names import analyzer_name
+
+PLACE = "/var/tmp/thoth"
+LARGE = 5 << 20  # bytes: more than is held in memory
+TICKET = {"name": "OS-2359", "version": 1, "matches": ["cmd=svc.startd"], "ticket": "OS-2359"}
+FMRI = {"name": "fmri", "version": 1, "matches": ["type=core"], "analyzer": "fmri"}
+
+
+class Scene(NamedTuple):
+    """A collector with one node, and a place that analyzers can reach."""
+
+    home: Collector
+    node: Node
+    ground: Path
+
+    def put(self, pid: int, cmd: str, **more: Any) -> bytes:
+        """A core on the node, by its path."""
+        path = f"{PLACE}/core.{pid}"
+        self.node.put(path, illumos_core(pid, cmd=cmd, **more))
+        return path.encode()
+
+    def rules(self, *rules: Any) -> None:
+        path = self.home.home / "rules.json"
+        path.write_text(json.dumps(rules))
+        done = self.home.thoth("autoanalyzers", "upload", str(path))
+        assert done.returncode == 0, done.stderr
+
+    def analyzer(self, name: str, script: str) -> None:
+        place = self.home.store / f"thoth/stor/thoth/analyzers/{name}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(script)
+
+    def documents(self) -> dict[str, Any]:
+        """By pid, what is known of each dump."""
+        return {info.document["pid"]: info.document for info in self.home.infos()}
+
+
+@pytest.fixture
+def scene(node: Callable[..., Node], tmp_path: Path) -> Iterator[Scene]:
+    with common_ground() as ground:
+        only = node()
+        home = collector(tmp_path, [only])
+        settings = tmp_path / ".config/thoth/config.toml"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(f'cache = "{ground}/cache"\n')
+        yield Scene(home, only, ground)
+
+
+def test_every_dump_that_arrives(scene: Scene) -> None:
+    scene.rules(TICKET)
+    small, large, other = scene.put(1, "svc.startd"), scene.put(2, "svc.startd", size=LARGE), scene.put(3, "bc")
+    result = scene.home.collect()
+    assert result.results == dict.fromkeys([small, large, other], "stored")
+    assert (result.code, result.talk.count("autoanalyzer")) == (0, 0)
+    told = {pid: document.get("ticket") for pid, document in scene.documents().items()}
+    assert told == {"1": "OS-2359", "2": "OS-2359", "3": None}
+    assert scene.documents()["1"]["autoanalyzed"]["OS-2359"]["set"] == "OS-2359"
+    assert scene.home.thoth("autoanalyzers", "remove", "OS-2359").returncode == 0
+    check_settled(scene.home, [scene.node])  # nothing but the dumps and their documents is in the store
+
+
+def test_a_dump_that_is_seen_again_is_left_alone(scene: Scene) -> None:
+    path = scene.put(1, "svc.startd")
+    assert scene.home.collect().results == {path: "stored"}
+    scene.rules(TICKET)
+    assert scene.home.collect().results == {path: "present"}
+    assert "ticket" not in scene.documents()["1"]
+    # What came before the rule did, or when a collector was killed, is found by that it has no record.
+    assert scene.home.thoth("autoanalyzers", "run", "autoanalyzed=undefined").returncode == 0
+    assert scene.documents()["1"]["ticket"] == "OS-2359"
+
+
+def test_analyzers_run_when_the_nodes_are_done(scene: Scene) -> None:
+    scene.analyzer("fmri", 'thoth_set fmri "svc:/$THOTH_TYPE"\n')
+    scene.rules(FMRI, {**TICKET, "matches": ["properties.fmri=*"], "depends": ["fmri"]})
+    paths = [scene.put(pid, "bc") for pid in (1, 2)]
+    result = scene.home.collect()
+    assert (result.results, result.code) == (dict.fromkeys(paths, "stored"), 0)
+    for document in scene.documents().values():
+        assert (document["properties"]["fmri"], document["ticket"]) == ("svc:/core", "OS-2359")
+        assert document["autoanalyzed"].keys() == {"fmri", "OS-2359"}
+
+
+def test_a_rule_that_fails_is_told_and_the_dump_is_stored(scene: Scene) -> None:
+    scene.analyzer("fmri", "exit 7\n")
+    scene.rules(FMRI, {**TICKET, "name": "after", "depends": ["fmri"]}, TICKET)
+    path = scene.put(1, "svc.startd")
+    ran = scene.home.run()
+    assert ran.returncode == 0
+    (document,) = scene.documents().values()
+    failures = [line for line in ran.stdout.splitlines() if line.startswith("autoanalyzer ")]
+    assert failures == [
+        f"autoanalyzer fmri: failed on {document['id']}: fmri: exit status 7",
+        f"autoanalyzer after: skipped on {document['id']}: depends on fmri, which failed",
+    ]
+    assert f"{scene.node.name}: {path.decode()}: stored {document['id']}" in ran.stdout.splitlines()
+    assert (document["ticket"], document["autoanalyzed"]["fmri"]["failed"]) == ("OS-2359", "fmri: exit status 7")
+
+
+def test_a_broken_rule_is_told_once_and_stops_nothing(scene: Scene) -> None:
+    scene.rules(TICKET)
+    (scene.home.store / "thoth/stor/thoth/autoanalyzers/broken.json").write_text("{")
+    paths = [scene.put(pid, "svc.startd") for pid in range(1, 6)]
+    result = scene.home.collect()
+    assert (result.results, result.code) == (dict.fromkeys(paths, "stored"), 0)
+    assert result.talk.count("autoanalyzer broken: cannot run: ") == 1
+    assert {document["ticket"] for document in scene.documents().values()} == {"OS-2359"}
+
+
+def test_a_dry_run_runs_no_rule(scene: Scene) -> None:
+    scene.rules(TICKET)
+    (scene.home.store / "thoth/stor/thoth/autoanalyzers/broken.json").write_text("{")
+    path = scene.put(1, "svc.startd")
+    result = scene.home.collect("-n")
+    assert (result.results, result.code) == ({path: "planned"}, 0)
+    assert "autoanalyzer" not in result.talk
+
+
+def test_a_signal_ends_an_analyzer_and_what_is_left_is_told(scene: Scene) -> None:
+    started = scene.ground / "started"
+    os.mkfifo(started)
+    started.chmod(0o666)
+    scene.analyzer("fmri", f"echo >{started}; while :; do read -t 60 </dev/zero; done\n")
+    scene.rules(FMRI)
+    scene.put(1, "bc")
+    with scene.home.start() as process:
+        with started.open():  # returns when the analyzer runs
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "1 dump not analyzed; 'thoth autoanalyzers run' does it" in out.splitlines()
+    assert "=== Completed ===" in out
+    assert "autoanalyzed" not in scene.documents()["1"]
+    scene.analyzer("fmri", "exit 0\n")
+    assert scene.home.thoth("autoanalyzers", "run", "autoanalyzed.fmri=undefined").returncode == 0
+    assert "failed" not in scene.documents()["1"]["autoanalyzed"]["fmri"]
+
+
+class TestArrivals:
+    def test_what_time_is_left_for_decides(self) -> None:
+        """Those that are left over are told in number, and none is begun any more."""
+        thoth = Thoth(MemoryStore(), MemoryIndex(), "bmc")
+        thoth.store.put(analyzer_name("bmc", "fmri"), b"true")
+        upload_rules(thoth, parse_rules(json.dumps(FMRI).encode(), "x"))
+        said: list[str] = []
+        autoanalyzer = Autoanalyzer(
+            thoth, cache=Path("/dev/null/cache"), environ={}, clock=lambda: NOW, say=pytest.fail
+        )
+        arrivals = Arrivals(autoanalyzer, said.append)
+        for pid in range(3):
+            arrivals.take(take(thoth, illumos_core(pid)))
+        assert not said
+        answers = iter([True, False])
+        arrivals.finish(lambda: next(answers))
+        failed, left = said  # there is no such cache
+        assert failed.startswith("autoanalyzer fmri: failed on ")
+        assert left == "2 dumps not analyzed; 'thoth autoanalyzers run' does it"

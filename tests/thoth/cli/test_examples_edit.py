@@ -1,0 +1,103 @@
+"""The examples of manta-thoth's README that note things on dumps, typed into a shell as they are printed there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.thoth.cli.conftest import assert_harmless
+from thoth.edit import stored_form
+from thoth.library import Thoth
+from thoth.model import DumpInfo
+
+TRIAGED = "086d664357716ae7" + "0" * 16  # the README tells the first half
+OTHER = "0ecc8338c5949ea7" + "0" * 16
+
+# As much as the examples use of https://github.com/trentm/json: a dotted name prints what is there, text as it is.
+JSON = f"""#!{sys.executable}
+import json, sys
+value = json.load(sys.stdin)
+for key in sys.argv[1].split("."):
+    value = value.get(key) if isinstance(value, dict) else None
+if value is not None:
+    print(value if isinstance(value, str) else json.dumps(value, indent=2))
+"""
+
+Shell = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, child_environment: dict[str, str]) -> Shell:
+    """``shell("thoth ls | head -1")``: bash, with ``thoth`` and ``json`` as its commands."""
+    programs = {"thoth": f'#!/bin/sh\nexec {sys.executable} -m thoth "$@"\n', "json": JSON}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = {**child_environment, "PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def shell(typed: str) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", typed],
+            env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert_harmless(ran.stdout + ran.stderr)
+        return ran
+
+    return shell
+
+
+@pytest.fixture(autouse=True)
+def dumps(stored: Thoth) -> None:
+    """The documents of two dumps of svc.configd; what lies beside them is of no matter here."""
+    for n, name in enumerate([TRIAGED, OTHER]):
+        told = {"name": f"/thoth/stor/thoth/{name}", "cmd": "svc.configd", "type": "core", "time": 1_503_000_000 + n}
+        info = DumpInfo({**told, "properties": {}})
+        stored.store.put(f"{told['name']}/info.json", stored_form(info))
+        stored.index.put(info)
+
+
+def assert_ran(ran: subprocess.CompletedProcess[str], out: str = "", err: str = "") -> None:
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, out, err)
+
+
+def test_a_value_that_is_text(shell: Shell) -> None:
+    assert_ran(shell("thoth set 086d664357716ae7 triage bmc"), err="thoth: set 'triage' on 1 dump\n")
+    assert_ran(shell("thoth info 086d664357716ae7 | json properties.triage"), "bmc\n")
+
+
+def test_a_json_object_via_stdin(shell: Shell) -> None:
+    typed = """\
+thoth set cmd=svc.configd triage <<EOF
+{
+    "category": "SMF",
+    "engineer": "bmc"
+}
+EOF
+"""
+    assert_ran(shell(typed), err="thoth: set 'triage' on 2 dumps\n")
+    assert_ran(shell("thoth info 086d664357716ae7 | json properties.triage.engineer"), "bmc\n")
+    assert_ran(shell("thoth info 0ecc8338c5949ea7 | json properties.triage.category"), "SMF\n")
+
+
+def test_unset_and_then_undefined_finds_it(shell: Shell) -> None:
+    shell("thoth set cmd=svc.configd triage bmc")
+    assert_ran(shell("thoth ls --json properties.triage=undefined"))
+    assert_ran(shell("thoth unset 086d664357716ae7 triage"), err="thoth: unset 'triage' on 1 dump\n")
+    found = shell("thoth ls --json properties.triage=undefined | json name")
+    assert_ran(found, f"/thoth/stor/thoth/{TRIAGED}\n")
+
+
+def test_a_ticket_and_its_end(shell: Shell) -> None:
+    assert_ran(shell("thoth ticket 086d664357716ae7 OS-2359"), err="thoth: set ticket OS-2359 on 1 dump\n")
+    assert [each["ticket"] for each in json.loads(shell("thoth info ticket=OS-2359").stdout)] == ["OS-2359"]
+    assert shell("thoth ls ticket=OS-2359").stdout.splitlines()[1:] == [
+        "086d664357716ae7 core  2017-08-17T20:00:00 svc.configd      OS-2359"
+    ]
+    assert_ran(shell("thoth unticket 086d664357716ae7"), err="thoth: removed the ticket of 1 dump\n")
+    assert_ran(shell("thoth info ticket=OS-2359"), "[]\n")
+    assert len(shell("thoth ls ticket=undefined").stdout.splitlines()) == 3

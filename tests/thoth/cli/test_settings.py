@@ -1,0 +1,195 @@
+"""``thoth config`` and ``completion``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.thoth.cli.conftest import COMMAND, Ran, Run
+from thoth.cli import _COMMANDS
+
+SECRET = "I<3dumps"
+
+
+class TestConfig:
+    def test_with_nothing_configured(self, run: Run) -> None:
+        home = os.environ["HOME"]
+        ran = run("config")
+        assert (ran.code, ran.err) == (0, "")
+        assert [line.split() for line in ran.lines] == [
+            ["SETTING", "VALUE", "FROM", "STATE"],
+            ["store", f"file://{home}/.local/share/thoth/store", "default", "not", "made", "yet"],
+            ["db", f"sqlite://{home}/.local/share/thoth/thoth.db", "default", "not", "made", "yet"],
+            ["user", "thoth", "default", "-"],
+            ["cache", "/var/tmp/thoth/cache", "default", *ran.lines[4].split()[3:]],
+            ["config", f"{home}/.config/thoth/config.toml", "default", "not", "there"],
+        ]
+        assert list(Path(home).iterdir()) == []
+
+    def test_what_is_there_is_told_and_where_each_value_is_from(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "thoth.toml"
+        file.write_text(f'db = "sqlite://{tmp_path}/a.db"\ncache = "{tmp_path}"\n')
+        monkeypatch.setenv("THOTH_USER", "ops")
+        words = ("--config", file, "--store", f"file://{tmp_path}/store")
+        run("init", *words)
+        ran = run("config", *words)
+        assert ran.code == 0
+        assert [line.split()[1:] for line in ran.lines[1:]] == [
+            [f"file://{tmp_path}/store", "--store", "there"],
+            [f"sqlite://{tmp_path}/a.db", str(file), "there"],
+            ["ops", "THOTH_USER", "-"],
+            [str(tmp_path), str(file), "there"],
+            [str(file), "--config", "there"],
+        ]
+
+    def test_json(self, run: Run, tmp_path: Path) -> None:
+        told = json.loads(run("config", "--json", "--store", f"file://{tmp_path}").out)
+        assert (told["version"], told["errors"]) == (1, [])
+        assert told["settings"]["store"] == {"value": f"file://{tmp_path}", "origin": "--store", "there": True}
+        assert told["settings"]["user"] == {"value": "thoth", "origin": "default", "there": None}
+        assert list(told["settings"]) == ["store", "db", "user", "cache", "config"]
+
+    def test_F71_no_secret_is_shown(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = tmp_path / "thoth.toml"
+        file.write_text(f'db = "rethinkdb://admin:{SECRET}@db:28015/thoth?auth={SECRET}"\n')
+        monkeypatch.setenv("THOTH_STORE", f"https://me:{SECRET}@manta/?key={SECRET}")
+        for more in ([], ["--json"], ["--debug"]):
+            ran = run("config", "--config", file, *more)
+            assert ran.code == 1
+            assert SECRET not in ran.out + ran.err
+            assert "rethinkdb://db:28015/thoth" in ran.out
+
+    def test_one_that_is_half_wrong_is_shown_all_the_same(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "thoth.toml"
+        file.write_text("user = ")
+        monkeypatch.setenv("THOTH_USER", "\x1b[2J")
+        monkeypatch.setenv("THOTH_DB", "sqlite:/relative?x")
+        words = ("config", "--config", file, "--store", f"file://{tmp_path}")
+        ran = run(*words)
+        assert (ran.code, len(ran.lines), len(ran.said)) == (1, 6, 3)
+        assert ran.said[0].startswith(f"thoth: {file}: not TOML")
+        assert ran.said[1].startswith("thoth: THOTH_USER: ")
+        assert ran.said[2].startswith("thoth: THOTH_DB: ")
+        assert ran.lines[1].split() == ["store", f"file://{tmp_path}", "--store", "there"]
+        assert ran.lines[3].split() == ["user", "\\x1b[2J", "THOTH_USER", "-"]
+        told = json.loads(run(*words, "--json").out)
+        assert [f"thoth: {each}" for each in told["errors"]] == ran.said
+
+    def test_a_file_that_is_named_and_is_not_there(self, run: Run) -> None:
+        ran = run("config", "--config", "/no/such.toml")
+        assert (ran.code, ran.err) == (1, "thoth: /no/such.toml: No such file or directory\n")
+        assert ran.lines[5].split() == ["config", "/no/such.toml", "--config", "not", "there"]
+
+    def test_MANTA_is_not_passed_over_in_silence(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MANTA_URL", f"https://x:{SECRET}@manta")
+        ran = run("config")
+        assert (ran.code, len(ran.said)) == (1, 1)
+        assert ran.err.startswith("thoth: MANTA_URL asks for Manta as the store")
+        assert ran.lines[1].split() == ["store", "manta", "MANTA_URL", "-"]
+        assert SECRET not in ran.out + ran.err
+
+
+# Sources the script and asks for what bash would offer behind the words that are its arguments.
+_ASK = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+spec=$(complete -p thoth) && [[ $spec =~ -F\\ ([a-zA-Z_]+) ]] && "${BASH_REMATCH[1]}" thoth "${!#}" "${@: -2:1}"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The completion of bash, in a file."""
+    path = tmp_path_factory.mktemp("completion") / "thoth.bash"
+    path.write_bytes(subprocess.run([*COMMAND, "completion", "bash"], capture_output=True, check=True).stdout)
+    return path
+
+
+@pytest.fixture
+def offered(script: Path, tmp_path: Path) -> Callable[..., set[str]]:
+    """``offered("thoth", "pu")`` is what bash completes the last word to, in a directory with two files."""
+    for name in ("core.19972", "thoth.toml"):
+        (tmp_path / name).touch()
+
+    def offered(*words: str) -> set[str]:
+        ran = subprocess.run(
+            ["bash", "--norc", "-c", _ASK, "bash", script, *words],
+            capture_output=True, text=True, cwd=tmp_path, check=True, timeout=30,
+        )  # fmt: skip
+        assert ran.stderr == ""
+        return set(ran.stdout.split())
+
+    return offered
+
+
+class TestCompletion:
+    @pytest.mark.parametrize(
+        ("words", "offers"),
+        [
+            (["thoth", "pu"], {"purge"}),
+            (["thoth", "un"], {"unset", "unticket"}),
+            (["thoth", "upload", "--j"], {"--json"}),
+            (["thoth", "purge", "--older", "90d", "--del"], {"--delete"}),
+            (["thoth", "purge", "--k"], {"--keep"}),
+            (["thoth", "upload", "co"], {"core.19972"}),
+            (["thoth", "upload", "core.19972", "core"], {"core.19972"}),
+            (["thoth", "info", "core"], {"core.19972"}),
+            (["thoth", "ls", "--config", "th"], {"thoth.toml"}),
+            (["thoth", "completion", ""], {"bash", "zsh", "tcsh"}),
+            (["thoth", "completion", "z"], {"zsh"}),
+            (["thoth", "nonsense", "zz"], set()),
+        ],
+    )
+    def test_in_bash(self, offered: Callable[..., set[str]], words: list[str], offers: set[str]) -> None:
+        assert offered(*words) == offers
+
+    def test_every_command_is_offered(self, offered: Callable[..., set[str]]) -> None:
+        assert offered("thoth", "") == set(_COMMANDS)
+
+    def test_the_options_of_every_command_are_offered(self, run: Run, offered: Callable[..., set[str]]) -> None:
+        for name in ("purge", "config", "logs", "ls", "object"):
+            usage = [line.split()[0].rstrip(",") for line in run(name, "--help").lines if line.startswith("  -")]
+            options = {option for option in usage if option.startswith("--")} | {"--help", "--quiet"}
+            assert options <= offered("thoth", name, "--")
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+    def test_the_script_is_all_that_is_printed(self, run: Run, shell: str) -> None:
+        ran = run("completion", shell)
+        assert (ran.code, ran.err) == (0, "")
+        assert all(name in ran.out for name in _COMMANDS)
+        assert list(Path(os.environ["HOME"]).iterdir()) == []
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh"])
+    def test_the_shell_can_read_it(self, run: Run, shell: str, tmp_path: Path) -> None:
+        path = tmp_path / "script"
+        path.write_text(run("completion", shell).out)
+        program = shutil.which(shell)
+        if program is None:
+            assert path.read_text().startswith("#compdef thoth\n")
+            return
+        subprocess.run([program, "-n", path], check=True, capture_output=True, timeout=30)
+
+    @pytest.mark.parametrize("words", [[], ["ksh"], ["bash", "zsh"], [""]])
+    def test_another_shell(self, run: Run, words: list[str]) -> None:
+        ran = run("completion", *words)
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+
+
+def test_the_settings_of_config_are_those_of_init(run: Run) -> None:
+    """What ``init`` says it uses is what ``config`` shows."""
+    told = {name: each["value"] for name, each in json.loads(run("config", "--json").out)["settings"].items()}
+    ran: Ran = run("init")
+    assert f"thoth: using store at {told['store']} (default)" in ran.said
+    assert f"thoth: using database at {told['db']} (default)" in ran.said
+    assert {each["there"] for each in json.loads(run("config", "--json").out)["settings"].values()} >= {True}

@@ -1,0 +1,123 @@
+"""A dump on its way from the store to a file on this machine, and the check of one that is there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from thoth.analysis.sandbox import give_open
+from thoth.digest import Digester, digests_of
+from thoth.dumps.source import BLOCK, LocalFile
+from thoth.durable import Draft, sweep
+from thoth.errors import CorruptTransfer, NoSuchObject, SourceError
+from thoth.library import Thoth
+from thoth.model import DumpInfo
+from thoth.objects import dump_object, expanded_object
+from thoth.store.base import StoredObject
+
+_PIECE: Final = 64 << 10  # bytes of zeros that become a hole
+_ZEROS: Final = bytes(_PIECE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An object of the store, with what is known of it."""
+
+    name: str
+    filename: str
+    size: int  # bytes
+    sha256: str | None  # lower-case hex; None: nobody has written it down
+
+
+def wanted(thoth: Thoth, info: DumpInfo) -> Wanted:
+    """What to read in place of this dump: its expanded form if it has one.
+
+    Raises NoSuchObject when it was purged or lost, BadDocument, and StoreError.
+    """
+    if info.document.get("purged"):
+        raise NoSuchObject(f"{info.id}: was purged{_on(info.document['purged'])}; only its document is left")
+    kept = expanded_object(thoth.user, info) or dump_object(thoth.user, info)
+    try:
+        size = thoth.store.stat(kept.name).size
+    except NoSuchObject as error:
+        raise NoSuchObject(f"{info.id}: its dump is lost: the store has no {kept.name}; see 'thoth scrub'") from error
+    if kept.size not in (None, size):
+        raise _differs(kept.name, f"has {size} bytes, and {kept.size} in its document")
+    return Wanted(kept.name, kept.filename, size, kept.sha256 and kept.sha256.lower())
+
+
+def _on(seconds: object) -> str:
+    try:
+        return f" on {time.strftime('%Y-%m-%d', time.gmtime(float(str(seconds))))}"
+    except (ValueError, OverflowError, OSError):
+        return ""
+
+
+def is_whole(path: Path, target: Wanted) -> bool:
+    """Whether the file is a good copy. Only its size is compared where no digest is known."""
+    try:
+        with LocalFile(path) as copy:
+            if copy.size != target.size or copy.stat.st_uid != os.geteuid():
+                return False
+            return target.sha256 is None or digests_of(copy.stream()).sha256 == target.sha256
+    except SourceError:  # not there, a link, changed while it was read
+        return False
+
+
+def fetch(thoth: Thoth, target: Wanted, path: Path, progress: Callable[[int], object]) -> None:
+    """Put a checked copy there, in place of any other file. Raises CorruptTransfer, StoreError, and OSError."""
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        sweep(directory)
+        with Draft(directory) as draft, closing(Digester()) as digester:
+            with thoth.store.open(target.name) as source:
+                for block in _blocks(source, progress):
+                    digester.feed(block)
+                    _write_sparse(draft, block)
+            os.ftruncate(draft.fileno(), target.size)
+            found = digester.result()
+            if found.size != target.size:
+                raise _differs(target.name, f"gave {found.size} bytes of {target.size}")
+            if target.sha256 not in (None, found.sha256):
+                raise _differs(target.name, f"has the SHA-256 {found.sha256}, and {target.sha256} in its document")
+            _publish(draft, directory, target, path.name)
+    finally:
+        os.close(directory)
+
+
+def _blocks(source: StoredObject, progress: Callable[[int], object]) -> Iterator[bytes]:
+    at = 0
+    while block := source.read_at(at, BLOCK):
+        yield block
+        at += len(block)
+        progress(at)
+
+
+def _write_sparse(draft: Draft, block: bytes) -> None:
+    """Append a block, and leave out what is only zeros."""
+    if not block.strip(b"\0"):
+        os.lseek(draft.fileno(), len(block), os.SEEK_CUR)
+        return
+    for start in range(0, len(block), _PIECE):
+        piece = block[start : start + _PIECE]
+        if piece == _ZEROS:
+            os.lseek(draft.fileno(), _PIECE, os.SEEK_CUR)
+        else:
+            draft.write(piece)
+
+
+def _publish(draft: Draft, directory: int, target: Wanted, name: str) -> None:
+    os.fchmod(draft.fileno(), 0o400)
+    give_open(draft.fileno())
+    if target.sha256 is None:
+        draft.sync()  # nothing would tell later that a power cut has taken half of it
+    draft.publish(directory, name)
+
+
+def _differs(name: str, how: str) -> CorruptTransfer:
+    return CorruptTransfer(f"{name}: {how}; 'thoth scrub' looks for what is wrong")

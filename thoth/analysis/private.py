@@ -1,0 +1,70 @@
+"""A directory that is ours alone, and in which nobody can put another one in its place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from thoth.analysis.accounts import is_root
+from thoth.analysis.sandbox import give_open
+from thoth.errors import CacheError
+
+_ELSEWHERE: Final = "name a directory of your own with THOTH_CACHE"
+PASSAGE: Final = 0o710  # of a directory that root lets the programs of the sandbox pass through
+
+
+def private_directory(path: Path) -> Path:
+    """The directory's path without links, made with its parents when it is missing.
+
+    Raises CacheError, which says what to do, when it is a link, belongs to another user or lets others in, and when
+    others may put a directory of theirs in its place.
+    """
+    try:
+        place = path.absolute().parent.resolve() / path.name
+        _make(place)
+        _check_way(place)
+        _check(place)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise CacheError(f"cache {path}: {getattr(error, 'strerror', None) or error}; {_ELSEWHERE}") from error
+    return place
+
+
+def _make(place: Path) -> None:
+    for parent in reversed([parent for parent in place.parents if not parent.exists()]):
+        parent.mkdir(exist_ok=True)
+        parent.chmod(0o755)  # whatever the umask: other users may have their caches beside ours
+    place.mkdir(mode=0o700, exist_ok=True)
+
+
+def _check_way(place: Path) -> None:
+    for parent in place.parents:
+        found = parent.lstat()
+        if found.st_uid not in (0, os.geteuid()):
+            raise CacheError(f"cache {place}: {parent} belongs to another user (uid {found.st_uid}); {_ELSEWHERE}")
+        if found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX:
+            raise CacheError(f"cache {place}: others may write to {parent}; chmod go-w it, or {_ELSEWHERE}")
+
+
+def _check(place: Path) -> None:
+    found = place.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise CacheError(f"cache {place}: is a link; remove it, or {_ELSEWHERE}")
+    if not stat.S_ISDIR(found.st_mode):
+        raise CacheError(f"cache {place}: is not a directory; {_ELSEWHERE}")
+    if found.st_uid != os.geteuid():
+        raise CacheError(f"cache {place}: belongs to another user (uid {found.st_uid}); {_ELSEWHERE}")
+    mode = stat.S_IMODE(found.st_mode)
+    if mode not in ((0o700, PASSAGE) if is_root() else (0o700,)):
+        raise CacheError(f"cache {place}: has mode {mode:04o} and must have 0700; chmod 700 it, or {_ELSEWHERE}")
+    let_through(place)
+
+
+def let_through(directory: Path) -> None:
+    """Let the programs of the sandbox pass through a directory of ours, and not list it."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give_open(fd, directory_mode=PASSAGE)
+    finally:
+        os.close(fd)

@@ -1,0 +1,345 @@
+"""``thoth analyze``: an analyzer, or a command of the debugger, on many dumps at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from thoth.cli.options import add_places, configured, word
+from thoth.cli.purge import size_bytes
+from thoth.cli.specification import SPECIFICATION, chosen
+from thoth.errors import NoSuchDump, StoreUnavailable, ThothError, UsageError
+from thoth.render import escaped, json_text
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from threading import Event
+
+    from thoth.analysis.cache import Cache
+    from thoth.analysis.run import Analysis, Task
+    from thoth.analysis.sandbox import Limits
+    from thoth.cli.console import Console
+    from thoth.library import Thoth
+    from thoth.model import DumpInfo, Identity, Json
+
+_MOST_PARALLEL: Final = 256
+
+
+class _Failed(NamedTuple):
+    """A dump that the task could not be run on."""
+
+    identity: Identity
+    error: ThothError | OSError
+
+    @property
+    def reason(self) -> str:
+        strerror = self.error.strerror if isinstance(self.error, OSError) else None
+        return strerror or str(self.error)
+
+
+def declare_analyze(parser: ArgumentParser) -> None:
+    parser.usage = (
+        "thoth analyze [-n] [-p N] [--timeout AGE] [--memory SIZE] [--file-size SIZE] [--json]\n"
+        "       DUMP|SPEC... NAME|DCMD"
+    )
+    parser.description = (
+        "Run an analyzer on dumps, several at a time, and show what it writes, in the order of the dumps.\n"
+        "A last word that begins with :: or $ is a command of mdb instead, which is run on each dump.\n"
+        "What the analyzer sets is kept whatever its exit status; when it had to be stopped nothing is.\n"
+        "It sees a copy of the dump that it can only read, a directory of its own, and none of our secrets."
+    )
+    parser.epilog = f"""\
+{SPECIFICATION}
+examples:
+  thoth analyze 3e166b93 fmri
+  thoth analyze cmd=svc.startd ticket=undefined OS-2359-diagnose
+  thoth analyze -n mtime=1d fmri          what would it set?
+  thoth analyze --timeout 2h type=crash expanded=undefined process-dump
+                                          expand the vmdumps that came
+  thoth analyze cmd=node limit=5 ::stack  a command of mdb on five dumps
+  thoth analyze 3e166b93 '$C'             $ is the shell's too: quote it
+
+--json: JSON lines {{"id", "status", "reason", "output", "cut", "changes", "seconds"}}. status is the exit
+status, null when the analyzer was stopped; reason says why, or why a change was not made; cut tells of output
+that was too long to keep. `thoth analyzers` lists the analyzers, `thoth analyzer --help` says what they find.
+
+exit status: 0 done, also when no dump matches; 1 at least one failed; 2 there is no dump by that name
+"""
+    parser.add_argument(
+        "words",
+        nargs="+",
+        type=word,
+        metavar="DUMP|SPEC... NAME|DCMD",
+        help="dumps, or the constraints of a specification; the analyzer comes last",
+    )
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show what would be set; set nothing")
+    parser.add_argument("-p", "--parallel", metavar="N", help="so many at a time (default: one for each CPU)")
+    parser.add_argument(
+        "--timeout", metavar="AGE", help="how long one may take, as in 90 (seconds) or 2h (default: 10min)"
+    )
+    parser.add_argument("--memory", metavar="SIZE", help="how much memory one may have, as in 4G")
+    parser.add_argument("--file-size", metavar="SIZE", help="how large a file of it may grow, as in 100G")
+    parser.add_argument("--json", action="store_true", help="JSON lines, one for each dump")
+    add_places(parser)
+    parser.set_defaults(run=analyze)
+
+
+def analyze(arguments: Namespace, console: Console) -> int:
+    """Analyze dumps."""
+    from thoth.library import open_thoth
+
+    *words, name = arguments.words
+    if not words:
+        raise UsageError("analyze: name dumps or a specification, then an analyzer; see 'thoth analyze --help'")
+    config, settings = configured(arguments), _settings(arguments)
+    with open_thoth(config, dry_run=arguments.dry_run) as thoth:
+        task = _task(thoth, name)
+        identities = chosen(thoth, words, console)
+        if not identities:
+            console.say("no dump matches")
+            return 0
+        report = _Report(arguments, console, task, len(identities))
+        try:
+            with (
+                closing(_outcomes(thoth, config.cache, task, identities, settings)) as outcomes,
+                closing(report.watched(identities)) as counted,
+            ):
+                for _, outcome in zip(counted, outcomes, strict=False):
+                    report.show(outcome)
+        finally:  # also when it is interrupted, or the store is gone: what is done is done
+            report.summarize()
+    return 1 if report.failed else 0
+
+
+def _task(thoth: Thoth, name: str) -> Task:
+    """What the last word asks for. Raises NoSuchAnalyzer, and NoTool before any dump is fetched in vain."""
+    from thoth.analysis.analyzers import fetch
+    from thoth.analysis.run import Analyzer, Dcmd, tool
+    from thoth.config import environment
+
+    if name.startswith(("::", "$")):
+        tool("mdb", environment())
+        return Dcmd(name)
+    tool("bash", environment())
+    return Analyzer(name, fetch(thoth, name)[0])
+
+
+# ---- what the options say -------------------------------------------------------------------------
+
+
+class _Settings(NamedTuple):
+    workers: int
+    apply: bool
+    limits: Mapping[str, int]  # those that are given; others depend on the size of the dump
+
+    def limits_for(self, size: int) -> Limits:
+        from thoth.analysis.sandbox import Limits
+
+        return replace(Limits.for_dump(size), **self.limits)
+
+
+def _settings(arguments: Namespace) -> _Settings:
+    from thoth.query import age_seconds
+
+    limits: dict[str, int] = {}
+    if arguments.timeout is not None:
+        seconds = _positive("--timeout", arguments.timeout, age_seconds)
+        # Many processes in a row, or at a time, use more; what one of them uses is bounded by the timeout.
+        limits |= {"timeout": seconds, "cpu": seconds}
+    if arguments.memory is not None:
+        limits["memory"] = _positive("--memory", arguments.memory, size_bytes)
+    if arguments.file_size is not None:
+        limits["file_size"] = _positive("--file-size", arguments.file_size, size_bytes)
+    return _Settings(_workers(arguments.parallel), not arguments.dry_run, limits)
+
+
+def _positive(option: str, given: str, parse: Callable[[str], int]) -> int:
+    try:
+        value = parse(given)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
+    if value <= 0:
+        raise UsageError(f"{option}: '{escaped(given)}' leaves nothing to work with")
+    return value
+
+
+def _workers(given: str | None) -> int:
+    if given is None:
+        return os.cpu_count() or 1
+    if not (given.isascii() and given.isdigit() and len(given) <= 4 and 1 <= int(given) <= _MOST_PARALLEL):
+        raise UsageError(f"--parallel: '{escaped(given)}' is not a number from 1 to {_MOST_PARALLEL}")
+    return int(given)
+
+
+# ---- running ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """Runs the task on one dump after the other, from several threads."""
+
+    thoth: Thoth
+    cache: Cache
+    task: Task
+    settings: _Settings
+    cancelled: Event
+
+    def outcome(self, identity: Identity) -> Analysis | _Failed:
+        """What became of a dump. Raises StoreUnavailable, since no other dump would fare better."""
+        try:
+            return self._analyzed(identity)
+        except StoreUnavailable:
+            raise
+        except (ThothError, OSError) as error:  # OSError: the disk of the cache is full
+            return _Failed(identity, error)
+
+    def _analyzed(self, identity: Identity) -> Analysis:
+        from thoth.analysis.run import analyze
+        from thoth.config import environment
+
+        found = self.thoth.stored_info(identity)
+        if found is None:
+            raise NoSuchDump("it was removed meanwhile")
+        info = found[0]
+        return analyze(
+            self.thoth,
+            info,
+            self.task,
+            cache=self.cache,
+            environ=environment(),
+            limits=self.settings.limits_for(_size(self.thoth, info)),
+            apply=self.settings.apply,
+            cancelled=self.cancelled,
+        )
+
+
+def _size(thoth: Thoth, info: DumpInfo) -> int:
+    """Bytes of what the task will see. Raises BadDocument."""
+    from thoth.objects import dump_object, expanded_object
+
+    seen = expanded_object(thoth.user, info) or dump_object(thoth.user, info)
+    return seen.size or 0
+
+
+def _outcomes(
+    thoth: Thoth, cache: str, task: Task, identities: Iterable[Identity], settings: _Settings
+) -> Generator[Analysis | _Failed]:
+    """What became of each dump, in their order, as its turn comes."""
+    from threading import Event
+
+    from thoth.analysis.cache import Cache
+    from thoth.analysis.parallel import in_order
+
+    runner = _Runner(thoth, Cache(Path(cache)), task, settings, Event())
+    return in_order(runner.outcome, identities, workers=settings.workers, stop=runner.cancelled.set)
+
+
+# ---- telling ----------------------------------------------------------------------------------------
+
+
+class _Report:
+    """What is shown of the outcomes, and what of all of them together at the end."""
+
+    def __init__(self, arguments: Namespace, console: Console, task: Task, wanted: int) -> None:
+        self._json: bool = arguments.json
+        self._planned: bool = arguments.dry_run
+        self._console = console
+        self._task = task
+        self._wanted = wanted
+        self._seen = self._changed = 0
+        self.failed = 0
+
+    def watched(self, identities: Sequence[Identity]) -> Generator[Identity]:
+        """The same; on a terminal a bar counts them, unless the output goes there too and would write over it."""
+        shown = sys.stdout is not None and sys.stdout.isatty()
+        yield from identities if shown or len(identities) == 1 else self._console.counting("analyzing", identities)
+
+    def show(self, outcome: Analysis | _Failed) -> None:
+        """One dump's output, and a line for what went wrong."""
+        from thoth.analysis.run import Analysis
+
+        self._seen += 1
+        if self._json:
+            self._console.result(json_text(_as_json(outcome)))
+        elif isinstance(outcome, Analysis):
+            self._show_output(outcome)
+        self._console.flush()
+        if isinstance(outcome, _Failed):
+            self.failed += 1
+            self._console.failure(outcome.error, about=outcome.identity)
+            return
+        self._changed += bool(outcome.changes)
+        if outcome.failed:
+            self.failed += 1
+            self._console.complain(f"{outcome.identity}: {self._reason(outcome)}")
+
+    def _show_output(self, analysis: Analysis) -> None:
+        from thoth.analysis.run import Dcmd
+        from thoth.model import text
+
+        if isinstance(self._task, Dcmd) and self._wanted > 1:  # mdb does not say whose answer it is
+            self._console.result(f"{analysis.identity}:")
+        if analysis.output:
+            for line in text(analysis.output).removesuffix("\n").split("\n"):
+                self._console.result(line.expandtabs())
+        if self._planned:
+            for change in analysis.changes:
+                self._console.result(f"{analysis.identity}: would {change_text(change)}")
+        if analysis.cut:
+            self._console.complain(f"{analysis.identity}: only the first {len(analysis.output)} bytes are shown")
+
+    def _reason(self, analysis: Analysis) -> str:
+        """Why it counts as failed."""
+        from thoth.analysis.run import Dcmd
+
+        name = "mdb" if isinstance(self._task, Dcmd) else f"analyzer '{escaped(self._task.name)}'"
+        if analysis.status is None:
+            return f"{name} {analysis.reason or 'was stopped'}"
+        return f"{name}: {analysis.reason}" if analysis.reason else f"{name} ended with status {analysis.status}"
+
+    def summarize(self) -> None:
+        """In one line what became of all of them."""
+        done = f"analyzed {self._seen} dump{'' if self._seen == 1 else 's'}"
+        told = [done, f"{self._changed} {'would be changed' if self._planned else 'changed'}"]
+        if self.failed:
+            told.append(f"{self.failed} failed")
+        if left := self._wanted - self._seen:
+            told.append(f"{left} {'was' if left == 1 else 'were'} not reached")
+        self._console.say("; ".join(told))
+
+
+def change_text(change: Mapping[str, Json]) -> str:
+    """A change in words, on one line."""
+    if "set" in change:
+        return f"set '{escaped(change['set'])}' to {json_text(change['value'])}"
+    if "unset" in change:
+        return f"unset '{escaped(change['unset'])}'"
+    if "ticket" in change:
+        return f"set the ticket {escaped(change['ticket'])}"
+    if "stack" in change:
+        return f"set the stack, of {len(change['stack'])} frames"
+    if "store" in change:
+        return f"store '{escaped(change['store'])}' as the expanded dump"
+    return "remove the ticket"
+
+
+def _as_json(outcome: Analysis | _Failed) -> dict[str, Json]:
+    from thoth.model import text
+
+    if isinstance(outcome, _Failed):
+        nothing: dict[str, Json] = {"output": "", "cut": False, "changes": [], "seconds": 0}
+        return {"id": outcome.identity, "status": None, "reason": outcome.reason, **nothing}
+    return {
+        "id": outcome.identity,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "output": text(outcome.output),
+        "cut": outcome.cut,
+        "changes": [dict(change) for change in outcome.changes],
+        "seconds": round(outcome.seconds, 3),
+    }

@@ -1,0 +1,174 @@
+"""``thoth config`` and ``completion``: how the command is set up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from thoth.cli.options import add_common, add_places, word
+from thoth.errors import UsageError
+from thoth.render import UNSET, escaped, json_text
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Mapping
+
+    from thoth.cli.console import Console
+    from thoth.config import Setting, Survey
+    from thoth.model import Json
+
+# ---- thoth config ---------------------------------------------------------------------------------
+
+
+def declare_config(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Show each setting, where it came from, and whether what it names is there.\n"
+        "What may be secret, as a password in a URL, is left out."
+    )
+    parser.epilog = """\
+examples:
+  thoth config
+  THOTH_STORE=file:///dumps/store thoth config
+  thoth config --json | jq -r .settings.store.value
+
+A flag overrules the environment, the environment the file, the file the default.
+--json: {"version": 1, "settings": {NAME: {"value", "origin", "there"}}, "errors": [..]}; NAME is store, db,
+user, cache or config, the configuration file. there is true, false, or null where that cannot be told.
+exit status: 0 the configuration can be used; 1 it cannot, and a line on stderr says why
+"""
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    add_places(parser)
+    parser.set_defaults(run=config)
+
+
+def config(arguments: Namespace, console: Console) -> int:
+    """Show the configuration, also one that cannot be used."""
+    from thoth.config import environment, survey
+
+    found = survey(environment(), file=arguments.config, store=arguments.store, db=arguments.db, user=arguments.user)
+    settings = found.settings if found.file is None else {**found.settings, "config": found.file}
+    faults = dict(found.faults)
+    there = {name: _is_there(found, name, faults) for name in settings if name != "user"}
+    if arguments.json:
+        console.block(json_text(_document(settings, there, faults), indent=4) + "\n")
+    else:
+        for line in _lines(settings, there):
+            console.result(line)
+    for fault in faults.values():
+        console.failure(fault)
+    return 1 if faults else 0
+
+
+def _is_there(found: Survey, name: str, faults: dict[str, UsageError]) -> bool | None:
+    """Whether what a setting names is there; None: it cannot be told. What is wrong with it goes into ``faults``."""
+    from pathlib import Path
+
+    if name in faults and name != "config":
+        return None
+    try:
+        if name in ("store", "db"):
+            return _is_made(found, name)
+        if name == "cache":
+            return Path(found.settings[name].value).is_dir()
+        return found.file is not None and Path(found.file.value).is_file()
+    except UsageError as error:
+        faults[name] = error
+    except OSError:  # we may not look
+        pass
+    return None
+
+
+def _is_made(found: Survey, name: str) -> bool:
+    from thoth.config import Config
+    from thoth.library import is_made
+
+    nothing = dict.fromkeys(("store", "db", "user", "cache"), "")
+    values = {key: each.value for key, each in found.settings.items()}
+    return is_made(Config(**{**nothing, **values}, origins={name: found.settings[name].origin}), name)
+
+
+def _document(
+    settings: Mapping[str, Setting], there: Mapping[str, bool | None], faults: Mapping[str, UsageError]
+) -> Json:
+    from thoth.config import without_credentials
+
+    told = {
+        name: {"value": without_credentials(each.value), "origin": each.origin, "there": there.get(name)}
+        for name, each in settings.items()
+    }
+    return {"version": 1, "settings": told, "errors": [str(each) for each in faults.values()]}
+
+
+def _lines(settings: Mapping[str, Setting], there: Mapping[str, bool | None]) -> list[str]:
+    from thoth.config import without_credentials
+
+    rows = [("SETTING", "VALUE", "FROM", "STATE")]
+    for name, each in settings.items():
+        rows.append((name, escaped(without_credentials(each.value)), escaped(each.origin), _state(name, there)))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [
+        "  ".join([*(f"{text:<{width}}" for text, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+    ]
+
+
+def _state(name: str, there: Mapping[str, bool | None]) -> str:
+    if there.get(name) is None:
+        return UNSET
+    if there[name]:
+        return "there"
+    return "not there" if name == "config" else "not made yet"
+
+
+# ---- thoth completion -----------------------------------------------------------------------------
+
+_SHELLS: Final = ("bash", "zsh", "tcsh")
+
+
+def declare_completion(parser: ArgumentParser) -> None:
+    parser.description = "Print a script that teaches a shell to complete the commands, options and files of thoth."
+    parser.epilog = """\
+examples:
+  eval "$(thoth completion bash)"                                         in ~/.bashrc
+  thoth completion bash > /etc/bash_completion.d/thoth                    for all users
+  thoth completion zsh > "${fpath[1]}/_thoth"                             then start a new shell
+  thoth completion tcsh > ~/.thoth.complete; source ~/.thoth.complete     in ~/.tcshrc
+"""
+    parser.add_argument("shell", type=word, choices=_SHELLS, metavar="SHELL", help="bash, zsh or tcsh")
+    parser.set_defaults(run=completion)
+
+
+def completion(arguments: Namespace, console: Console) -> int:
+    """Print the completion of a shell."""
+    from shtab import complete
+
+    console.block(complete(_whole_command(), shell=arguments.shell) + "\n")
+    return 0
+
+
+def _whole_command() -> ArgumentParser:
+    """All commands in one parser; the command itself imports and declares only the one that it runs."""
+    from argparse import ArgumentParser
+    from importlib import import_module
+
+    from thoth.cli import _COMMANDS
+
+    top = ArgumentParser("thoth")
+    top.add_argument("--version", action="store_true", help="show the version")
+    commands = top.add_subparsers(metavar="COMMAND")
+    parsers = {name: commands.add_parser(name, help=command.summary) for name, command in _COMMANDS.items()}
+    for name, command in _COMMANDS.items():
+        getattr(import_module(f"thoth.cli.{command.home}"), f"declare_{name}")(parsers[name])
+        add_common(parsers[name])
+    add_common(top)
+    add_places(top)
+    for parser in (top, *parsers.values()):
+        _mark_files(parser)
+    return top
+
+
+def _mark_files(parser: ArgumentParser) -> None:
+    """Let the arguments that may be files be completed as such: dumps are named by local files too."""
+    from shtab import FILE
+
+    for action in parser._actions:
+        if isinstance(action.metavar, str) and {"FILE", "DUMP"} & {*action.metavar.split("|")}:
+            action.complete = FILE  # type: ignore[attr-defined]  # where shtab looks for it

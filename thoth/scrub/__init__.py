@@ -1,0 +1,1 @@
+"""Scrubbing: what is stored held against what is recorded of it, and mended where that costs no byte."""

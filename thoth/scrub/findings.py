@@ -1,0 +1,64 @@
+"""What a scrub finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from thoth.model import Identity
+
+UPLOADING: Final = 3600.0  # seconds for which an object without a document may be an upload on its way
+
+
+class Kind(Enum):
+    """What is wrong; the value is the word that lines and JSON use."""
+
+    CORRUPT = "corrupt"  # an object or document is not what is recorded, or cannot be read
+    LOST = "lost"  # a document speaks of an object that is not there
+    ORPHAN = "orphan"  # an object without a document
+    UNPURGED = "unpurged"  # the dump was thrown away and its object is still there
+    STRAY = "stray"  # an object or directory that no document speaks of
+    UNINDEXED = "unindexed"  # the index lacks the document, or has another version of it
+    GHOST = "ghost"  # the index has a dump of which the store has nothing
+    UNRECORDED = "unrecorded"  # a document without size or SHA-256, as the original writes them: no problem
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong with a dump, or with the store when ``identity`` is None."""
+
+    kind: Kind
+    what: str  # one line; foreign names in it are as they are
+    identity: Identity | None
+    name: str | None = None  # the object or directory of the store that it is about
+    repaired: bool = False
+
+    @property
+    def place(self) -> str:
+        """What the finding is about, in one word: the dump, or a name in the store."""
+        return self.identity or self.name or ""
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether something is still wrong."""
+        return self.kind is not Kind.UNRECORDED and not self.repaired
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """A dump that was checked, the bytes of its objects that were, and what was found."""
+
+    identity: Identity
+    size: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The times that a scrub goes by: seconds since 1970, seconds that never jump, and how to wait for them."""
+
+    now: Callable[[], float]
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], object]

@@ -1,0 +1,205 @@
+"""What a scrub has found, mended where no byte that is the only one of its kind is lost.
+
+A finding only says where to look: everything is looked at again, and changed only as long as it still is so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from thoth.dumps.describe import describe
+from thoth.edit import revise, stored_form
+from thoth.errors import IndexFailure, StoreUnavailable, ThothError
+from thoth.ingest import Arrival, compose
+from thoth.library import Thoth
+from thoth.maintain import reindex
+from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes
+from thoth.naming import is_identity
+from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
+from thoth.scrub.dump import wrong_dump
+from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
+from thoth.store.base import ABSENT, Digests
+from thoth.store.names import INFO, dump_dir, home, info_name
+from thoth.store.wrappers import read_back
+
+_SET_BY_PEOPLE: Final = ("ticket", "properties", "sources")
+
+
+class _CannotMend(ThothError):
+    """It would cost something, or is no more as it was found."""
+
+
+def mend(thoth: Thoth, finding: Finding, clock: Clock) -> Finding:
+    """The finding after what could be done about it; what is not repaired says why and what to do.
+
+    Raises StoreUnavailable and IndexFailure, since nothing else could be mended either.
+    """
+    try:
+        done = _mended(thoth, finding, clock)
+    except (StoreUnavailable, IndexFailure):
+        raise
+    except ThothError as error:
+        return _told(finding, f"; not repaired: {error}")
+    return _told(finding, f" (repaired: {done})", repaired=True) if done else finding
+
+
+def _told(finding: Finding, more: str, *, repaired: bool = False) -> Finding:
+    return Finding(finding.kind, finding.what + more, finding.identity, finding.name, repaired)
+
+
+def _mended(thoth: Thoth, finding: Finding, clock: Clock) -> str:
+    """What was done; empty for what only people can do."""
+    match finding.kind, finding.identity, finding.name:
+        case Kind.UNINDEXED, Identity() as identity, _:
+            return _index(thoth, identity)
+        case Kind.GHOST, Identity() as identity, _:
+            return _lay_ghost(thoth, identity)
+        case Kind.UNRECORDED, Identity() as identity, str(name):
+            return _record(thoth, identity, name)
+        case Kind.ORPHAN, Identity() as identity, _:
+            return _adopt(thoth, identity, clock)
+        case Kind.STRAY, identity, str(name):
+            return _tidy(thoth, identity, name, clock)
+    return ""
+
+
+# ---- the index ------------------------------------------------------------------------------------
+
+
+def _index(thoth: Thoth, identity: Identity) -> str:
+    done = reindex(thoth, [identity])
+    for failure in done.failures:
+        raise failure
+    stored, row = thoth.stored_info(identity), thoth.index.get(identity)
+    if stored and row and row.revision > stored[0].revision:
+        return ""  # the finding says what to do
+    return "indexed again"
+
+
+def _lay_ghost(thoth: Thoth, identity: Identity) -> str:
+    """Remove a row of the index, unless the store looks as if it were another one."""
+    if not any(each.directory and is_identity(each.name) for each in thoth.store.list(home(thoth.user))):
+        raise _CannotMend("the store has no dump at all; is it the right one?")
+    if next(iter(thoth.store.list(dump_dir(thoth.user, identity))), None) is not None:
+        raise _CannotMend("the store has something of it now")
+    thoth.index.delete(identity)
+    return "removed from the index"
+
+
+# ---- documents ------------------------------------------------------------------------------------
+
+
+def _record(thoth: Thoth, identity: Identity, name: str) -> str:
+    """Note size and digests of an object in a document that lacks them, as the original's do."""
+    before = thoth.store.stat(name)
+    digests = read_back(thoth.store, name)
+    complete = _described(thoth, identity, name).complete if _is_dump(thoth, identity, name) else None
+    if thoth.store.stat(name) != before:
+        raise _CannotMend("it was replaced meanwhile; scrub again")
+
+    def change(info: DumpInfo) -> DumpInfo | None:
+        dump, *expanded = kept_objects(thoth.user, info)
+        if name == dump.name:
+            return info.changed(**_lacking(dump, info.document, digests, complete))
+        if expanded and name == expanded[0].name:
+            told = info.document[EXPANDED]
+            return info.changed(**{EXPANDED: {**told, **_lacking(expanded[0], told, digests, None)}})
+        return None
+
+    revise(thoth, identity, change)
+    return f"recorded {digests.size} bytes, SHA-256 {digests.sha256}"
+
+
+def _is_dump(thoth: Thoth, identity: Identity, name: str) -> bool:
+    """Whether an object is the dump itself, and not what it was expanded to."""
+    found = thoth.stored_info(identity)
+    return found is not None and dump_object(thoth.user, found[0]).name == name
+
+
+def _lacking(kept: KeptObject, told: Mapping[str, Json], digests: Digests, complete: bool | None) -> dict[str, Json]:
+    """What a document does not say of an object yet. Raises _CannotMend when what it says is not so."""
+    if kept.size not in (None, digests.size) or kept.sha256 not in (None, digests.sha256):
+        raise _CannotMend("it is not what is recorded; scrub again")
+    values = {"size": digests.size, "md5": digests.md5, "sha256": digests.sha256, "complete": complete}
+    if isinstance(told.get("complete"), bool):
+        values["complete"] = None
+    return {key: value for key, value in values.items() if value is not None}
+
+
+# ---- an object without a document -------------------------------------------------------------------
+
+
+def _adopt(thoth: Thoth, identity: Identity, clock: Clock) -> str:
+    """Give an object its document: that of the index if it describes just these bytes, or else a new one."""
+    entries = list(thoth.store.list(dump_dir(thoth.user, identity)))
+    if not entries or any(each.name == INFO for each in entries):
+        raise _CannotMend("it has changed meanwhile; scrub again")
+    entry = entries[0]
+    if len(entries) > 1 or entry.directory:
+        raise _CannotMend("several things lie there; leave only the dump's own object and scrub again")
+    if entry.mtime > clock.now() - UPLOADING:
+        raise _CannotMend("it is new, and may be an upload on its way; scrub again in an hour")
+    name = f"{dump_dir(thoth.user, identity)}/{entry.name}"
+    facts, digests = _described(thoth, identity, name), read_back(thoth.store, name)
+    row = thoth.index.get(identity)
+    if row is not None and row.sha256 == digests.sha256 and dump_object(thoth.user, row).name == name:
+        info, done = row, "its document came from the index"
+    else:
+        arrival = Arrival(identity, entry.size, entry.mtime, raw_bytes(entry.name), (), node="")
+        info, done = _anew(compose(arrival, facts, digests, name, entry.mtime), row), "its document was made anew"
+    thoth.store.put(info_name(thoth.user, identity), stored_form(info), if_match=ABSENT)
+    _index(thoth, identity)
+    return done
+
+
+def _described(thoth: Thoth, identity: Identity, name: str) -> DumpFacts:
+    """What an object tells, once it is sure that it is this dump."""
+    with thoth.store.open(name) as found:
+        if fault := wrong_dump(found, identity):
+            raise _CannotMend(f"it {fault}; find out whose it is, move it away")
+        return describe(found)
+
+
+def _anew(info: DumpInfo, row: DumpInfo | None) -> DumpInfo:
+    """A document that was made from its object, with what people set on the dump as far as the index knows it."""
+    document = {key: value for key, value in info.document.items() if (key, value) != ("node", "")}
+    if row is None:
+        return DumpInfo(document)
+    kept = {key: row.document[key] for key in _SET_BY_PEOPLE if key in row.document}
+    return DumpInfo({**document, **kept, "revision": row.revision + 1})
+
+
+# ---- what lies about --------------------------------------------------------------------------------
+
+
+def _tidy(thoth: Thoth, identity: Identity | None, name: str, clock: Clock) -> str:
+    """Remove a directory that is empty and old, or an object that is a copy of the dump beside it."""
+    directory, _, last = name.rpartition("/")
+    entry = next((each for each in thoth.store.list(directory) if each.name == last), None)
+    if entry is None:
+        raise _CannotMend("it is gone meanwhile")
+    if entry.mtime > clock.now() - UPLOADING:
+        raise _CannotMend("it is new; scrub again in an hour")
+    if entry.directory:
+        thoth.store.delete(name)  # which refuses one that is not empty
+        return "removed"
+    if identity is None:
+        raise _CannotMend("nothing tells what it is")
+    _require_copy(thoth, identity, name)
+    thoth.store.delete(name)
+    return "a copy of the dump; removed"
+
+
+def _require_copy(thoth: Thoth, identity: Identity, name: str) -> None:
+    """Raises _CannotMend unless an object has the bytes of the dump beside it, which is as it is recorded."""
+    info, _ = thoth.stored_info(identity) or (None, "")
+    # A dump that is not whole may be replaced at any time, also by an object of this name.
+    if info is None or not info.complete or info.document.get("purged"):
+        raise _CannotMend("there is no whole dump beside it to compare it with; find out what it is, move it away")
+    dump, *expanded = kept_objects(thoth.user, info)
+    if name in (dump.name, *(each.name for each in expanded)):
+        raise _CannotMend("its document speaks of it now")
+    copy, kept = read_back(thoth.store, name), read_back(thoth.store, dump.name)
+    if copy != kept or (kept.size, kept.sha256) != (dump.size, dump.sha256):
+        raise _CannotMend("it is no copy of the dump; find out what it is, move it away")
