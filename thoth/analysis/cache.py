@@ -156,16 +156,25 @@ def _shared(directory: Path) -> int:
 
 def _clear(directory: Path, lock: int) -> None:
     """Remove the copies that are not to be kept, when we are the last who uses the directory."""
-    passing = [entry for entry in directory.iterdir() if entry.name.startswith(_PASSING)]
-    if not passing or not _alone(lock):
+    names = _names(directory)
+    passing = {name for name in names if name.startswith(_PASSING)}
+    if (names and not passing) or not _alone(lock):
         return
-    for marker in passing:
-        directory.joinpath(marker.name.removeprefix(_PASSING)).unlink(missing_ok=True)
-        marker.unlink(missing_ok=True)
-    if {entry.name for entry in directory.iterdir()} <= {_LOCK, _FETCH}:
+    for name in passing:
+        directory.joinpath(name.removeprefix(_PASSING)).unlink(missing_ok=True)
+        directory.joinpath(name).unlink(missing_ok=True)
+    if not _names(directory):
         for name in (_FETCH, _LOCK):
             directory.joinpath(name).unlink(missing_ok=True)
         _remove_if_empty(directory)
+
+
+def _names(directory: Path) -> set[str]:
+    """What is in it beside its locks."""
+    try:
+        return {entry.name for entry in directory.iterdir()} - {_LOCK, _FETCH}
+    except FileNotFoundError:  # removed with rm
+        return set()
 
 
 def _remove_if_empty(directory: Path) -> None:
@@ -192,7 +201,7 @@ def _sweep(root: Path) -> None:
 def _sweep_copies(directory: Path) -> None:
     with _opened_directory(directory) as fd:
         sweep(fd)
-    if any(entry.name.startswith(_PASSING) for entry in directory.iterdir()):
+    if any(name.startswith(_PASSING) for name in _names(directory)):
         with _locked(directory / _LOCK, fcntl.LOCK_SH) as lock:
             _clear(directory, lock)
 

@@ -46,11 +46,16 @@ def rows(
     connection: sqlite3.Connection, asked: Where, shown: Values, limit: int | None
 ) -> Generator[Row, None, None]:
     """The values of each row, in the order of a list."""
-    if not shown.nested and not asked.scans:
-        told = _text_rows(connection, listing(asked, shown.sql), (*asked.parameters, _most(limit)))
-        yield from told if shown.in_order else (_unfolded(row, shown) for row in told)
-        return
-    # Only keys are sorted: the values inside a document may be long.
+    if shown.nested or asked.scans:
+        return _rows_by_key(connection, asked, shown, limit)
+    told = _text_rows(connection, listing(asked, shown.sql), (*asked.parameters, _most(limit)))
+    return told if shown.in_order else (_unfolded(row, shown) for row in told)
+
+
+def _rows_by_key(
+    connection: sqlite3.Connection, asked: Where, shown: Values, limit: int | None
+) -> Generator[Row, None, None]:
+    """As ``rows``, but only keys are sorted: the values inside a document may be long."""
     of_key = f"SELECT {shown.sql} FROM dumps WHERE rowid = ?"  # noqa: S608 - as above
     with closing(keys(connection, asked, limit)) as found:
         for key in found:

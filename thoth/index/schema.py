@@ -63,7 +63,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
 def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     """Make tables of an older version into those of this one, in the caller's transaction.
 
-    It takes seconds for a million dumps.
+    It takes a minute for a million dumps.
     """
     for each in range(version + 1, SCHEMA + 1):
         for statement in _STEPS[each]:

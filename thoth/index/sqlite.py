@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
@@ -98,10 +99,10 @@ class SqliteIndex:
                 return
             # Closed before the connection is used again: a statement half read would keep its old view.
             with (
-                closing(self._plain(connection, query)) as plain,
+                closing(self._plain(connection, query)) as judged,
                 closing(self._odd(connection, query)) as odd,
             ):
-                yield from islice(heapq.merge(plain, odd, key=sort_key), query.limit)
+                yield from islice(heapq.merge(judged, odd, key=sort_key), query.limit)
 
     def select(self, query: Query, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
         asked, shown, keyed = where(query.constraints), values(paths), values((TIME, ID, *paths))
@@ -151,6 +152,8 @@ class SqliteIndex:
     def _plain(self, connection: sqlite3.Connection, query: Query) -> Generator[DumpInfo, None, None]:
         """The documents that SQL can judge, as far as it can, in order."""
         asked = where(query.constraints)
+        if asked.residual and query.limit is not None:
+            asked = replace(asked, scans=False)  # so that it can end when enough are found
         with closing(plain.keys(connection, asked, None if asked.residual else query.limit)) as keys:
             for key in keys:
                 (text,) = connection.execute("SELECT document FROM dumps WHERE rowid = ?", (key,)).fetchone()

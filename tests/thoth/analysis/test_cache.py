@@ -141,6 +141,15 @@ def test_a_copy_is_kept_once_somebody_asks_for_it(thoth: Thoth, info: DumpInfo, 
     assert copy.exists()
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_all_of_it_may_be_removed_by_hand(thoth: Thoth, info: DumpInfo, cache: Cache, root: Path, keep: bool) -> None:
+    for _ in range(2):
+        with cache.borrow(thoth, info, keep=keep) as copy:
+            assert copy.read_bytes() == CORE
+            shutil.rmtree(root)
+    assert not root.exists()
+
+
 def test_the_last_who_uses_a_copy_removes_it(thoth: Thoth, store: Counting, info: DumpInfo, root: Path) -> None:
     with ExitStack() as second:
         with Cache(root).borrow(thoth, info, keep=False) as copy:
@@ -331,13 +340,14 @@ def test_a_document_without_digest_is_held_against_the_store(thoth: Thoth, info:
         assert copy.read_bytes() == CORE + b"more"
 
 
-def test_a_store_that_fails_leaves_nothing(thoth: Thoth, info: DumpInfo, cache: Cache, root: Path) -> None:
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_store_that_fails_leaves_nothing(thoth: Thoth, info: DumpInfo, root: Path, keep: bool) -> None:
     class Failing(Passing):
         def open(self, name: str) -> StoredObject:
             raise StoreError(f"{name}: gone away")
 
     failing = Thoth(Failing(thoth.store), thoth.index, thoth.user)
-    with pytest.raises(StoreError, match="gone away"), cache.borrow(failing, info, keep=False):
+    with pytest.raises(StoreError, match="gone away"), Cache(root).borrow(failing, info, keep=keep):
         pass
     assert names(root) == []
 

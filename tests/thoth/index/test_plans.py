@@ -106,6 +106,16 @@ def test_what_no_index_tells_is_read_in_the_order_of_the_file(index: SqliteIndex
         assert "SCAN dumps" in statements(index, ask, expected="NOT INDEXED")
 
 
+@pytest.mark.parametrize("word", ["stack=*a*", "properties.é=a", "complete=false"])
+def test_with_a_limit_it_can_end_when_enough_are_found(index: SqliteIndex, word: str) -> None:
+    index.put_many(dump(number) for number in range(5))
+    query = parse([word, "limit=2"], now=1e9)[0]
+    for ask in (lambda: list(index.find(query)), lambda: list(index.select(query, [("stack",)]))):
+        first, *others = statements(index, ask, expected="LIMIT")
+        assert first.endswith("INDEX dumps_time")
+        assert "USE TEMP B-TREE FOR ORDER BY" not in others
+
+
 @pytest.mark.parametrize("words", [["mtime=3d"], ["cmd=a"], ["cmd=a*"], ["ticket=OS-1"], ["3e16"]])
 def test_what_an_index_tells_first_is_read_through_it(words: list[str]) -> None:
     assert not where(parse([*words, "stack=*a*"], now=1e9)[0].constraints).scans
