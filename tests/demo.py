@@ -14,6 +14,12 @@ from tests.support.crash import Crasher, writer
 from tests.support.crashwriter import vmdump
 from tests.support.sshd import Fleet, Node, NodeSpec
 
+_ANALYZER = """\
+[[ "$THOTH_TYPE" == "core" ]] || exit 0
+pages=$(( $(wc -c < "$THOTH_DUMP") / 4096 ))
+thoth_set pages $pages
+echo $THOTH_NAME: $(json cmd < $THOTH_INFO) has $pages pages
+"""
 _BIN = Path(sys.executable).parent
 _PATIENCE = 120  # seconds for one command
 _SPECS = (NodeSpec("hn0", "smartos"), NodeSpec("cn1", "busybox", core_pattern="/var/cores/core.%e.%p"))
@@ -21,16 +27,20 @@ _SPECS = (NodeSpec("hn0", "smartos"), NodeSpec("cn1", "busybox", core_pattern="/
 
 def main() -> int:
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="thoth-demo-") as home, Fleet(_SPECS) as fleet:
+    with (
+        tempfile.TemporaryDirectory(prefix="thoth-demo-") as home,
+        tempfile.TemporaryDirectory(prefix="thoth-demo-cache-") as cache,
+        Fleet(_SPECS) as fleet,
+    ):
         say("Two nodes run on loopback, each an OpenSSH server: hn0 is like SmartOS, cn1 has busybox.")
-        commands = Commands(Path(home), fleet)
+        commands = Commands(Path(home), cache, fleet)
         with tempfile.TemporaryDirectory(prefix="crasher-", dir=home) as folder:
             crasher = Crasher(Path(folder))
             crash(crasher, fleet["hn0"], "/zones/global/cores", "vmadmd")
             crash(crasher, fleet["cn1"], "/var/cores", "worker;$(touch canary)")
         panic(fleet["hn0"])
         collect(commands)
-        look(commands)
+        work(commands, look(commands))
         show_again(commands, fleet)
     say(f"That took {time.monotonic() - started:.0f} s. Nodes, store and index are gone again.")
     return 0
@@ -43,23 +53,30 @@ def say(text: str) -> None:
 class Commands:
     """Runs the commands as a user would, in a home directory of their own, and shows them."""
 
-    def __init__(self, home: Path, fleet: Fleet) -> None:
+    def __init__(self, home: Path, cache: str, fleet: Fleet) -> None:
         self._home = home
+        self._cache = cache
         key = fleet.identity_file
         lines = ["[ssh]", f'key = "{key}"', ""]
         for node in fleet:
             lines += ["[[node]]", f'name = "{node.name}"', f'address = "{node.address}"', f"port = {node.port}"]
         (home / "fleet.toml").write_text("\n".join(lines) + "\n")
 
-    def run(self, line: str) -> str:
+    def run(self, line: str, stdin: str = "") -> str:
         """Print a command line, run it, print and return what it printed. Ends the demo when the command fails."""
-        print(f"\n$ {line}", flush=True)
+        print(f"\n$ {line}" + (f" <<EOF\n{stdin}EOF" if stdin else ""), flush=True)
         words = shlex.split(line)
-        environment = {"HOME": str(self._home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+        environment = {
+            "HOME": str(self._home),
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "THOTH_CACHE": self._cache,
+        }
         done = subprocess.run(
             [_BIN / words[0], *words[1:]],
             cwd=self._home,
             env=environment,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -110,12 +127,31 @@ def collect(commands: Commands) -> None:
         raise SystemExit("demo: the second run was not idle")
 
 
-def look(commands: Commands) -> None:
+def look(commands: Commands) -> str:
+    """Show what has been collected; the beginning of the identity of vmadmd's core."""
     say("What Thoth has:")
     commands.run("thoth ls")
     crashed = commands.run("thoth ls type=core cmd=vmadmd node signal exec").splitlines()
     commands.run("thoth ls type=crash panicstring")
-    commands.run(f"thoth info {crashed[1].split()[0]}")
+    name = crashed[1].split()[0]
+    commands.run(f"thoth info {name}")
+    return name
+
+
+def work(commands: Commands, crashed: str) -> None:
+    """What is done with dumps once they are there; ``crashed`` is the beginning of a core's identity."""
+    say("How many there are, by type; a property and a ticket; and the dumps that have neither.")
+    commands.run("thoth report type")
+    commands.run("thoth set type=crash triage", '{"category": "kernel", "engineer": "bmc"}\n')
+    commands.run("thoth ticket type=crash OS-2359")
+    commands.run("thoth ls ticket=OS-2359 properties.triage.engineer")
+    say("An analyzer, which runs in a sandbox on each core.")
+    commands.run("thoth analyzer size", _ANALYZER)
+    commands.run("thoth analyze type=core size")
+    commands.run("thoth ls type=core properties.pages")
+    say("A debugger on one of them, without a terminal, and a look at whether all that is stored is whole.")
+    commands.run(f"thoth debug --batch -e 'info threads' {crashed}")
+    commands.run("thoth scrub")
 
 
 def show_again(commands: Commands, fleet: Fleet) -> None:
