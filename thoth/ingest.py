@@ -7,7 +7,8 @@ an info.json is not a dump yet; an info.json that the index does not know is put
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from thoth.digest import Digester
 from thoth.dumps.describe import describe
@@ -76,12 +77,21 @@ def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: flo
         lost = current is not None and _is_lost(thoth, current[0])
         if current is not None and not (lost or may_replace(current[0], digests.size)):
             return _kept(thoth, arrival, info)
-        etag = upload.commit(digests).etag
+        committed = _Committed(arrival, info, name, upload.commit(digests).etag, lost)
     finally:
         upload.abort()
-    receipt = _publish(thoth, arrival, info, etag)
-    found_again = lost and receipt.result is Result.PRESENT and not receipt.info.document.get("purged")
-    return replace(receipt, result=Result.STORED, sent=digests.size) if found_again else receipt
+    return _publish(thoth, committed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """An object that is in the store and has to get its document."""
+
+    arrival: Arrival
+    info: DumpInfo
+    name: str
+    etag: str
+    lost: bool  # there was a document, of a dump that was not there
 
 
 def may_replace(stored: DumpInfo, size: int) -> bool:
@@ -100,15 +110,16 @@ def _wanted(thoth: Thoth, stored: DumpInfo, size: int) -> bool:
 
 
 def _is_lost(thoth: Thoth, stored: DumpInfo) -> bool:
-    """Whether the store has the document of a dump but not the dump, which nobody has purged."""
+    """Whether the store has the document of a dump but not the dump, or only a part of it, and nobody has purged it.
+
+    One that is longer than it should be may be a better one, whose document is on its way.
+    """
     if stored.document.get("purged"):
         return False
     try:
-        for dump in _objects(thoth, stored)[:1]:
-            thoth.store.stat(dump.name)
+        return any(thoth.store.stat(dump.name).size < (dump.size or 0) for dump in _objects(thoth, stored)[:1])
     except NoSuchObject:
         return True
-    return False
 
 
 def _objects(thoth: Thoth, info: DumpInfo) -> tuple[KeptObject, ...]:
@@ -182,72 +193,81 @@ def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFac
     raise SourceChanged("its headers changed between identification and transfer")
 
 
-def _publish(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Receipt:
-    """Give the object that was committed as ``etag`` its document."""
+def _publish(thoth: Thoth, sent: _Committed) -> Receipt:
+    """Give the object its document."""
     try:
-        thoth.store.put(info_name(thoth.user, info.id), stored_form(info), if_match=ABSENT)
+        thoth.store.put(info_name(thoth.user, sent.info.id), stored_form(sent.info), if_match=ABSENT)
     except PreconditionFailed:
-        return _reconcile(thoth, arrival, info, etag)
-    return _indexed(thoth, Receipt(Result.STORED, info, sent=info.size or 0))
+        return _reconcile(thoth, sent)
+    return _indexed(thoth, Receipt(Result.STORED, sent.info, sent=sent.info.size or 0))
 
 
-def _reconcile(thoth: Thoth, arrival: Arrival, info: DumpInfo, etag: str) -> Receipt:
+def _reconcile(thoth: Thoth, sent: _Committed) -> Receipt:
     """There is a document already: of a dump that was cut short or lost, or was stored while ours was.
 
     The document has to be that of the object that is there. Of several uploads at the same time the last to
     commit is here after all commits, and sees whose bytes are in the store.
     """
     replaced: DumpInfo | None = None
+    stale: Mapping[str, str] = {}
 
     def choose(stored: DumpInfo) -> DumpInfo | None:
-        nonlocal replaced
-        replaced = stored if _prevails(thoth, info, etag, stored) else None
-        return _merged(stored, info, arrival) if replaced else None
+        nonlocal replaced, stale
+        replaced = stored if _prevails(thoth, sent, stored) else None
+        stale = _of_the_document(thoth, stored) if replaced else {sent.name: sent.etag}
+        return _merged(stored, sent) if replaced else None
 
     failure = None
     try:
-        final = revise(thoth, info.id, choose)
+        final = revise(thoth, sent.info.id, choose)
     except IndexFailure as error:
-        final, failure = _document(thoth, info.id), error
+        final, failure = _document(thoth, sent.info.id), error
+    _drop(thoth, sent.info.id, stale)
     if replaced is None:
-        _drop_object(thoth, str(info.document["dump"]), kept=final)
-        return _kept(thoth, arrival, info)
-    for stale in _objects(thoth, replaced):
-        _drop_object(thoth, stale.name, kept=final)
+        return _kept(thoth, sent.arrival, sent.info)
+    return _replacing(replaced, final, sent.info, failure)
+
+
+def _replacing(replaced: DumpInfo, final: DumpInfo, info: DumpInfo, failure: IndexFailure | None) -> Receipt:
+    sent = info.size or 0
     if failure:
-        return Receipt(Result.STORED_UNINDEXED, final, info.size or 0, str(failure))
-    if replaced.sha256 == info.sha256:
-        return Receipt(Result.STORED, final, info.size or 0)
+        return Receipt(Result.STORED_UNINDEXED, final, sent, str(failure))
+    if replaced.sha256 in (None, info.sha256):
+        return Receipt(Result.STORED, final, sent)
     if replaced.complete:
         reason = f"took the place of another dump with this identity, sha256 {replaced.sha256}"
-        return Receipt(Result.CONFLICT, final, info.size or 0, reason)
-    return Receipt(Result.REPLACED, final, info.size or 0)
+        return Receipt(Result.CONFLICT, final, sent, reason)
+    return Receipt(Result.REPLACED, final, sent)
 
 
-def _prevails(thoth: Thoth, info: DumpInfo, etag: str, stored: DumpInfo) -> bool:
-    """Whether the document has to become ours, which describes the object that was committed as ``etag``."""
+def _prevails(thoth: Thoth, sent: _Committed, stored: DumpInfo) -> bool:
+    """Whether the document has to become ours."""
     if stored.document.get("purged"):
         return False
-    if info.document["dump"] not in {each.name for each in _objects(thoth, stored)[:1]}:
-        return _wanted(thoth, stored, info.size or 0)
-    if stored.sha256 == info.sha256:
-        return False
+    if sent.name not in {each.name for each in _objects(thoth, stored)[:1]}:
+        return _wanted(thoth, stored, sent.info.size or 0)
+    if stored.sha256 == sent.info.sha256:
+        # Nothing in it changes. But who took the dump for lost, or threw it away, and is about to say so has to
+        # lose the race for the document.
+        return sent.lost
     try:
-        return thoth.store.stat(str(info.document["dump"])).etag == etag
+        return thoth.store.stat(sent.name).etag == sent.etag
     except NoSuchObject:
         return False
 
 
-def _merged(stored: DumpInfo, info: DumpInfo, arrival: Arrival) -> DumpInfo:
+def _merged(stored: DumpInfo, sent: _Committed) -> DumpInfo:
     """Our document in place of another's, with what people set on that.
 
-    What analyzers made of the other's bytes, its expansion and its stack, is not ours.
+    What analyzers made of the other's bytes, its expansion and its stack, is not ours; unless they are the same.
     """
-    people_s = {"ticket", "properties", "sources"}
-    kept = {key: value for key, value in stored.document.items() if key in people_s}
-    base = {key: value for key, value in stored.document.items() if key not in (EXPANDED, "stack", "stack_by")}
-    merged = DumpInfo({**base, **info.document, **kept, "revision": stored.revision})
-    return _annotated(merged, arrival) or merged.changed()
+    document = {**stored.document, "dump": sent.name}
+    if stored.sha256 != sent.info.sha256:
+        kept = {key: stored.document[key] for key in ("ticket", "properties", "sources") if key in document}
+        base = {key: value for key, value in document.items() if key not in (EXPANDED, "stack", "stack_by")}
+        document = {**base, **sent.info.document, **kept, "revision": stored.revision}
+    merged = DumpInfo(document)
+    return _annotated(merged, sent.arrival) or merged.changed()
 
 
 def _kept(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
@@ -268,14 +288,25 @@ def _document(thoth: Thoth, identity: Identity) -> DumpInfo:
     return found[0]
 
 
-def _drop_object(thoth: Thoth, name: str, *, kept: DumpInfo) -> None:
-    """Remove an object that no document speaks of any more, unless ``kept`` does."""
-    if not kept.document.get("purged") and name in {each.name for each in _objects(thoth, kept)}:
-        return
-    try:
-        thoth.store.delete(name)
-    except NoSuchObject:
-        return
+def _of_the_document(thoth: Thoth, stored: DumpInfo) -> dict[str, str]:
+    """The etags of a document's objects, by name, as far as they are there. A longer one is not the document's."""
+    found = {}
+    for each in _objects(thoth, stored):
+        with suppress(NoSuchObject):
+            there = thoth.store.stat(each.name)
+            if each.size is None or there.size <= each.size:
+                found[each.name] = there.etag
+    return found
+
+
+def _drop(thoth: Thoth, identity: Identity, stale: Mapping[str, str]) -> None:
+    """Remove objects that still have these etags, unless the document speaks of them: others store dumps, too."""
+    kept = _document(thoth, identity)
+    spoken_of = () if kept.document.get("purged") else [each.name for each in _objects(thoth, kept)]
+    for name, etag in stale.items():
+        with suppress(NoSuchObject):
+            if name not in spoken_of and thoth.store.stat(name).etag == etag:
+                thoth.store.delete(name)
 
 
 def _indexed(thoth: Thoth, receipt: Receipt) -> Receipt:

@@ -4,27 +4,35 @@ A dump's document keeps what became of it in ``autoanalyzed``, for each rule tha
 
     {"OS-2359": {"version": 1, "set": "OS-2359", "time": 1700000000.5}}
 
-``set`` is what the rule has set, null when it has set nothing; ``failed``, if it is there, says why the rule failed.
+``set`` is what the rule has set (claims.py), null when it has set nothing; ``failed``, if it is there, says why the
+rule failed.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
 from pathlib import Path
-from threading import Lock
-from typing import Final
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Final
+
+from thoth.analysis.claims import claims, is_others, permitted, same
+from thoth.analysis.parallel import in_order
 
 from thoth.analysis.rules import Rule, RuleSet, RunAnalyzer
 from thoth.analysis.stored_rules import read_rules
 from thoth.edit import SetProperty, SetTicket, edited, revise
-from thoth.errors import BadDocument, IndexFailure, NoSuchDump, ThothError, UsageError
+from thoth.errors import BadDocument, IndexFailure, NoSuchDump, StoreUnavailable, ThothError, UsageError
+from thoth.index.base import TIME
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
-from thoth.query import label, lookup
+from thoth.query import Query, label, lookup
+
+if TYPE_CHECKING:
+    from thoth.analysis.changes import Changes
 
 AUTOANALYZED: Final = "autoanalyzed"  # key of the document
 _ARRIVED: Final = frozenset({Result.STORED, Result.REPLACED, Result.STORED_UNINDEXED})

@@ -62,7 +62,11 @@ class Rule:
 
     def applies_to(self, info: DumpInfo, now: float) -> bool:
         """Whether all that it asks for holds for a document. ``now``: seconds since 1970, for ages."""
-        return all(holds(_at(constraint, now), info.document) for constraint in self.query.constraints)
+        return all(holds(constraint, info.document) for constraint in self.constraints(now))
+
+    def constraints(self, now: float) -> tuple[Constraint, ...]:
+        """What it asks for. ``now``: seconds since 1970, for ages."""
+        return tuple(_at(constraint, now) for constraint in self.query.constraints)
 
     @property
     def action_text(self) -> str:

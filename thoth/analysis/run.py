@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -49,6 +49,8 @@ class Dcmd:
 
 
 Task = Analyzer | Dcmd
+# What makes of a document, given the changes, the analyzer's name and the expanded dump, the next one: ``changed``.
+Change = Callable[[DumpInfo, Changes, str, Mapping[str, Json] | None], DumpInfo | None]
 
 
 class NoTool(ThothError):
@@ -90,14 +92,15 @@ def analyze(
     environ: Mapping[str, str],
     limits: Limits | None = None,
     apply: bool = True,
+    change: Change = changed,
     cancelled: Event | None = None,
 ) -> Analysis:
     """Run a task on one dump and make the changes that it asked for, as one revision of the document.
 
     They are made whatever the exit status; none is when the task was stopped, or when one of them cannot be. Without
-    ``apply`` nothing is changed. ``environ`` is the caller's environment, of which the task sees little;
-    ``cancelled`` stops the task when it is set, from another thread. Raises NoTool, what borrowing the dump raises,
-    and StoreUnavailable.
+    ``apply`` nothing is changed; ``change`` may leave out some of them. ``environ`` is the caller's environment, of
+    which the task sees little; ``cancelled`` stops the task when it is set, from another thread. Raises NoTool, what
+    borrowing the dump raises, and StoreUnavailable.
     """
 
     def look_up(_: int) -> None:
@@ -113,7 +116,7 @@ def analyze(
             limits=limits or Limits.for_dump(dump.stat().st_size),
             cancelled=cancelled,
         )
-        return _concluded(thoth, info, task, work, ended, apply=apply)
+        return _concluded(thoth, info, task, work, ended, change if apply else None)
 
 
 def command(task: Task, work: Path, dump: Path, environ: Mapping[str, str]) -> list[str]:
@@ -178,14 +181,16 @@ def _variables(directory: Path, info: DumpInfo, dump_path: Path) -> dict[str, st
 # ---- afterwards -----------------------------------------------------------------------------------
 
 
-def _concluded(thoth: Thoth, info: DumpInfo, task: Task, work: Path, ended: Ended, *, apply: bool) -> Analysis:
+def _concluded(
+    thoth: Thoth, info: DumpInfo, task: Task, work: Path, ended: Ended, change: Change | None
+) -> Analysis:
     analysis = Analysis(info.id, ended.status, ended.reason, ended.output, ended.cut, (), ended.seconds)
     if ended.status is None or ended.reason is not None or isinstance(task, Dcmd):
         return analysis
     try:
         changes = read_changes(work)
-        if apply and changes:
-            make_changes(thoth, info, task, changes)
+        if changes and change:
+            make_changes(thoth, info, task, changes, change)
         elif changes:
             changed(info, changes, task.name)  # tells what cannot be done
     except IndexFailure as error:
@@ -199,9 +204,9 @@ def _concluded(thoth: Thoth, info: DumpInfo, task: Task, work: Path, ended: Ende
     return replace(analysis, changes=tuple(changes.described()))
 
 
-def make_changes(thoth: Thoth, info: DumpInfo, task: Task, changes: Changes) -> None:
+def make_changes(thoth: Thoth, info: DumpInfo, task: Task, changes: Changes, make: Change = changed) -> None:
     """Make the changes. Raises as revise does, and UsageError when one of them cannot be made; then none is."""
-    changed(info, changes, task.name)  # what cannot be done is told before anything is sent
+    make(info, changes, task.name, None)  # what cannot be done is told before anything is sent
     expanded = store_expanded(thoth, info, changes.expanded) if changes.expanded else None
     older: list[DumpInfo] = []
 
@@ -209,7 +214,7 @@ def make_changes(thoth: Thoth, info: DumpInfo, task: Task, changes: Changes) -> 
         if expanded is not None and stored.document.get("purged"):
             raise BadChange("the dump was purged while it was analyzed")
         older[:] = [stored]
-        return changed(stored, changes, task.name, expanded)
+        return make(stored, changes, task.name, expanded)
 
     revise(thoth, info.id, change)
     if expanded is not None:

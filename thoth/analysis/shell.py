@@ -24,11 +24,13 @@ from thoth.analysis.removal import remove_tree
 from thoth.analysis.run import ANALYZER, INFO, Analyzer, command, prepared, tool
 from thoth.analysis.sandbox import Ended, Limits, give, run_sandboxed
 from thoth.dumps.source import LocalFile
+from thoth.errors import SourceError
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 from thoth.store.base import ABSENT, MAX_SMALL
 
 _SHELL, _RUN = "shell", "run"  # the two directories
+_RAN: Final = "ran"  # what the second is called once the analyzer has ended by itself
 _START: Final = ".start"  # what the shell reads first
 _OWN: Final = ("MANTA_INPUT_FILE", "BASH_ENV")  # besides THOTH_*, what an analyzer's environment has of ours
 
@@ -143,8 +145,8 @@ def analyze_again(work: Path, dump: Path, name: str, environ: Mapping[str, str])
     Nothing is changed yet. A run that was stopped asks for nothing. Raises ThothError for an analyzer that cannot be
     run, or asks for what cannot be done.
     """
-    info = DumpInfo.from_json(_contents(work / _SHELL / INFO), INFO)
-    task = Analyzer(name, _contents(work / _SHELL / ANALYZER))
+    info = DumpInfo.from_json(_contents(work / _SHELL / INFO, "$THOTH_INFO"), INFO)
+    task = Analyzer(name, _contents(work / _SHELL / ANALYZER, "$THOTH_ANALYZER"))
     directory = _anew(work)
     environment = prepared(directory, info, dump, task, environ)
     ended = run_sandboxed(
@@ -153,15 +155,16 @@ def analyze_again(work: Path, dump: Path, name: str, environ: Mapping[str, str])
         environment=environment,
         limits=Limits.for_dump(dump.stat().st_size),
     )
-    if ended.status is None or ended.reason is not None:
-        _anew(work)
-    return ended, _asked_for(work / _RUN)
+    if ended.status is not None and ended.reason is None:
+        directory.rename(work / _RAN)
+    return ended, _asked_for(work / _RAN)
 
 
 def _anew(work: Path) -> Path:
+    for name in (_RAN, _RUN):
+        with suppress(FileNotFoundError):
+            remove_tree(work / name)
     directory = work / _RUN
-    with suppress(FileNotFoundError):
-        remove_tree(directory)
     directory.mkdir(0o700)
     return directory
 
@@ -175,7 +178,7 @@ def _asked_for(directory: Path) -> Changes:
 
 def changes_of(shell: Shell) -> Changes:
     """What the analyzer's last run asked for, and then what was typed. Raises UsageError when it cannot be done."""
-    run, typed = _asked_for(shell.work / _RUN), read_changes(shell.directory)
+    run, typed = _asked_for(shell.work / _RAN), read_changes(shell.directory)
     return Changes(
         (*run.edits, *typed.edits),
         run.stack if typed.stack is None else typed.stack,
@@ -185,7 +188,7 @@ def changes_of(shell: Shell) -> Changes:
 
 def script_of(shell: Shell) -> bytes:
     """The analyzer as it was left. Raises SourceError when it is gone, or no regular file."""
-    return _contents(shell.directory / ANALYZER)
+    return _contents(shell.directory / ANALYZER, "$THOTH_ANALYZER")
 
 
 def keep(thoth: Thoth, analyzer: Original, script: bytes) -> Kept:
@@ -209,6 +212,9 @@ def set_aside(script: bytes) -> str:
     return path
 
 
-def _contents(path: Path) -> bytes:
-    with LocalFile(path) as file:
-        return file.read_at(0, MAX_SMALL)
+def _contents(path: Path, called: str) -> bytes:
+    try:
+        with LocalFile(path) as file:
+            return file.read_at(0, MAX_SMALL)
+    except SourceError as error:
+        raise SourceError(f"{called}: {error}") from error

@@ -11,6 +11,7 @@ from thoth.render import escaped
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from thoth.analysis.foreground import Foreground
     from thoth.analysis.shell import Original, Shell
     from thoth.cli.console import Console
     from thoth.cli.debug import Fetched
@@ -32,16 +33,21 @@ def develop(thoth: Thoth, dump: Fetched, name: str, work: Path, console: Console
     _introduce(analyzer, missing, console)
     with Foreground() as foreground:
         code = foreground.run(shell.argv, shell.directory, shell.environment)
-        if foreground.interrupted:
-            console.complain("the terminal is gone, or thoth was told to end; nothing was stored")
-            return 1
-        if code != 0:
-            how = f"exited with {code}" if code > 0 else f"was killed by signal {-code}"
-            console.complain(f"the shell {how}; nothing was stored")
+        if failure := _failure(code, foreground):
+            console.complain(f"{failure}; nothing was stored")
             _keep_aside(shell, analyzer, console)
             return 1
         stored = _stored(thoth, shell, analyzer, console)
         return 0 if _changed(thoth, dump.info, shell, analyzer, console) and stored else 1
+
+
+def _failure(code: int, foreground: Foreground) -> str:
+    """Why the end of the shell is not a successful one; empty when it is."""
+    if foreground.interrupted:
+        return "the terminal is gone, or thoth was told to end"
+    if code < 0:
+        return f"the shell was killed by signal {-code}"
+    return f"the shell exited with {code}" if code else ""
 
 
 def _introduce(analyzer: Original, missing: str | None, console: Console) -> None:

@@ -24,6 +24,9 @@ _APPLICATION: Final = 0x54686F74  # application_id: "Thot"
 ANY_TEXT: Final = methodcaller("decode", "utf-8", "surrogatepass")
 # KiB of a database that a connection keeps: the upper pages of a million dumps' indexes, and not the dumps.
 _CACHE: Final = 16 << 10
+# Pages of the log, 32 MiB, that are moved into the file at once: each batch of many dumps changes most pages of the
+# indexes, and is written twice otherwise.
+_LOG: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,7 @@ def _open(path: Path, timeout: float) -> sqlite3.Connection:
     # The store is the truth: what a power cut takes from the index, 'thoth index' brings back. A process that
     # is killed takes nothing.
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_LOG}")
     return connection
 
 

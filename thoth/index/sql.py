@@ -215,18 +215,17 @@ def _column_equals(name: str, constraint: Equals, text: str) -> Where:
 
 
 def _column_glob(name: str, constraint: Glob, pattern: str) -> Where:
-    # With a + no index is searched for what may be every dump; they come in the order of a list instead.
     if not _globbable(pattern):
-        return Where(f"+{name} IS NOT NULL", (), (constraint,))
+        return Where(f"{name} IS NOT NULL", (), (constraint,))
     prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
-    asks, parameters = [f"+{name} IS NOT NULL"], list[Parameter]()
+    asks, parameters = [f"{name} IS NOT NULL"], list[Parameter]()
     if prefix:
         start = prefix.encode("utf-8", "surrogatepass")
         asks = [f"{name} >= CAST(? AS TEXT) AND {name} < CAST(? AS TEXT)"]
         parameters += [start, start[:-1] + bytes([start[-1] + 1])]
     if pattern == prefix + "*":
         return Where(asks[0], tuple(parameters))
-    asks.append(f"+{name} GLOB CAST(? AS TEXT)")
+    asks.append(f"{name} GLOB CAST(? AS TEXT)")
     parameters.append(_sql_glob(pattern))
     return Where(" AND ".join(asks), tuple(parameters), _unless_exact(constraint))
 

@@ -316,6 +316,16 @@ class TestLs:
         assert [int(line[:16], 16) for line in ran.lines[1:]] == list(range(count))
         assert ran.lines[1].split()[3] == "é北\\xff"
 
+    def test_letters_that_stdout_lacks_are_escaped(self, child_environment: dict[str, str], stored: Thoth) -> None:
+        stored.index.put(DumpInfo({"id": "0" * 32, "cmd": "é北"}))
+        ran = subprocess.run(
+            [*COMMAND, "ls"],
+            env={**child_environment, "PYTHONIOENCODING": "latin-1"},
+            capture_output=True,
+            check=True,
+        )
+        assert b" \xe9\\u5317 " in ran.stdout
+
     def test_on_a_terminal_each_line_comes_at_once(
         self, on_terminal: Callable[..., tuple[int, bytes]], stored: Thoth
     ) -> None:

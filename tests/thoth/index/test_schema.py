@@ -1,0 +1,102 @@
+"""How the tables of an older version become today's."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.thoth.index.looking import ask_everything, trace
+from tests.thoth.index.rows import dump, named
+from thoth.errors import IndexFailure
+from thoth.index.sqlite import SqliteIndex
+
+# The tables as the first version made them.
+FIRST = """
+CREATE TABLE dumps (id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL, size INTEGER, odd INTEGER NOT NULL,
+    time REAL, type TEXT, node TEXT, cmd TEXT, platform TEXT, ticket TEXT, pid TEXT, zone TEXT, signature TEXT,
+    sha256 TEXT, complete TEXT, document TEXT NOT NULL);
+CREATE TABLE analyzers (id TEXT NOT NULL PRIMARY KEY, document TEXT NOT NULL);
+CREATE INDEX dumps_time ON dumps(time, id) WHERE odd = 0;
+CREATE INDEX dumps_odd ON dumps(time, id) WHERE odd = 1;
+CREATE INDEX dumps_type ON dumps(type, time, id) WHERE odd = 0;
+CREATE INDEX dumps_node ON dumps(node, type, time, id) WHERE odd = 0;
+CREATE INDEX dumps_cmd ON dumps(cmd, time, id) WHERE odd = 0;
+CREATE INDEX dumps_ticket ON dumps(ticket, time, id) WHERE odd = 0;
+CREATE INDEX dumps_platform ON dumps(platform) WHERE odd = 0;
+CREATE INDEX dumps_zone ON dumps(zone) WHERE odd = 0;
+CREATE INDEX dumps_signature ON dumps(signature) WHERE odd = 0;
+CREATE INDEX dumps_pid ON dumps(pid) WHERE odd = 0;
+PRAGMA application_id=1416130420;
+PRAGMA user_version=1;
+PRAGMA journal_mode=WAL;
+"""
+KINDS: list[dict[str, object]] = [
+    {},
+    {"purged": 1_700_000_000},
+    {"purged": None},
+    {"properties": {"purged": 1}},
+    {"ticket": ["odd"]},
+]
+
+
+@pytest.fixture
+def first_version(path: Path) -> Path:
+    """An index of the first version with some dumps in it."""
+    path.parent.mkdir(parents=True, mode=0o700)
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.executescript(FIRST)
+        for number, kind in enumerate(KINDS):
+            info = dump(number, **kind)
+            row = (info.id, number, "ticket" in kind, info.to_json())
+            old.execute(
+                "INSERT INTO dumps (id, revision, odd, time, type, cmd, document)"
+                " VALUES (?1, 0, ?3, ?2, 'core', 'svcs', ?4)",
+                row,
+            )
+    return path
+
+
+def schema(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return sorted(connection.execute("SELECT type, name FROM sqlite_master"))
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_tables_of_the_first_version_are_brought_up_to_date(
+    first_version: Path, tmp_path: Path, writing: bool
+) -> None:
+    with closing(SqliteIndex(first_version)) as index:
+        if writing:
+            assert index.put(dump(9))
+            index.delete(named(9))
+        assert ask_everything(index) == [named(number) for number in range(len(KINDS))]
+        known = index.known(named(number) for number in range(len(KINDS)))
+        assert [known[named(number)].purged for number in range(len(KINDS))] == [False, True, False, False, False]
+        assert index.create() == []
+    with closing(SqliteIndex(tmp_path / "new.db")) as new:
+        new.create()
+    assert schema(first_version) == schema(tmp_path / "new.db")
+
+
+def test_a_dry_run_says_who_brings_old_tables_up_to_date(first_version: Path, tmp_path: Path) -> None:
+    before = trace(tmp_path)
+    with pytest.raises(IndexFailure, match="any command but a dry run brings it up to date"):
+        ask_everything(SqliteIndex(first_version, read_only=True))
+    assert trace(tmp_path) == before
+
+
+def test_several_bring_old_tables_up_to_date_at_once(first_version: Path) -> None:
+    start = threading.Barrier(4)
+
+    def ask(_: int) -> list[str]:
+        with closing(SqliteIndex(first_version)) as index:
+            start.wait()
+            return ask_everything(index)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == [[named(number) for number in range(len(KINDS))]] * 4

@@ -1,0 +1,79 @@
+"""What a rule may change on a dump: what is not set, and what it has set itself. All else was set by others, and stays.
+
+A rule's record has in ``set`` what it has set: the ticket, the value of the property or, when it runs an analyzer, an
+object of all that this has set, by name. What a rule has set and is not there any more was removed by somebody, who
+will have had a reason: the same value is not set again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Final
+
+from thoth.edit import Edit, SetProperty, SetTicket, UnsetProperty, Unticket
+from thoth.model import DumpInfo, Json
+from thoth.query import lookup
+
+_LONGEST: Final = 200  # characters of JSON: a longer value is recorded by its digest
+
+
+def is_others(present: Json, wanted: Json, ours: Json) -> bool:
+    """Whether others have set what is present or, where that is None, removed what is wanted. ``ours``: what we set."""
+    if present is None:
+        return ours is not None and same(ours, wanted)
+    return not same(ours, present)
+
+
+def permitted(
+    info: DumpInfo, edits: Iterable[Edit], ours: Mapping[str, Json]
+) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
+    """Which edits of an analyzer may be made, and the names of what stays. ``ours`` is what its rule has set."""
+    made: list[Edit] = []
+    stays: dict[str, None] = {}
+    for edit in edits:
+        name, wanted = _meant(edit)
+        if is_others(_mark_at(info, name), _mark(wanted), ours.get(name)):
+            stays[name] = None
+        else:
+            made.append(edit)
+    return tuple(made), tuple(stays)
+
+
+def claims(info: DumpInfo, edits: Iterable[Edit], ours: Mapping[str, Json]) -> dict[str, Json]:
+    """What its rule has set on a document on which these edits were made, and ``ours`` before."""
+    names = {_meant(edit)[0] for edit in edits}
+    marks = {name: _mark_at(info, name) for name in sorted(names | ours.keys())}
+    # What we had set and is not there now was removed: that is remembered, unless it was by us.
+    return {name: mark for name, mark in marks.items() if name in names and mark is not None} | {
+        name: ours[name] for name, mark in marks.items() if name not in names and (mark is None or same(mark, ours[name]))
+    }
+
+
+def same(one: Json, other: Json) -> bool:
+    """Whether two values are the same JSON; in Python 1, 1.0 and true are equal."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _meant(edit: Edit) -> tuple[str, Json]:
+    """The name of what an edit changes, as ``thoth info`` has it, and the value that it gives it."""
+    match edit:
+        case SetProperty(path, value):
+            return ".".join(("properties", *path)), value
+        case UnsetProperty(path):
+            return ".".join(("properties", *path)), None
+        case SetTicket(ticket):
+            return "ticket", ticket
+        case Unticket():
+            return "ticket", None
+
+
+def _mark_at(info: DumpInfo, name: str) -> Json:
+    return _mark(lookup(info.document, tuple(name.split("."))))
+
+
+def _mark(value: Json) -> Json:
+    """What stands for a value in a record, where there may be ten thousand."""
+    text = json.dumps(value, sort_keys=True)
+    return value if len(text) <= _LONGEST else {"sha256": sha256(text.encode()).hexdigest()}
