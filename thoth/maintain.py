@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from math import inf
 from typing import Final
 
-from thoth.errors import BadDocument, NoSuchDump, StoreError, StoreUnavailable, ThothError
+from thoth.errors import BadDocument, NoSuchDump, NoSuchObject, StoreError, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.naming import is_identity
 from thoth.store.names import home, info_name
 
-BATCH: Final = 500  # documents that are put at once: few transactions, and another writer does not wait long
+BATCH: Final = 2_000  # documents that are put at once: few transactions, and another writer does not wait long
+_BATCH_BYTES: Final = 8 << 20  # of their text, which takes about ten times as much when it is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +43,42 @@ def reindex(thoth: Thoth, identities: Iterable[Identity]) -> Reindexed:
     failure, and the others go on. Raises StoreUnavailable and IndexFailure, since no other dump would fare better.
     """
     failures: list[ThothError] = []
-    indexed = 0
-    waiting = iter(identities)
-    while batch := list(islice(waiting, BATCH)):
-        indexed += _put(thoth, list(_documents(thoth, batch, failures)), failures)
+    indexed = sum(_put(thoth, batch, failures) for batch in _batches(thoth, identities, failures))
     return Reindexed(indexed, tuple(failures))
 
 
-def _documents(thoth: Thoth, identities: Iterable[Identity], failures: list[ThothError]) -> Iterator[DumpInfo]:
+def _batches(thoth: Thoth, identities: Iterable[Identity], failures: list[ThothError]) -> Iterator[list[DumpInfo]]:
+    """The documents, so many at a time that memory stays flat whatever their size."""
+    batch: list[DumpInfo] = []
+    size = 0
     for identity in identities:
         try:
-            yield _document(thoth, identity)
+            info, length = _document(thoth, identity)
         except StoreUnavailable:
             raise
         except (StoreError, BadDocument, NoSuchDump) as error:
             failures.append(error)
+            continue
+        batch.append(info)
+        size += length
+        if len(batch) >= BATCH or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
-def _document(thoth: Thoth, identity: Identity) -> DumpInfo:
+def _document(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, int]:
+    """A dump's document and how many bytes it has in the store."""
     name = info_name(thoth.user, identity)
-    found = thoth.stored_info(identity)
-    if found is None:
-        raise NoSuchDump(f"{name}: is not there; upload the dump again")
-    if found[0].id != identity:
-        raise BadDocument(f"{name}: is the document of another dump, {found[0].id}")
-    return found[0]
+    try:
+        data, _ = thoth.store.get(name)
+    except NoSuchObject as error:
+        raise NoSuchDump(f"{name}: is not there; upload the dump again") from error
+    info = DumpInfo.from_json(data, name)
+    if info.id != identity:
+        raise BadDocument(f"{name}: is the document of another dump, {info.id}")
+    return info, len(data)
 
 
 def _put(thoth: Thoth, infos: list[DumpInfo], failures: list[ThothError]) -> int:

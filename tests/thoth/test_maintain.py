@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,29 @@ def test_every_dump_is_in_it(thoth: Thoth) -> None:
     assert stored_identities(thoth) == [info.id for info in infos]
     assert reindex(thoth, stored_identities(thoth)) == Reindexed(len(infos), ())
     assert indexed(thoth) == infos
+
+
+class Batches(MemoryIndex):
+    """An index that notes how many documents came at once."""
+
+    __slots__ = ("sizes",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def put_many(self, infos: Iterable[DumpInfo]) -> int:
+        batch = list(infos)
+        self.sizes.append(len(batch))
+        return super().put_many(batch)
+
+
+def test_large_documents_come_few_at_a_time() -> None:
+    index = Batches()
+    thoth = Thoth(MemoryStore(), index, "bmc")
+    stored(thoth, *(dump(number, properties={"sysinfo": "x" * (1 << 20)}) for number in range(20)))
+    assert reindex(thoth, stored_identities(thoth)).indexed == sum(index.sizes) == 20
+    assert max(index.sizes) < 10
 
 
 def test_it_is_safe_to_repeat_and_heals_what_is_older(thoth: Thoth) -> None:
