@@ -34,11 +34,13 @@ class _Open:
     """A connection to an index that has its tables.
 
     ``state`` is the file's when it was opened; ``still`` says that it was read as one that nobody writes to.
+    One that cannot write may be ``still``, and is not kept for the next question.
     """
 
     connection: sqlite3.Connection
     state: tuple[int, int, int, int]
     still: bool
+    can_write: bool
 
 
 class Database:
@@ -60,9 +62,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection that sees the index as it is at its first question until the end, or None."""
+        """A connection that sees the index as it is at its first question until the end, or None.
+
+        An index on a disk that is full, or that we may only read, can be read all the same.
+        """
         with self._translated():
-            taken = self._take()
+            taken = self._take(to_read=True)
             if taken is None:
                 yield None
                 return
@@ -120,9 +125,9 @@ class Database:
 
     def _refuse_changed(self, taken: _Open) -> None:
         if taken.still and _state(self.path) != taken.state:
-            raise IndexFailure(f"{self.path}: another process wrote to it while a dry run read it; try again")
+            raise IndexFailure(f"{self.path}: another process wrote to it while it was read; try again")
 
-    def _take(self) -> _Open | None:
+    def _take(self, *, to_read: bool = False) -> _Open | None:
         """A connection to an index that has its tables; None when there is none."""
         if not self._exists():
             return None
@@ -131,27 +136,33 @@ class Database:
             if idle.state[:2] == state[:2]:
                 return idle
             idle.connection.close()  # another file has taken the place of the one it is open on
-        still = self._read_only and not _written_to(self.path)
-        connection = self._connected(still)
+        try:
+            return self._opened(state, can_write=not self._read_only)
+        except sqlite3.OperationalError as error:
+            if self._read_only or not to_read or _code(error) not in _UNWRITABLE:
+                raise
+            return self._opened(state, can_write=False)
+
+    def _opened(self, state: tuple[int, int, int, int], *, can_write: bool) -> _Open | None:
+        still = not can_write and not _written_to(self.path)
+        connection = _open(self.path, self._timeout) if can_write else self._read_only_connection(still)
         try:
             if version := _schema(connection, self.path):
                 if version < SCHEMA:
-                    self._update(connection)
-                return _Open(connection, state, still)
+                    self._update(connection, can_write)
+                return _Open(connection, state, still, can_write)
         except BaseException:
             connection.close()
             raise
         connection.close()
         return None
 
-    def _update(self, connection: sqlite3.Connection) -> None:
-        if self._read_only:
+    def _update(self, connection: sqlite3.Connection, can_write: bool) -> None:
+        if not can_write:
             raise IndexFailure(f"{self.path}: made by an older thoth; any command but a dry run brings it up to date")
         _update_tables(connection, self.path)
 
-    def _connected(self, still: bool) -> sqlite3.Connection:
-        if not self._read_only:
-            return _open(self.path, self._timeout)
+    def _read_only_connection(self, still: bool) -> sqlite3.Connection:
         # By default even reading makes a -wal and a -shm, or writes to the -shm that is there.
         if still:
             return _connect(self.path, "mode=ro&immutable=1", 0.0)
@@ -166,7 +177,7 @@ class Database:
     def _give(self, taken: _Open) -> None:
         with self._lock:
             # What was opened as a file that never changes may have changed by the next question.
-            keep = not (self._closed or self._read_only)
+            keep = taken.can_write and not self._closed
             if keep:
                 self._idle.append(taken)
         if not keep:
@@ -332,6 +343,7 @@ _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqli
 _NEXT: Final = {
     sqlite3.SQLITE_BUSY: "another process is writing to it; try again",
     sqlite3.SQLITE_LOCKED: "another process is writing to it; try again",
+    sqlite3.SQLITE_IOERR: "cannot be read or written; see whether the disk is full",
     sqlite3.SQLITE_FULL: "the disk is full; make room and run 'thoth index'",
     sqlite3.SQLITE_READONLY: "may not be written to; check who owns the file and its directory",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check who owns the file and its directory",
@@ -339,9 +351,20 @@ _NEXT: Final = {
 }
 
 
+# What opening a database raises where SQLite cannot make its files beside it.
+_UNWRITABLE: Final = frozenset(
+    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+)
+
+
+def _code(error: sqlite3.Error) -> int:
+    # The upper bits tell kinds of one error apart.
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
 def _advice(error: sqlite3.Error) -> str:
     """What is wrong with the index, and what to do, in one line."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits tell kinds of one error apart
+    code = _code(error)
     if code in _DAMAGED or "malformed JSON" in str(error):
         return _DAMAGE.format(error)
     return f"{_NEXT.get(code, 'the index failed')} ({error})"

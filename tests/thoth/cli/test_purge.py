@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.elfwriter import vmdump
+from tests.support.elfwriter import illumos_core, vmdump
+from tests.support.mishaps import small_disk
 from tests.thoth.cli.conftest import Ran, Run
 from thoth.cli.purge import size_bytes
 from thoth.edit import revise
 from thoth.errors import UsageError
 from thoth.library import Thoth
 from thoth.model import Identity
+from thoth.render import size_text
 
 Core = Callable[..., Path]
 Uploaded = Callable[..., str]
@@ -303,3 +308,26 @@ class TestTombstone:
         place.unlink()
         assert run("index").code == 0
         assert purged(run) == [name]
+
+
+def test_F10_a_full_disk_can_be_purged(tmp_path: Path, child_environment: dict[str, str]) -> None:
+    """Store and index are on a disk without a free block: dumps can be listed, and purged to make room."""
+
+    def thoth(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "thoth", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    with small_disk(tmp_path / "disk", "3m") as disk:
+        places = {"THOTH_STORE": f"file://{disk}/store", "THOTH_DB": f"sqlite://{disk}/index.db"}
+        environment = {**child_environment, **places}
+        core = tmp_path / "core.1"
+        core.write_bytes(illumos_core(1, size=1 << 20))
+        name = thoth("-q", "upload", str(core)).stdout.strip()
+        with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        listed = thoth("ls", "purged=undefined")
+        assert (listed.returncode, listed.stdout.split()[5]) == (0, name[:16])
+        purged = thoth("purge", name, "--delete")
+        assert (purged.returncode, purged.stderr) == (0, f"thoth: purged 1 dump, {size_text(1 << 20)}\n")
+        assert thoth("ls", "purged=undefined").stdout.count("\n") == 1
