@@ -6,8 +6,10 @@ come when all nodes are done: no node's session waits for them, and no transfer.
 
 from __future__ import annotations
 
-from collections import deque
+import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
+from threading import Lock
 
 from thoth import Autoanalyzer, Held, Receipt, Verdict, escaped
 
@@ -20,29 +22,33 @@ class Arrivals:
     def __init__(self, autoanalyzer: Autoanalyzer, say: Callable[[str], None]) -> None:
         self._autoanalyzer = autoanalyzer
         self._say = say
-        self._waiting: deque[Held] = deque()
-        self._left_out = 0
+        self._lock = Lock()
+        self._waiting: list[Held] = []
+        self._left = 0
 
     def take(self, receipt: Receipt) -> None:
         """Hold a dump against the rules. It is stored whatever becomes of that, so nothing is raised."""
         held = self._autoanalyzer.arrived(receipt.result, receipt.info)
-        if not held.waiting:
-            self._tell(held.verdicts)
-        elif len(self._waiting) < _MOST:
-            self._waiting.append(held)
-        else:
-            self._left_out += 1
+        self._tell(held.verdicts)
+        if held.waiting:
+            with self._lock:
+                self._left += 1
+                if len(self._waiting) < _MOST:
+                    self._waiting.append(held)
 
     def finish(self, go_on: Callable[[], bool]) -> None:
-        """Run the analyzers, one dump at a time, as long as ``go_on`` says so; tell how many dumps are left."""
-        try:
-            while self._waiting and go_on():
-                self._tell(self._autoanalyzer.finish(self._waiting[0]))
-                self._waiting.popleft()
-        finally:
-            left = len(self._waiting) + self._left_out
-            if left:
-                self._say(f"{left} dump{'' if left == 1 else 's'} not analyzed; 'thoth autoanalyzers run' does it")
+        """Run the analyzers, a dump for each CPU at a time, and begin no other when ``go_on`` says no."""
+        with closing(self._autoanalyzer.finish_each(self._waiting, os.cpu_count() or 1, go_on)) as finished:
+            for verdicts in finished:
+                if verdicts is not None:
+                    self._left -= 1
+                    self._tell(verdicts)
+
+    def tell_left(self) -> None:
+        """Tell how many dumps were not analyzed, if any."""
+        if self._left:
+            dumps = f"{self._left} dump{'' if self._left == 1 else 's'}"
+            self._say(f"{dumps} not analyzed; 'thoth autoanalyzers run' does it")
 
     def _tell(self, verdicts: Iterable[Verdict]) -> None:
         for each in verdicts:

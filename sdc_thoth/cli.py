@@ -28,12 +28,13 @@ from thoth import (
 
 if TYPE_CHECKING:
     from sdc_thoth.arrivals import Arrivals
+    from sdc_thoth.collect import Task
     from sdc_thoth.config import Settings
     from sdc_thoth.fleet import Fleet
     from sdc_thoth.inventory import Node
     from sdc_thoth.node import Place
     from sdc_thoth.report import JsonReport, TextReport
-    from sdc_thoth.session import Credentials
+    from sdc_thoth.session import Credentials, Session
     from thoth import Config, Thoth
 
 _IN_MEMORY = 48 << 20  # bytes of small dumps on their way into the store
@@ -240,54 +241,62 @@ def _pass(
     *,
     console: Console,
 ) -> int:
-    from sdc_thoth.arrivals import Arrivals
-    from sdc_thoth.budget import Budget
-    from sdc_thoth.collect import Task
     from sdc_thoth.fleet import Fleet
-    from sdc_thoth.journal import open_journal
     from sdc_thoth.session import open_session
 
     started = time.monotonic()
+    limit = arguments.deadman * 60
     report, say = _report(arguments, console)
+
+    def connect(node: Node) -> Session:
+        return open_session(node, credentials, connect_timeout=arguments.timeout, idle_timeout=arguments.exectimeout)
+
+    with _task(arguments, settings, where, say, talk=console.talk) as task:
+        with Fleet(nodes, task, connect, parallelism=arguments.parallelism, deadline=limit) as fleet:
+            interruption = _reported(fleet, report)
+        if interruption is None:
+            interruption = _analyzed(task.arrivals, lambda: time.monotonic() < started + limit)
+        task.arrivals.tell_left()
+        if not arguments.dry_run:
+            task.journal.forget()
+    report.end(time.monotonic() - started)
+    if interruption is not None:
+        raise interruption
+    return report.tally.exit_code
+
+
+@contextmanager
+def _task(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    where: tuple[Place, ...],
+    say: Callable[[str], None],
+    *,
+    talk: Callable[[str], None],
+) -> Iterator[Task]:
+    """What the nodes share in a pass, opened and known to work. ``talk`` takes what is said of the journal."""
+    from sdc_thoth.arrivals import Arrivals
+    from sdc_thoth.budget import Budget
+    from sdc_thoth.collect import Task
+    from sdc_thoth.journal import open_journal
+
+    config = load_config(environment())
     with ExitStack() as stack:
-        config = load_config(environment())
         thoth = stack.enter_context(open_thoth(config, dry_run=arguments.dry_run))
         thoth.check()
-        journal = stack.enter_context(open_journal(settings.directory, read_only=arguments.dry_run, say=console.talk))
-        storing = stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store"))
-        arrivals = Arrivals(_autoanalyzer(thoth, config, say), say)
-        task = Task(
+        yield Task(
             thoth=thoth,
-            journal=journal,
+            journal=stack.enter_context(open_journal(settings.directory, read_only=arguments.dry_run, say=talk)),
             places=where,
             settle=settings.limits.settle,
             max_size=settings.limits.max_size,
             dry_run=arguments.dry_run,
             clock=time.time,
             budget=Budget(_IN_MEMORY),
-            storing=storing,
+            storing=stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store")),
             say=say,
-            arrivals=arrivals,
+            arrivals=Arrivals(_autoanalyzer(thoth, config, say), say),
         )
-        fleet = Fleet(
-            nodes,
-            task,
-            lambda node: open_session(
-                node, credentials, connect_timeout=arguments.timeout, idle_timeout=arguments.exectimeout
-            ),
-            parallelism=arguments.parallelism,
-            deadline=arguments.deadman * 60,
-        )
-        with fleet:
-            interruption = _reported(fleet, report)
-        end = started + arguments.deadman * 60
-        interruption = _finished(arrivals, lambda: interruption is None and time.monotonic() < end) or interruption
-        if not arguments.dry_run:
-            journal.forget()
-    report.end(time.monotonic() - started)
-    if interruption is not None:
-        raise interruption
-    return report.tally.exit_code
 
 
 def _reported(fleet: Fleet, report: TextReport | JsonReport) -> _Interrupted | None:
@@ -313,7 +322,7 @@ def _autoanalyzer(thoth: Thoth, config: Config, say: Callable[[str], None]) -> A
     )
 
 
-def _finished(arrivals: Arrivals, go_on: Callable[[], bool]) -> _Interrupted | None:
+def _analyzed(arrivals: Arrivals, go_on: Callable[[], bool]) -> _Interrupted | None:
     """Run the analyzers that rules ask for on what has arrived."""
     try:
         arrivals.finish(go_on)

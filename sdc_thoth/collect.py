@@ -26,9 +26,11 @@ from thoth import (
     Outcome,
     Result,
     SourceError,
+    StoreUnavailable,
     Thoth,
+    ThothError,
     escaped,
-    may_replace,
+    is_wanted,
     size_text,
 )
 
@@ -242,7 +244,12 @@ class Collection:
             known = {}
         missing: list[Named] = []
         for each in named:
-            outcome = self._without_transfer(each, known)
+            try:
+                outcome = self._without_transfer(each, known)
+            except (StoreUnavailable, NodeError):
+                raise
+            except ThothError as error:  # its document is damaged
+                outcome = failed(self._node, each.found, error, "look up", each.identity)
             if outcome is None:
                 missing.append(each)
             else:
@@ -261,7 +268,7 @@ class Collection:
         if limit is not None and each.found.size > limit:
             reason = f"larger than max_size, {limit} bytes"
             return self._of_named(each, Result.SKIPPED, stage="look up", reason=reason)
-        return self._of_plan(each, there is None) if self._task.dry_run else None
+        return self._of_plan(each) if self._task.dry_run else None
 
     def _of_present(self, each: Named, there: Known) -> Outcome | None:
         """The outcome of a dump that the index knows; None when the store, which is the truth, has it no more."""
@@ -272,16 +279,21 @@ class Collection:
         if each.done:
             return self._of_named(each, Result.PRESENT, detail=_SEEN_BEFORE)
         if self._task.dry_run:
-            return self._of_named(each, Result.PRESENT)
+            return None if self._why_sent(each) else self._of_named(each, Result.PRESENT)
         return self._intake.annotate(each.found, each.identity)
 
-    def _of_plan(self, each: Named, new: bool) -> Outcome:
+    def _of_plan(self, each: Named) -> Outcome:
         # An index that has lost a dump is healed by the real run, which sends nothing then.
-        stored = self._task.thoth.stored_info(each.identity) if new else None
-        if stored is not None and not may_replace(stored[0], each.found.size):
-            return self._of_named(each, Result.PRESENT)
-        reason = "new" if new and stored is None else "what is stored was cut short"
-        return self._of_named(each, Result.PLANNED, reason=reason)
+        why = self._why_sent(each)
+        return self._of_named(each, Result.PLANNED if why else Result.PRESENT, reason=why)
+
+    def _why_sent(self, each: Named) -> str | None:
+        """Why a dump has to be sent, by the store; None when that has it."""
+        stored = self._task.thoth.stored_info(each.identity)
+        if stored is None:
+            return "new"
+        wanted = is_wanted(self._task.thoth, stored[0], each.found.size)
+        return "what is stored was cut short, or is lost" if wanted else None
 
     def _of_named(self, each: Named, result: Result, **more: Any) -> Outcome:
         return self._outcome(each.found, result, identity=each.identity, **more)
@@ -319,5 +331,5 @@ class Collection:
 
 
 def _may_be_better(size: int, there: Known) -> bool:
-    """Whether a dump of this size may have more than the one that is there, as ``thoth.may_replace`` asks."""
+    """Whether a dump of this size may have more than the one that is there, by the index."""
     return not there.purged and there.complete is False and there.size is not None and size > there.size

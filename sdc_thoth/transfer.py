@@ -31,6 +31,7 @@ from thoth import (
     ThothError,
     annotate,
     escaped,
+    is_wanted,
     receive,
     size_text,
     text,
@@ -70,9 +71,10 @@ class Intake:
     def annotate(self, found: Found, identity: Identity) -> Outcome | None:
         """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError.
 
-        None: the index speaks of it and the store, which is the truth, has it no more.
+        None: the index speaks of it and the store, which is the truth, has it no more; or its document only.
         """
-        if self._thoth.stored_info(identity) is None:
+        stored = self._thoth.stored_info(identity)
+        if stored is None or is_wanted(self._thoth, stored[0], found.size):
             return None
         arrival = self._arrival(found, identity, ())
         return self._outcome(arrival, found, lambda: annotate(self._thoth, arrival))

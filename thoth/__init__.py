@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thoth.analysis.autoanalyze import Autoanalyzer, Held, Verdict
+    from thoth.analysis.autoanalyze import Autoanalyzer, Held
+    from thoth.analysis.verdicts import Verdict
     from thoth.config import Config, environment, load_config
     from thoth.dumps.describe import describe, fact_ranges
     from thoth.dumps.identity import identify, identity_ranges
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from thoth.index.base import Known
-    from thoth.ingest import Arrival, Receipt, annotate, may_replace, receive
+    from thoth.ingest import Arrival, Receipt, annotate, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
@@ -71,7 +72,7 @@ _HOME = {
     "Thoth": "library",
     "ThothError": "errors",
     "UsageError": "errors",
-    "Verdict": "analysis.autoanalyze",
+    "Verdict": "analysis.verdicts",
     "__version__": "version",
     "age_text": "render",
     "annotate": "ingest",
@@ -81,8 +82,8 @@ _HOME = {
     "fact_ranges": "dumps.describe",
     "identify": "dumps.identity",
     "identity_ranges": "dumps.identity",
+    "is_wanted": "ingest",
     "load_config": "config",
-    "may_replace": "ingest",
     "one_line": "render",
     "open_thoth": "library",
     "raw_bytes": "naming",
@@ -134,8 +135,8 @@ __all__ = [
     "fact_ranges",
     "identify",
     "identity_ranges",
+    "is_wanted",
     "load_config",
-    "may_replace",
     "one_line",
     "open_thoth",
     "raw_bytes",

@@ -228,6 +228,8 @@ def _read(path: Path, *, must_exist: bool) -> bytes:
 
 
 def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:
+    if not data:
+        return {}
     import tomllib  # noqa: PLC0415 - most have no file
 
     try:

@@ -90,9 +90,6 @@ def _current(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, str]:
     found = thoth.stored_info(identity)
     if found is None:
         raise NoSuchDump(f"no such dump: {identity}")
-    if found[0].id != identity:
-        name = info_name(thoth.user, identity)
-        raise BadDocument(f"{name}: is the document of another dump, {found[0].id}; see 'thoth scrub'")
     return found
 
 

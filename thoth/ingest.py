@@ -31,6 +31,7 @@ from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
+_LASTING = ("ticket", "properties", "sources", "revision")  # what a dump keeps when a better one takes its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: flo
     when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since 1970.
     """
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
-    if current is not None and not _wanted(thoth, current[0], arrival.size):
+    if current is not None and not is_wanted(thoth, current[0], arrival.size):
         return annotate(thoth, arrival)
     name = dump_name(thoth.user, arrival.identity, arrival.filename)
     upload = thoth.store.begin(name, arrival.size)
@@ -104,7 +105,7 @@ def may_replace(stored: DumpInfo, size: int) -> bool:
     return stored.complete is False and stored.size is not None and size > stored.size
 
 
-def _wanted(thoth: Thoth, stored: DumpInfo, size: int) -> bool:
+def is_wanted(thoth: Thoth, stored: DumpInfo, size: int) -> bool:
     """Whether the bytes have to be stored although there is a document: for a better dump, or a lost one."""
     return may_replace(stored, size) or _is_lost(thoth, stored)
 
@@ -245,7 +246,7 @@ def _prevails(thoth: Thoth, sent: _Committed, stored: DumpInfo) -> bool:
     if stored.document.get("purged"):
         return False
     if sent.name not in {each.name for each in _objects(thoth, stored)[:1]}:
-        return _wanted(thoth, stored, sent.info.size or 0)
+        return is_wanted(thoth, stored, sent.info.size or 0)
     if stored.sha256 == sent.info.sha256:
         # Nothing in it changes. But who took the dump for lost, or threw it away, and is about to say so has to
         # lose the race for the document.
@@ -261,11 +262,11 @@ def _merged(stored: DumpInfo, sent: _Committed) -> DumpInfo:
 
     What analyzers made of the other's bytes, its expansion and its stack, is not ours; unless they are the same.
     """
-    document = {**stored.document, "dump": sent.name}
+    document: dict[str, Json] = {**stored.document, "dump": sent.name}
     if stored.sha256 != sent.info.sha256:
-        kept = {key: stored.document[key] for key in ("ticket", "properties", "sources") if key in document}
-        base = {key: value for key, value in document.items() if key not in (EXPANDED, "stack", "stack_by")}
-        document = {**base, **sent.info.document, **kept, "revision": stored.revision}
+        kept = {key: value for key, value in document.items() if key not in (EXPANDED, "stack", "stack_by")}
+        lasting = {key: value for key, value in kept.items() if key in _LASTING}
+        document = {**kept, **sent.info.document, **lasting}
     merged = DumpInfo(document)
     return _annotated(merged, sent.arrival) or merged.changed()
 
@@ -322,7 +323,16 @@ def compose(arrival: Arrival, facts: DumpFacts, digests: Digests, name: str, now
 
     What the dump does not tell is left out. ``time`` is that of the crash, for a core its file's mtime.
     """
-    told = {
+    document: dict[str, Json] = {"name": name.rpartition("/")[0], "dump": name}
+    for key, value in _told(arrival, facts, digests, now).items():
+        if value is not None:
+            document[key] = text(value) if isinstance(value, bytes) else value
+    return DumpInfo(document)
+
+
+def _told(arrival: Arrival, facts: DumpFacts, digests: Digests, now: float) -> dict[str, Json]:
+    """What is known of a dump, by the keys of its document; None: it is not."""
+    return {
         "pid": None if facts.pid is None else str(facts.pid),
         "cmd": facts.cmd,
         "psargs": facts.psargs,
@@ -355,11 +365,6 @@ def compose(arrival: Arrival, facts: DumpFacts, digests: Digests, name: str, now
         "uuid": facts.uuid,
         "truncated": list(facts.truncated) or None,
     }
-    document: dict[str, Json] = {"name": name.rpartition("/")[0], "dump": name}
-    for key, value in told.items():
-        if value is not None:
-            document[key] = text(value) if isinstance(value, bytes) else value
-    return DumpInfo(document)
 
 
 def _whole(seconds: float) -> float:

@@ -11,7 +11,7 @@ from typing import Self
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from thoth.config import Config, without_credentials
-from thoth.errors import NoSuchObject, StoreError, StoreUnavailable, UsageError
+from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable, UsageError
 from thoth.index.base import Index
 from thoth.model import DumpInfo, Identity
 from thoth.store.base import ObjectStore
@@ -27,13 +27,19 @@ class Thoth:
     user: str
 
     def stored_info(self, identity: Identity) -> tuple[DumpInfo, str] | None:
-        """A dump's info.json and its etag, or None, from the store. Raises StoreError and BadDocument."""
+        """A dump's info.json and its etag, or None, from the store. Raises StoreError and BadDocument.
+
+        The document of another dump, which somebody has copied to this place, is BadDocument.
+        """
         name = info_name(self.user, identity)
         try:
             data, etag = self.store.get(name)
         except NoSuchObject:
             return None
-        return DumpInfo.from_json(data, name), etag
+        info = DumpInfo.from_json(data, name)
+        if info.id != identity:
+            raise BadDocument(f"{name}: is the document of another dump, {info.id}")
+        return info, etag
 
     def check(self) -> None:
         """Raises StoreUnavailable or IndexFailure when one of them cannot be used, before a long work begins."""

@@ -16,7 +16,7 @@ from tests.support.analysis import common_ground
 from tests.support.arrivals import NOW, take
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core
-from tests.support.mishaps import check_settled, collector
+from tests.support.mishaps import check_settled, collector, small_disk
 from tests.support.sshd import Node
 from thoth import Autoanalyzer
 from thoth.analysis.rules import parse_rules
@@ -146,7 +146,7 @@ def test_a_signal_ends_an_analyzer_and_what_is_left_is_told(scene: Scene) -> Non
     started = scene.ground / "started"
     os.mkfifo(started)
     started.chmod(0o666)
-    scene.analyzer("fmri", f"echo >{started}; while :; do read -t 60 </dev/zero; done\n")
+    scene.analyzer("fmri", f"echo >{started}; read -r _ <{started}\n")
     scene.rules(FMRI)
     scene.put(1, "bc")
     with scene.home.start() as process:
@@ -160,6 +160,50 @@ def test_a_signal_ends_an_analyzer_and_what_is_left_is_told(scene: Scene) -> Non
     scene.analyzer("fmri", "exit 0\n")
     assert scene.home.thoth("autoanalyzers", "run", "autoanalyzed.fmri=undefined").returncode == 0
     assert "failed" not in scene.documents()["1"]["autoanalyzed"]["fmri"]
+
+
+def test_a_cache_that_is_full_ends_no_pass(scene: Scene) -> None:
+    """The dumps are stored, and told, whatever becomes of their analyzers."""
+    scene.analyzer("fmri", "# " + "x" * 200_000 + "\n")
+    scene.rules(FMRI)
+    paths = [scene.put(pid, "bc") for pid in (1, 2)]
+    with small_disk(scene.ground / "small", "64k") as small:
+        (scene.home.home / ".config/thoth/config.toml").write_text(f'cache = "{small}/cache"\n')
+        result = scene.home.collect()
+    assert (result.results, result.code) == (dict.fromkeys(paths, "stored"), 0)
+    assert result.talk.count("autoanalyzer fmri: failed on ") == 2
+
+
+def test_F36_a_person_s_ticket_stays_though_an_analyzer_sets_one(scene: Scene) -> None:
+    path = scene.put(1, "bc")
+    scene.home.collect()
+    (identity,) = [document["id"] for document in scene.documents().values()]
+    assert scene.home.thoth("ticket", identity, "OS-7").returncode == 0
+    scene.analyzer("fmri", "thoth_ticket OS-9; thoth_set fmri x\n")
+    scene.rules(FMRI)
+    ran = scene.home.thoth("autoanalyzers", "run", "type=core")
+    assert ran.stdout == f"{identity} fmri: matched: analyzer fmri: others have changed ticket\n"
+    assert (scene.documents()["1"]["ticket"], scene.documents()["1"]["properties"]["fmri"]) == ("OS-7", "x")
+    assert scene.home.collect().results == {path: "present"}
+
+
+def test_F34_two_collectors_and_a_run_at_the_same_time(scene: Scene, tmp_path: Path) -> None:
+    """Each dump is one dump, its rule has run on it, and no ticket and no property is lost."""
+    scene.analyzer("fmri", 'thoth_set "pid$(json pid <$THOTH_INFO)" 1\n')
+    scene.rules(TICKET, {**FMRI, "matches": ["cmd=svc.startd"]})
+    paths = [scene.put(pid, "svc.startd") for pid in range(1, 6)]
+    other = tmp_path / "other"
+    with scene.home.start("--json", "-d", str(other)) as first, scene.home.start("--json") as second:
+        ran = scene.home.thoth("autoanalyzers", "run", "type=core")
+        told = [process.communicate(timeout=90) for process in (first, second)]
+    assert (first.returncode, second.returncode, ran.returncode) == (0, 0, 0), told
+    results = [{dump["path"]: dump["result"] for dump in json.loads(out)["dumps"]} for out, _ in told]
+    assert all(set(result.values()) <= {"stored", "present"} for result in results)
+    assert [result.keys() for result in results] == [{path.decode() for path in paths}] * 2
+    scene.home.thoth("autoanalyzers", "run", "autoanalyzed.fmri=undefined")
+    for pid, document in scene.documents().items():
+        assert (document["ticket"], document["properties"][f"pid{pid}"]) == ("OS-2359", 1)
+        assert not any("failed" in record for record in document["autoanalyzed"].values())
 
 
 class TestArrivals:
@@ -176,8 +220,9 @@ class TestArrivals:
         for pid in range(3):
             arrivals.take(take(thoth, illumos_core(pid)))
         assert not said
-        answers = iter([True, False])
+        answers = iter([True, False, False])
         arrivals.finish(lambda: next(answers))
+        arrivals.tell_left()
         failed, left = said  # there is no such cache
         assert failed.startswith("autoanalyzer fmri: failed on ")
         assert left == "2 dumps not analyzed; 'thoth autoanalyzers run' does it"

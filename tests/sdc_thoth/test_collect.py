@@ -234,6 +234,44 @@ def test_dumps_that_are_too_large_stay(node: Callable[..., Node], tmp_path: Path
 # ---- what was lost -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [16384, 5 * MEGABYTE])
+def test_a_dump_that_the_store_has_lost_comes_again(node: Callable[..., Node], tmp_path: Path, size: int) -> None:
+    """Its document is there, with what people set, and the index has it: nothing but the store tells."""
+    only = node()
+    path, core = f"{PLACE}/core.1", linux_core(1, size=size)
+    only.put(path, core)
+    home = collector(tmp_path, [only])
+    home.collect()
+    (info,) = home.infos()
+    assert home.thoth("ticket", info.id, "OS-7").returncode == 0
+    (home.store / str(info.document["dump"]).lstrip("/")).unlink()
+    fresh = ("-d", str(tmp_path / "fresh"))  # the journal of another collector
+    planned = home.collect("-n", *fresh).dumps[path.encode()]
+    assert (planned["result"], planned["reason"]) == ("planned", "what is stored was cut short, or is lost")
+    assert home.collect(*fresh).results == {path.encode(): "stored"}
+    ((again, data),) = home.stored()
+    assert (data, again.document["ticket"]) == (core, "OS-7")
+    check_settled(home, [only])
+
+
+@pytest.mark.parametrize("flags", [("-n",), ()], ids=["dry", "wet"])
+def test_a_damaged_document_is_the_failure_of_one_dump(
+    node: Callable[..., Node], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    only = node()
+    damaged, fresh = (f"{PLACE}/core.{pid}".encode() for pid in (1, 2))
+    only.put(damaged.decode(), linux_core(1))
+    home = collector(tmp_path, [only])
+    home.collect()
+    (info,) = home.infos()
+    (home.store / str(info.document["name"]).lstrip("/") / "info.json").write_text("{")
+    only.put(fresh.decode(), linux_core(2))
+    result = home.collect(*flags, "-d", str(tmp_path / "fresh"))
+    assert result.results == {damaged: "failed", fresh: "planned" if flags else "stored"}
+    assert "info.json: not JSON" in result.dumps[damaged]["reason"]
+    assert (result.code, result.nodes[only.name]["result"]) == (1, "reached")
+
+
 def test_a_lost_index_heals_without_sending_dumps_again(node: Callable[..., Node], tmp_path: Path) -> None:
     only = node()
     for pid in range(1, 6):

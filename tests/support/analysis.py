@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from thoth.library import Thoth
 from thoth.model import DumpInfo, Json
 from thoth.store.memory import MemoryStore
 
+NOBODY = 65534
 QUICK = Limits(timeout=20)  # seconds: what goes wrong in a test ends before the test does
 
 
@@ -29,6 +32,30 @@ def common_ground() -> Iterator[Path]:
         yield ground
     finally:
         shutil.rmtree(ground)
+
+
+@contextmanager
+def as_user() -> Iterator[Path]:
+    """This process is an ordinary user's, with a directory of his own."""
+    with common_ground() as ground:
+        place = ground / "own"
+        place.mkdir()
+        os.chown(place, NOBODY, NOBODY)
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield place
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def names(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
 
 
 class Bench:

@@ -15,7 +15,7 @@ from tests.support.elfwriter import illumos_core, linux_core, vmdump
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
 from thoth.edit import revise
-from thoth.errors import IndexFailure, NoSuchDump, SourceChanged
+from thoth.errors import BadDocument, IndexFailure, NoSuchDump, SourceChanged
 from thoth.index.memory import MemoryIndex
 from thoth.ingest import annotate, may_replace, receive
 from thoth.library import Thoth
@@ -209,6 +209,34 @@ class TestLost:
         assert receipt.info.document["ticket"] == "OS-7"
         whole(thoth, first.id)
 
+    def test_one_of_which_only_a_part_is_left_is_stored_again(self, thoth: Thoth) -> None:
+        first = take(thoth, CORE).info
+        thoth.store.put(str(first.document["dump"]), CUT)
+        assert take(thoth, CORE).result is Result.STORED
+        assert whole(thoth, first.id).size == len(CORE)
+
+    @pytest.mark.parametrize("name", [b"core.19972", b"core.renamed"])
+    def test_what_was_made_of_the_same_bytes_stays(self, thoth: Thoth, name: bytes) -> None:
+        first = take(thoth, CORE).info
+        expanded = f"{first.document['name']}/vmcore.0"
+        thoth.store.put(expanded, b"x")
+        told = {"expanded": {"dump": expanded, "size": 1}, "stack": ["f()"], "stack_by": "process-dump"}
+        revise(thoth, first.id, lambda info: info.changed(**told))
+        thoth.store.delete(str(first.document["dump"]))
+        document = take(thoth, CORE, name).info.document
+        assert {key: document[key] for key in told} == told
+        assert {*objects(thoth)} == {f"{first.document['name']}/info.json", document["dump"], expanded}
+
+    def test_one_of_the_original_is_stored_and_replaces_nothing(self, thoth: Thoth) -> None:
+        first = take(thoth, CORE).info
+        lacking = {"id", "revision", "size", "md5", "sha256", "complete", "uploaded", "sources"}
+        bare = {key: value for key, value in first.document.items() if key not in lacking}
+        thoth.store.put(f"{bare['name']}/info.json", json.dumps({**bare, "ticket": "OS-7"}, indent="\t").encode())
+        thoth.store.delete(str(bare["dump"]))
+        receipt = take(thoth, CORE)
+        assert (receipt.result, receipt.info.document["ticket"]) == (Result.STORED, "OS-7")
+        whole(thoth, first.id)
+
     def test_one_that_was_purged_is_not(self, thoth: Thoth) -> None:
         first = take(thoth, CORE).info
         thoth.store.delete(str(first.document["dump"]))
@@ -273,6 +301,14 @@ class TestNothingIsLeft:
         with pytest.raises(SourceChanged, match="headers changed"):
             receive(thoth, arrival(CORE), in_blocks(bytes(len(CORE))), now=NOW)
         assert objects(thoth) == {}
+
+    def test_beside_the_document_of_another_dump(self, thoth: Thoth) -> None:
+        other, place = take(thoth, linux_core(pid=5)).info, arrival(CORE).identity
+        thoth.store.put(f"/bmc/stor/thoth/{place}/info.json", other.to_json().encode())
+        thoth.store.delete(str(other.document["dump"]))  # a lost dump is stored again, but not this one
+        with pytest.raises(BadDocument, match=f"{place}/info.json: is the document of another dump, {other.id}"):
+            receive(thoth, arrival(CORE), unread(), now=NOW)
+        assert len(objects(thoth)) == 2
 
     def test_by_an_interrupt(self, thoth: Thoth) -> None:
         def interrupted() -> Iterator[bytes]:

@@ -1,72 +1,43 @@
-"""Holding dumps against the rules of the autoanalyzers: as they arrive, and again on demand.
-
-A dump's document keeps what became of it in ``autoanalyzed``, for each rule that applied:
-
-    {"OS-2359": {"version": 1, "set": "OS-2359", "time": 1700000000.5}}
-
-``set`` is what the rule has set (claims.py), null when it has set nothing; ``failed``, if it is there, says why the
-rule failed.
-"""
+"""Holding dumps against the rules of the autoanalyzers: as they arrive, and again on demand."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from itertools import groupby
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Final
 
-from thoth.analysis.claims import claims, is_others, permitted, same
+from thoth.analysis.claims import claims, permitted
 from thoth.analysis.parallel import in_order
-
 from thoth.analysis.rules import Rule, RuleSet, RunAnalyzer
 from thoth.analysis.stored_rules import read_rules
-from thoth.edit import SetProperty, SetTicket, edited, revise
-from thoth.errors import BadDocument, IndexFailure, NoSuchDump, StoreUnavailable, ThothError, UsageError
-from thoth.index.base import TIME
+from thoth.analysis.verdicts import (
+    RuleResult,
+    Verdict,
+    Verdicts,
+    all_failed,
+    claimed,
+    next_revision,
+    reason_of,
+    recorded,
+    settled,
+    verdict_on,
+)
+from thoth.edit import revise
+from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
-from thoth.query import Query, label, lookup
+from thoth.query import Query
 
 if TYPE_CHECKING:
     from thoth.analysis.changes import Changes
+    from thoth.analysis.run import Change
 
-AUTOANALYZED: Final = "autoanalyzed"  # key of the document
 _ARRIVED: Final = frozenset({Result.STORED, Result.REPLACED, Result.STORED_UNINDEXED})
 _TOLD: Final = 10  # rules that cannot run, of which each is told
-_LONGEST: Final = 200  # characters of a value that a reason shows, and of a failure that is recorded
-
-
-class RuleResult(Enum):
-    """What became of a rule that applies to a dump; the value is the word that reports and JSON use."""
-
-    SET = "set"  # now, by this rule
-    KEPT = "kept"  # what is set was left as it is
-    MATCHED = "matched"  # its analyzer has run or, in a dry run, would
-    FAILED = "failed"
-    SKIPPED = "skipped"  # it was not run
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one rule on one dump. ``reason`` is one line for people, and may hold foreign text."""
-
-    identity: Identity
-    rule: str
-    action: str  # as Rule.action_text has it
-    result: RuleResult
-    reason: str | None = None
-
-    @property
-    def stands_in_the_way(self) -> bool:
-        """Whether rules that depend on this one are not run."""
-        return self.result in (RuleResult.FAILED, RuleResult.SKIPPED)
-
-
-Verdicts = Mapping[str, Verdict]  # of one dump, by rule, in the order in which they were reached
+_UNFINISHED: Final = "was killed when it had changed the dump"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +73,7 @@ class Autoanalyzer:
         self._say = say
         self._rules = rules
         self._loading = Lock()
+        self._cancelled = Event()
 
     def arrived(self, result: Result, info: DumpInfo) -> Held:
         """Hold a dump that was taken in against the rules that need nothing but its document.
@@ -109,36 +81,57 @@ class Autoanalyzer:
         That is one change of it at most. A dump that was there already is left alone. What goes wrong is a verdict,
         and never an exception: a dump that is stored stays stored.
         """
-        return self._prompt(info) if result in _ARRIVED else Held(info.id)
+        if result not in _ARRIVED:
+            return Held(info.id)
+        rules, now = self._loaded(), self._clock()
+        try:
+            info, verdicts = self._settled(rules.prompt, info, {})
+        except ThothError as error:
+            wanted = settled(rules.prompt, info, {}, now)[1]
+            return Held(info.id, tuple(all_failed(rules.prompt, info.id, wanted, error).values()))
+        return Held(info.id, tuple(verdicts.values()), any(rule.applies_to(info, now) for rule in rules.late))
 
     def finish(self, held: Held) -> tuple[Verdict, ...]:
-        """Run what is left for a dump: rules that run analyzers, and those behind them. All verdicts on the dump."""
+        """Run what is left for a dump: rules that run analyzers, and those behind them. Their verdicts."""
         before = {verdict.rule: verdict for verdict in held.verdicts}
         try:
-            current = self._thoth.stored_info(held.identity)
-            if current is None:
-                raise NoSuchDump(f"no such dump: {held.identity}")
-            return tuple(self._late(current[0], before).values())
+            verdicts = self._late(self._current(held.identity), before)
         except ThothError as error:
-            reason = str(error)
-            left = [rule for rule in self._loaded().late if rule.name not in before]
-            return (*held.verdicts, *(_verdict(held.identity, rule, RuleResult.FAILED, reason) for rule in left))
+            reason = reason_of(error)
+            return tuple(verdict_on(held.identity, rule, RuleResult.FAILED, reason) for rule in self._loaded().late)
+        return tuple(verdict for verdict in verdicts.values() if verdict.rule not in before)
+
+    def finish_each(
+        self, held: Iterable[Held], workers: int, go_on: Callable[[], bool]
+    ) -> Generator[tuple[Verdict, ...] | None]:
+        """Finish dumps, so many at a time; None for each that was not begun, since ``go_on`` said no.
+
+        Closed before its end, or interrupted, it stops what is under way.
+        """
+        return in_order(lambda each: self.finish(each) if go_on() else None, held, workers=workers, stop=self.cancel)
 
     def run(self, identity: Identity) -> tuple[Verdict, ...]:
-        """Hold a dump against all the rules. Raises NoSuchDump, StoreError and BadDocument when it cannot be read."""
-        current = self._thoth.stored_info(identity)
-        if current is None:
-            raise NoSuchDump(f"no such dump: {identity}")
-        held = self._prompt(current[0])
-        return self.finish(held) if held.waiting else held.verdicts
+        """Hold a dump against all the rules. Raises NoSuchDump, StoreError and BadDocument when it cannot be read.
+
+        Raises StoreUnavailable and IndexFailure also when it cannot be changed: no other dump would fare better.
+        """
+        try:
+            info, verdicts = self._settled(self._loaded().prompt, self._current(identity), {})
+            return tuple(self._late(info, verdicts).values())
+        except IndexFailure as error:
+            raise IndexFailure(f"{identity}: {reason_of(error)}") from error
+
+    def cancel(self) -> None:
+        """Stop the analyzers that are under way, from another thread; on no dump is one recorded as run."""
+        self._cancelled.set()
 
     # ---- the steps -------------------------------------------------------------------------------------------------
 
-    def _prompt(self, info: DumpInfo) -> Held:
-        rules = self._loaded()
-        info, verdicts = self._settled(rules.prompt, info, {})
-        now = self._clock()
-        return Held(info.id, tuple(verdicts.values()), any(rule.applies_to(info, now) for rule in rules.late))
+    def _current(self, identity: Identity) -> DumpInfo:
+        current = self._thoth.stored_info(identity)
+        if current is None:
+            raise NoSuchDump(f"no such dump: {identity}")
+        return current[0]
 
     def _late(self, info: DumpInfo, verdicts: Verdicts) -> Verdicts:
         for runs_analyzer, rules in groupby(
@@ -165,8 +158,10 @@ class Autoanalyzer:
 
         try:
             return revise(self._thoth, info.id, change), verdicts
+        except (StoreUnavailable, IndexFailure):
+            raise
         except ThothError as error:
-            return info, {**verdicts, **_all_failed(rules, info.id, verdicts, error)}
+            return info, {**verdicts, **all_failed(rules, info.id, verdicts, error)}
 
     def _analyzed(self, rule: Rule, info: DumpInfo, before: Verdicts) -> tuple[DumpInfo, Verdicts]:
         """Run a rule's analyzer if the rule applies, and record on the dump that it did."""
@@ -174,34 +169,49 @@ class Autoanalyzer:
         _, verdicts = settled([rule], info, before, now)
         if rule.name not in verdicts or verdicts[rule.name].result is not RuleResult.MATCHED:
             return info, verdicts
-        failure = self._failure_of_analyzer(rule, info)
-        record = _record(rule, None, now, failure)
+        stays: list[str] = []
+        failure = self._failure_of_analyzer(rule, info, _within_claims(rule, now, stays))
+        if failure is not None and self._cancelled.is_set():
+            return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.SKIPPED, failure)}
+
+        def done(current: DumpInfo) -> DumpInfo | None:
+            return next_revision(current, recorded(current, rule, claimed(current, rule) or None, now, failure))
+
         try:
-            info = revise(
-                self._thoth, info.id, lambda current: _if_changed(current, _recorded(current, rule, record))
-            )
+            info = revise(self._thoth, info.id, done)
+        except (StoreUnavailable, IndexFailure):
+            raise
         except ThothError as error:
             failure = failure or str(error)
-        if failure is None:
-            return info, verdicts
-        return info, {**verdicts, rule.name: _verdict(info.id, rule, RuleResult.FAILED, failure)}
+        if failure is not None:
+            return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.FAILED, failure)}
+        reason = f"others have changed {', '.join(stays)}" if stays else None
+        return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.MATCHED, reason)}
 
-    def _failure_of_analyzer(self, rule: Rule, info: DumpInfo) -> str | None:
-        """Run it; None when it did what it is for."""
+    def _failure_of_analyzer(self, rule: Rule, info: DumpInfo, change: Change) -> str | None:
+        """Run it; None when it did what it is for. Raises StoreUnavailable."""
         # Most rules run none.
         from thoth.analysis.analyzers import fetch  # noqa: PLC0415
         from thoth.analysis.cache import Cache  # noqa: PLC0415
         from thoth.analysis.run import Analyzer, analyze  # noqa: PLC0415
 
-        if not isinstance(rule.action, RunAnalyzer):
-            return None
-        name = rule.action.analyzer
+        name = rule.action.analyzer if isinstance(rule.action, RunAnalyzer) else ""
         try:
-            script, _ = fetch(self._thoth, name)
-            task = Analyzer(name, script)
-            done = analyze(self._thoth, info, task, cache=Cache(self._cache), environ=self._environ)
+            done = analyze(
+                self._thoth,
+                info,
+                Analyzer(name, fetch(self._thoth, name)[0]),
+                cache=Cache(self._cache),
+                environ=self._environ,
+                change=change,
+                cancelled=self._cancelled,
+            )
+        except StoreUnavailable:
+            raise
         except ThothError as error:
             return str(error)
+        except OSError as error:  # the disk of the cache is full
+            return f"{name}: {error.strerror}"
         return (done.reason or f"{name}: exit status {done.status}") if done.failed else None
 
     # ---- the rules -------------------------------------------------------------------------------------------------
@@ -227,117 +237,37 @@ class Autoanalyzer:
         return rules
 
 
+def _within_claims(rule: Rule, now: float, stays: list[str]) -> Change:
+    """How the changes of a rule's analyzer are made; the names of what others have set go into ``stays``."""
+    from thoth.analysis.changes import changed  # noqa: PLC0415 - as above
+
+    def change(stored: DumpInfo, changes: Changes, by: str, expanded: Mapping[str, Json] | None) -> DumpInfo | None:
+        ours = claimed(stored, rule)
+        edits, stays[:] = permitted(stored, changes.edits, ours)
+        after = changed(stored, replace(changes, edits=edits), by, expanded) or stored
+        # When we are killed after this, the rule counts as failed, and what it has set as its own.
+        after = recorded(after, rule, claims(after, edits, ours) or None, now, _UNFINISHED)
+        return next_revision(stored, after)
+
+    return change
+
+
 def fault_lines(rules: RuleSet) -> list[str]:
     """What is told of rules that cannot run: a line for each of the first ones, and how many more there are."""
     lines = [f"autoanalyzer {name}: cannot run: {fault}" for name, fault in rules.faults.items()]
     return lines[:_TOLD] + ([f"autoanalyzers: {len(lines) - _TOLD} more cannot run"] if len(lines) > _TOLD else [])
 
 
-# ---- what rules make of a document ----------------------------------------------------------------
+def concerned(thoth: Thoth, query: Query, rules: Iterable[Rule], now: float) -> list[Identity]:
+    """Those of a query's dumps that a rule applies to, as the index has them, oldest first.
 
-
-def settled(rules: Iterable[Rule], info: DumpInfo, before: Verdicts, now: float) -> tuple[DumpInfo, Verdicts]:
-    """The document after these rules, and the verdicts ``before`` with theirs. No analyzer is run.
-
-    Each rule sees the document as those before it left it. Where none changes anything it is ``info`` itself, else a
-    document of the next revision. ``now``: seconds since 1970.
+    The first rule that applies to a dump sees it as it was, so no rule applies to the others. ``now``: seconds since
+    1970. A limit of the query is one of these dumps.
     """
-    current, verdicts = info, dict(before)
+    found: dict[Identity, tuple[bool, float, Identity]] = {}
     for rule in rules:
-        if rule.applies_to(current, now):
-            current, verdicts[rule.name] = _settled(rule, current, verdicts, now)
-    if current is info:
-        return info, verdicts
-    return DumpInfo({**current.document, "revision": info.revision + 1}), verdicts
-
-
-def _settled(rule: Rule, info: DumpInfo, verdicts: Verdicts, now: float) -> tuple[DumpInfo, Verdict]:
-    obstacle = next((name for name in rule.depends if name in verdicts and verdicts[name].stands_in_the_way), None)
-    if obstacle is not None:
-        reason = f"depends on {obstacle}, which {'failed' if _failed(verdicts[obstacle]) else 'was not run'}"
-        return info, _verdict(info.id, rule, RuleResult.SKIPPED, reason)
-    match rule.action:
-        case RunAnalyzer():
-            if info.document.get("purged"):
-                return info, _verdict(info.id, rule, RuleResult.SKIPPED, "the dump was purged")
-            return info, _verdict(info.id, rule, RuleResult.MATCHED)
-        case SetTicket() | SetProperty():
-            return _set(rule, rule.action, info, now)
-
-
-def _set(rule: Rule, action: SetTicket | SetProperty, info: DumpInfo, now: float) -> tuple[DumpInfo, Verdict]:
-    """Set what the rule sets, unless somebody else has set it."""
-    present, wanted = _present_and_wanted(action, info)
-    ours = _records(info).get(rule.name, {}).get("set")
-    if present not in (None, "") and not _same(present, ours):
-        reason = f"has {_shown(present)}" + (" already" if _same(present, wanted) else "")
-        return _recorded(info, rule, _record(rule, None, now)), _verdict(info.id, rule, RuleResult.KEPT, reason)
-    try:
-        changed = edited(info, [action])
-    except (UsageError, BadDocument) as error:
-        record = _record(rule, ours, now, str(error))
-        return _recorded(info, rule, record), _verdict(info.id, rule, RuleResult.FAILED, str(error))
-    record = _record(rule, wanted, now)
-    if changed is None:
-        reason = "was set by this rule before"
-        return _recorded(info, rule, record), _verdict(info.id, rule, RuleResult.KEPT, reason)
-    return _recorded(changed, rule, record), _verdict(info.id, rule, RuleResult.SET)
-
-
-def _present_and_wanted(action: SetTicket | SetProperty, info: DumpInfo) -> tuple[Json, Json]:
-    match action:
-        case SetTicket(ticket):
-            return info.document.get("ticket"), ticket
-        case SetProperty(path, value):
-            return lookup(info.document, ("properties", *path)), value
-
-
-def _record(rule: Rule, value: Json, now: float, failure: str | None = None) -> dict[str, Json]:
-    record = {"version": rule.version, "set": value, "time": now}
-    return record if failure is None else {**record, "failed": failure[:_LONGEST]}
-
-
-def _recorded(info: DumpInfo, rule: Rule, record: Mapping[str, Json]) -> DumpInfo:
-    """The document with this record of a rule; itself when the record says so already, but for the time."""
-    records = _records(info)
-    there = records.get(rule.name)
-    if there is not None and _same({**there, "time": None}, {**record, "time": None}):
-        return info
-    return info.changed(**{AUTOANALYZED: {**records, rule.name: dict(record)}})
-
-
-def _records(info: DumpInfo) -> Mapping[str, Mapping[str, Json]]:
-    """The records of a document, those left out that are none."""
-    value = info.document.get(AUTOANALYZED)
-    records = value if isinstance(value, dict) else {}
-    return {name: record for name, record in records.items() if isinstance(record, dict)}
-
-
-def _if_changed(before: DumpInfo, after: DumpInfo) -> DumpInfo | None:
-    return None if after is before else after
-
-
-def _same(one: Json, other: Json) -> bool:
-    """Whether two values are the same JSON; in Python 1, 1.0 and true are equal."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def _shown(value: Json) -> str:
-    text = label(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def _verdict(identity: Identity, rule: Rule, result: RuleResult, reason: str | None = None) -> Verdict:
-    return Verdict(identity, rule.name, rule.action_text, result, reason)
-
-
-def _failed(verdict: Verdict) -> bool:
-    return verdict.result is RuleResult.FAILED
-
-
-def _all_failed(rules: Iterable[Rule], identity: Identity, verdicts: Verdicts, error: ThothError) -> Verdicts:
-    """Verdicts for those rules that wanted to change the document, or record something in it."""
-    touched = (rule for rule in rules if rule.name in verdicts and not verdicts[rule.name].stands_in_the_way)
-    unindexed = isinstance(error, IndexFailure)
-    reason = f"is stored, but not indexed: {error}; 'thoth index' does it" if unindexed else str(error)
-    return {rule.name: _verdict(identity, rule, RuleResult.FAILED, reason) for rule in touched}
+        asked = replace(query, constraints=query.constraints + rule.constraints(now))
+        for time, name in thoth.index.select(asked, [("time",), ("id",)]):
+            identity = Identity(name)
+            found[identity] = (time is not None, time or 0.0, identity)
+    return sorted(found, key=found.__getitem__)[: query.limit]

@@ -18,6 +18,7 @@ import fcntl
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ from thoth.naming import is_identity
 _LOCK: Final = ".lock"
 _FETCH: Final = ".fetch"
 _PASSING: Final = ".passing-"
+_TICK: Final = 0.1  # seconds after which a lock that somebody holds is tried again
 _RUN_LOCK: Final = re.compile(r"\.run-[0-9a-f]{32}\.lock")
 
 
@@ -59,7 +61,7 @@ class Cache:
 
         It is fetched unless a good one is there. With ``keep`` it stays for the next time; else it is removed
         afterwards, unless it was kept before or is still used. ``progress`` is told how many bytes are there while it
-        is fetched; what it raises ends that.
+        is checked or fetched, and 0 again and again while another process does that; what it raises ends that.
 
         Raises NoSuchObject for a dump that was purged or lost, CorruptTransfer for one that is not what its document
         says, CacheError when there is no place for it here, StoreError and BadDocument.
@@ -69,7 +71,7 @@ class Cache:
             with _told(self._root, target):
                 directory = self._opened() / info.id
                 held.enter_context(_used(self._root, directory))
-                with _locked(directory / _FETCH, fcntl.LOCK_EX):
+                with _held(_turn(directory / _FETCH, progress)):
                     copy = directory / target.filename
                     _provide(thoth, target, copy, keep=keep, progress=progress)
             yield copy
@@ -81,9 +83,10 @@ class Cache:
             with _told(self._root):
                 place = self._opened() / f".run-{secrets.token_hex(16)}"
                 lock = place.with_name(place.name + ".lock")
-                held.enter_context(_locked(lock, fcntl.LOCK_EX))
-                place.mkdir(mode=0o700)
+                held.enter_context(_held(_lock(lock, fcntl.LOCK_EX)))
             try:
+                with _told(self._root):
+                    place.mkdir(mode=0o700)
                 yield place
             finally:
                 with _told(self._root):
@@ -118,7 +121,7 @@ def _told(root: Path, target: Wanted | None = None) -> Iterator[None]:
 
 def _provide(thoth: Thoth, target: Wanted, copy: Path, *, keep: bool, progress: Callable[[int], object]) -> None:
     passing = copy.with_name(_PASSING + copy.name)
-    if is_whole(copy, target):
+    if is_whole(copy, target, progress):
         give(copy)
         if keep:
             passing.unlink(missing_ok=True)
@@ -133,15 +136,12 @@ def _provide(thoth: Thoth, target: Wanted, copy: Path, *, keep: bool, progress: 
 @contextmanager
 def _used(root: Path, directory: Path) -> Iterator[None]:
     """Share a directory with others; nobody removes it or what is in it meanwhile."""
-    lock = _shared(directory)
-    try:
-        yield
-    finally:
+    with _held(_shared(directory)) as lock:
         try:
+            yield
+        finally:
             with _told(root):
                 _clear(directory, lock)
-        finally:
-            os.close(lock)
 
 
 def _shared(directory: Path) -> int:
@@ -156,9 +156,11 @@ def _shared(directory: Path) -> int:
 
 def _clear(directory: Path, lock: int) -> None:
     """Remove the copies that are not to be kept, when we are the last who uses the directory."""
+    if not _alone(lock):
+        return
     names = _names(directory)
     passing = {name for name in names if name.startswith(_PASSING)}
-    if (names and not passing) or not _alone(lock):
+    if names and not passing:
         return
     for name in passing:
         directory.joinpath(name.removeprefix(_PASSING)).unlink(missing_ok=True)
@@ -199,20 +201,17 @@ def _sweep(root: Path) -> None:
 
 
 def _sweep_copies(directory: Path) -> None:
-    with _opened_directory(directory) as fd:
+    with _held(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as fd:
         sweep(fd)
     if any(name.startswith(_PASSING) for name in _names(directory)):
-        with _locked(directory / _LOCK, fcntl.LOCK_SH) as lock:
+        with _held(_lock(directory / _LOCK, fcntl.LOCK_SH)) as lock:
             _clear(directory, lock)
 
 
 def _sweep_run(lock: Path) -> None:
-    fd = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with _held(os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)) as fd:
         if _alone(fd):
             _remove_run(lock.with_suffix(""), lock)
-    finally:
-        os.close(fd)
 
 
 def _remove_run(place: Path, lock: Path) -> None:
@@ -224,13 +223,13 @@ def _remove_run(place: Path, lock: Path) -> None:
 # ---- locks ----------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _locked(path: Path, how: int) -> Iterator[int]:
-    fd = _lock(path, how)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def _turn(path: Path, progress: Callable[[int], object]) -> int:
+    """As ``_lock``, for us alone. Who has it may be busy for an hour: ``progress`` can end the wait."""
+    while True:
+        with suppress(BlockingIOError):
+            return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        progress(0)
+        time.sleep(_TICK)
 
 
 def _lock(path: Path, how: int) -> int:
@@ -257,8 +256,8 @@ def _alone(fd: int) -> bool:
 
 
 @contextmanager
-def _opened_directory(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _held(fd: int) -> Iterator[int]:
+    """Close it afterwards, which gives a lock back."""
     try:
         yield fd
     finally:

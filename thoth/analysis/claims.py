@@ -1,4 +1,4 @@
-"""What a rule may change on a dump: what is not set, and what it has set itself. All else was set by others, and stays.
+"""What a rule may change on a dump: what is not set, and what it has set itself. All else is others', and stays.
 
 A rule's record has in ``set`` what it has set: the ticket, the value of the property or, when it runs an analyzer, an
 object of all that this has set, by name. What a rule has set and is not there any more was removed by somebody, who
@@ -20,7 +20,7 @@ _LONGEST: Final = 200  # characters of JSON: a longer value is recorded by its d
 
 
 def is_others(present: Json, wanted: Json, ours: Json) -> bool:
-    """Whether others have set what is present or, where that is None, removed what is wanted. ``ours``: what we set."""
+    """Whether others set what is present or, where that is None, removed what is wanted. ``ours`` is what we set."""
     if present is None:
         return ours is not None and same(ours, wanted)
     return not same(ours, present)
@@ -44,11 +44,11 @@ def permitted(
 def claims(info: DumpInfo, edits: Iterable[Edit], ours: Mapping[str, Json]) -> dict[str, Json]:
     """What its rule has set on a document on which these edits were made, and ``ours`` before."""
     names = {_meant(edit)[0] for edit in edits}
-    marks = {name: _mark_at(info, name) for name in sorted(names | ours.keys())}
-    # What we had set and is not there now was removed: that is remembered, unless it was by us.
-    return {name: mark for name, mark in marks.items() if name in names and mark is not None} | {
-        name: ours[name] for name, mark in marks.items() if name not in names and (mark is None or same(mark, ours[name]))
-    }
+    marks = {name: _mark_at(info, name) for name in sorted(names)}
+    now = {name: mark for name, mark in marks.items() if mark is not None}
+    # What others have removed is remembered, what they have changed is theirs.
+    before = {name: mark for name, mark in ours.items() if not is_others(_mark_at(info, name), None, mark)}
+    return {name: mark for name, mark in before.items() if name not in names} | now
 
 
 def same(one: Json, other: Json) -> bool:

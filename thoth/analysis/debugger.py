@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from thoth.analysis.executable import Executable, Refused, WrongExecutable, find_executable, held_against
+from thoth.analysis.executable import Executable, Refused, WrongExecutable, find_executable, held_against, mapped_fifo
 from thoth.dumps import linux
 from thoth.dumps.crashdump import parse_dumphdr
 from thoth.dumps.describe import describe
@@ -151,10 +151,14 @@ def program_of(subject: Subject, debugger: Debugger, given: str | None) -> tuple
     """The program of a dump for its debugger, or None, and what was looked at and not taken.
 
     ``given`` is what the user names; it is taken or refused with UsageError, never passed over. Otherwise it is
-    looked for, unless the debugger does so itself.
+    looked for, unless the debugger does so itself. Raises NoDebugger when the debugger would wait for ever.
     """
     with LocalFile(subject.dump) as source:
         core = None if subject.kernel else ElfCore.from_source(source)
+        if core is not None and (fifo := mapped_fifo(core)) is not None:
+            raise NoDebugger(
+                f"{fifo}: was a file that the dump had mapped, and is a FIFO now; it blocks {debugger.name}"
+            )
         if given is not None:
             return _named(core, given), []
         if debugger.name == "crash":

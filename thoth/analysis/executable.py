@@ -93,6 +93,23 @@ def held_against(core: ElfCore | None, path: str) -> Executable:
     return Executable(place, verified=wanted is not None)
 
 
+def mapped_fifo(core: ElfCore) -> str | None:
+    """The path of a file that the core had mapped, where a FIFO is now: who opens it for its content waits for ever.
+
+    gdb opens all of them.
+    """
+    notes = NoteIndex(core, {(linux.NAME, linux.NT_FILE)})
+    paths = dict.fromkeys(_absolute(path for _, _, path in linux.mapped_files(notes)))
+    return next((path for path in map(os.fsdecode, paths) if _is_fifo(Path(path))), None)
+
+
+def _is_fifo(path: Path) -> bool:
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:  # nor can a debugger open it
+        return False
+
+
 def within_reach(executable: Executable, place: Path) -> Executable:
     """The same where a program in the sandbox can read it: where it is, or copied into ``place``, which is empty.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +58,13 @@ def _on(seconds: object) -> str:
         return ""
 
 
-def is_whole(path: Path, target: Wanted) -> bool:
+def is_whole(path: Path, target: Wanted, progress: Callable[[int], object]) -> bool:
     """Whether the file is a good copy. Only its size is compared where no digest is known."""
     try:
         with LocalFile(path) as copy:
             if copy.size != target.size or copy.stat.st_uid != os.geteuid():
                 return False
-            return target.sha256 is None or digests_of(copy.stream()).sha256 == target.sha256
+            return target.sha256 is None or digests_of(_counted(copy.stream(), progress)).sha256 == target.sha256
     except SourceError:  # not there, a link, changed while it was read
         return False
 
@@ -76,7 +76,7 @@ def fetch(thoth: Thoth, target: Wanted, path: Path, progress: Callable[[int], ob
         sweep(directory)
         with Draft(directory) as draft, closing(Digester()) as digester:
             with thoth.store.open(target.name) as source:
-                for block in _blocks(source, progress):
+                for block in _counted(_blocks(source), progress):
                     digester.feed(block)
                     _write_sparse(draft, block)
             os.ftruncate(draft.fileno(), target.size)
@@ -90,9 +90,16 @@ def fetch(thoth: Thoth, target: Wanted, path: Path, progress: Callable[[int], ob
         os.close(directory)
 
 
-def _blocks(source: StoredObject, progress: Callable[[int], object]) -> Iterator[bytes]:
+def _blocks(source: StoredObject) -> Iterator[bytes]:
     at = 0
     while block := source.read_at(at, BLOCK):
+        yield block
+        at += len(block)
+
+
+def _counted(blocks: Iterable[bytes], progress: Callable[[int], object]) -> Iterator[bytes]:
+    at = 0
+    for block in blocks:
         yield block
         at += len(block)
         progress(at)

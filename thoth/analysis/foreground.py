@@ -1,7 +1,7 @@
 """A program that has our terminal: a debugger, a shell.
 
 It stays in our process group, or makes its own as a shell does. What is typed to interrupt goes to it and does
-not end us; when we are to end (SIGHUP, SIGTERM) it is told, and gone before we are.
+not end us; when we are to end (SIGHUP, SIGTERM) it is told, and gone before we are. When it stops, so do we.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import os
 import signal
 import subprocess
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -62,10 +63,28 @@ class Foreground:
             if self._told is not None:  # before there was a program that could be told
                 self._tell(program)
             try:
+                self._await(program)
                 return program.wait()
             finally:
                 self._program = None
                 self._terminal.restore()
+
+    def _await(self, program: subprocess.Popen[bytes]) -> None:
+        """Until it has ended. One that stops alone (a shell's ``suspend``) would leave the terminal to nobody."""
+        while _has_stopped(program.pid):
+            group = os.getpgid(program.pid)
+            if group != os.getpgrp():  # else what has stopped it has stopped us, too
+                self._pause()
+                if not self.interrupted:
+                    self._terminal.lend(group)
+                os.killpg(group, signal.SIGCONT)
+
+    def _pause(self) -> None:
+        """Stop, with all of our process group, until our shell has us go on in the foreground."""
+        self._terminal.restore()
+        os.kill(0, signal.SIGTSTP)  # returns when we are continued
+        while self._told is None and self._terminal.is_another_s():
+            os.kill(0, signal.SIGTTIN)  # as who reads in the background
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         """The terminal has sent it to the program, too."""
@@ -98,14 +117,43 @@ class _Terminal:
         """Set the modes again, and be in the foreground: a program that was killed has done neither."""
         if self._modes is None or not self._ours or self.gone():
             return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # or to take the terminal would stop us
-        try:
+        with _taking():
             os.tcsetpgrp(_STDIN, os.getpgrp())
             termios.tcsetattr(_STDIN, termios.TCSADRAIN, self._modes)
-        except (OSError, termios.error):
-            return  # it went away in between, and nobody looks at it any more
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def lend(self, group: int) -> None:
+        """Put this process group into the foreground, in our place."""
+        if self._ours:
+            with _taking():
+                os.tcsetpgrp(_STDIN, group)
+
+    def is_another_s(self) -> bool:
+        """Whether it was ours, and somebody else is in the foreground now."""
+        try:
+            return self._ours and os.tcgetpgrp(_STDIN) != os.getpgrp()
+        except OSError:
+            return False
+
+
+@contextmanager
+def _taking() -> Iterator[None]:
+    """To set the terminal does not stop us. When it went away in between nobody looks at it any more."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        with suppress(OSError, termios.error):
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _has_stopped(pid: int) -> bool:
+    """Whether a child of ours has stopped; waits until it has, or has ended, which is left to be waited for."""
+    change = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+    if change is None or change.si_code != os.CLD_STOPPED:
+        return False
+    with suppress(ChildProcessError):  # it was killed in between
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+    return True
 
 
 def _modes() -> list[Any] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ def private_directory(path: Path) -> Path:
     others may put a directory of theirs in its place.
     """
     try:
+        _check_links(path)
         place = path.absolute().parent.resolve() / path.name
         _make(place)
         _check_way(place)
@@ -33,9 +36,18 @@ def private_directory(path: Path) -> Path:
 
 def _make(place: Path) -> None:
     for parent in reversed([parent for parent in place.parents if not parent.exists()]):
-        parent.mkdir(exist_ok=True)
-        parent.chmod(0o755)  # whatever the umask: other users may have their caches beside ours
+        with suppress(FileExistsError):  # somebody was faster; whose it is will be looked at
+            parent.mkdir()
+            with _opened(parent) as fd:
+                os.fchmod(fd, 0o755)  # whatever the umask: other users may have their caches beside ours
     place.mkdir(mode=0o700, exist_ok=True)
+
+
+def _check_links(path: Path) -> None:
+    """Refuse links that another user has laid, as in /var/tmp: they would choose the place."""
+    for parent in path.absolute().parents:
+        if parent.is_symlink() and (owner := parent.lstat().st_uid) not in (0, os.geteuid()):
+            raise CacheError(f"cache {path}: {parent} is a link of another user's (uid {owner}); {_ELSEWHERE}")
 
 
 def _check_way(place: Path) -> None:
@@ -63,8 +75,14 @@ def _check(place: Path) -> None:
 
 def let_through(directory: Path) -> None:
     """Let the programs of the sandbox pass through a directory of ours, and not list it."""
+    with _opened(directory) as fd:
+        give_open(fd, directory_mode=PASSAGE)
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        give_open(fd, directory_mode=PASSAGE)
+        yield fd
     finally:
         os.close(fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count, islice
@@ -15,11 +16,14 @@ _OPEN: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: Path, token: Callable[[], str] = lambda: secrets.token_hex(16)) -> None:
-    """Remove a directory and all below it; links are removed, not followed. Raises OSError.
+    """Remove what is at this path, with all below it; links are removed, not followed. Raises OSError.
 
     Directories are moved up to the top and emptied there. So neither memory, nor the number of open files, nor the
     stack depends on how many there are or how deep they lie. ``token`` makes names that are not in there.
     """
+    if not stat.S_ISDIR(path.lstat().st_mode):
+        path.unlink()
+        return
     names = (f"{token()}-{number}" for number in count())
     with _opened(path, None) as top:
         _empty(top, lambda name: _dissolve(name, top, names))

@@ -18,7 +18,7 @@ from thoth.analysis.changes import CHANGES, BadChange, Changes, changed, read_ch
 from thoth.analysis.expanded import store_expanded
 from thoth.analysis.sandbox import Ended, Limits, clean_environment, give, run_sandboxed
 from thoth.edit import SYSTEM, revise
-from thoth.errors import IndexFailure, NoRoom, NoSuchObject, StoreUnavailable, ThothError
+from thoth.errors import CacheError, IndexFailure, NoRoom, NoSuchObject, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json
 from thoth.objects import dump_object, expanded_object
@@ -116,7 +116,7 @@ def analyze(
             limits=limits or Limits.for_dump(dump.stat().st_size),
             cancelled=cancelled,
         )
-        return _concluded(thoth, info, task, work, ended, change if apply else None)
+        return _concluded(thoth, info, task, work, ended, change=change if apply else None)
 
 
 def command(task: Task, work: Path, dump: Path, environ: Mapping[str, str]) -> list[str]:
@@ -142,7 +142,7 @@ def prepared(
 ) -> dict[str, str]:
     """Write what a task finds in its directory, and return the environment it runs with.
 
-    The directory has to be empty, and the task's own.
+    The directory has to be empty, and the task's own. Raises CacheError when there is no room.
     """
     ours = files("thoth.analysis")
     written = {
@@ -151,10 +151,15 @@ def prepared(
         _JSON: ours.joinpath(_JSON).read_bytes(),
         **({ANALYZER: task.script} if isinstance(task, Analyzer) else {}),
     }
-    for name, data in written.items():
-        path = directory / name
-        path.write_bytes(data)
-        give(path)
+    try:
+        for name, data in written.items():
+            path = directory / name
+            path.write_bytes(data)
+            give(path)
+    except OSError as error:
+        raise CacheError(
+            f"cache {directory.parent}: {error.strerror}; make room, or name another place with THOTH_CACHE"
+        ) from error
     return {**clean_environment(directory, environ), **_variables(directory, info, dump_path)}
 
 
@@ -182,7 +187,7 @@ def _variables(directory: Path, info: DumpInfo, dump_path: Path) -> dict[str, st
 
 
 def _concluded(
-    thoth: Thoth, info: DumpInfo, task: Task, work: Path, ended: Ended, change: Change | None
+    thoth: Thoth, info: DumpInfo, task: Task, work: Path, ended: Ended, *, change: Change | None
 ) -> Analysis:
     analysis = Analysis(info.id, ended.status, ended.reason, ended.output, ended.cut, (), ended.seconds)
     if ended.status is None or ended.reason is not None or isinstance(task, Dcmd):

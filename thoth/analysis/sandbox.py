@@ -11,7 +11,7 @@ keep its mistakes in check, but it may do whatever that user may, to other files
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import select
 import signal
@@ -94,7 +94,7 @@ def run_sandboxed(
         request = _request(argv, directory, environment, limits)
         with _supervisor(stdin) as (control, pipe):
             with suppress(ConnectionError):  # it has ended: what it wrote says why
-                control.sendall(json.dumps(request).encode() + b"\n")
+                control.sendall(marshal.dumps(request))
             reply = _listened(control, pipe, output, limits.timeout + _GRACE, cancelled)
         status, reason = _judged(reply, limits)
     except OSError as error:
@@ -153,9 +153,9 @@ def _request(
         _hide()
     _own(directory, user, group)
     return {
-        "argv": [_latin(each) for each in argv],
-        "environment": {_latin(name): _latin(value) for name, value in environment.items()},
-        "directory": _latin(directory),
+        "argv": [os.fsencode(each) for each in argv],
+        "environment": {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
+        "directory": os.fsencode(directory),
         "user": user,
         "group": group,
         "timeout": limits.timeout,
@@ -193,10 +193,6 @@ def _resources(limits: Limits) -> dict[str, int]:
     }
 
 
-def _latin(text: str | Path) -> str:
-    return os.fsencode(text).decode("latin-1")
-
-
 @contextmanager
 def _supervisor(stdin: bytes) -> Iterator[tuple[socket.socket, int]]:
     """Our end of the supervisor's socket, and the pipe of the output. Afterwards the supervisor has ended."""
@@ -228,9 +224,11 @@ def _supervisor(stdin: bytes) -> Iterator[tuple[socket.socket, int]]:
 
 def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
     """Make the supervisor kill everything, if it has not, and wait for it."""
-    control.close()
+    with suppress(OSError):  # it has ended
+        control.shutdown(socket.SHUT_WR)
     process.send_signal(signal.SIGCONT)  # a program that runs as we do can have stopped it
     try:
+        _wait_for_end(control)
         process.wait(_GRACE)
     except subprocess.TimeoutExpired:
         pass
@@ -239,9 +237,15 @@ def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
         process.wait()
 
 
-def _listened(
-    control: socket.socket, pipe: int, output: _Output, seconds: float, cancelled: Event | None
-) -> dict[str, object]:
+def _wait_for_end(control: socket.socket) -> None:
+    """The socket is closed as the process ends; Popen.wait with a timeout would look now and then, and sleep."""
+    control.settimeout(_GRACE)
+    with suppress(OSError):
+        while control.recv(1 << 16):
+            pass
+
+
+def _listened(control: socket.socket, pipe: int, output: _Output, seconds: float, cancelled: Event | None) -> str:
     """What the supervisor has to say at the end; the output is taken meanwhile. Empty when it says nothing."""
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -254,25 +258,25 @@ def _listened(
         if control.fileno() in ready:
             reply = _received(control)
             output.take(pipe)  # all that is in it comes at once
-            return dict(json.loads(reply)) if reply else {}
+            return reply
         if cancelled is not None and cancelled.is_set():
-            return {"reason": "was interrupted"}
-    return {"reason": "timed out, and cannot be killed"}
+            return "reason was interrupted"
+    return "reason timed out, and cannot be killed"
 
 
-def _received(control: socket.socket) -> bytes:
+def _received(control: socket.socket) -> str:
     try:
-        return control.recv(1 << 16)
+        return control.recv(1 << 16).decode(errors="replace")
     except ConnectionError:
-        return b""
+        return ""
 
 
-def _judged(reply: Mapping[str, object], limits: Limits) -> tuple[int | None, str | None]:
+def _judged(reply: str, limits: Limits) -> tuple[int | None, str | None]:
     """Exit status and reason, from what the supervisor said."""
-    status = reply.get("status")
-    if not isinstance(status, int):
-        return None, str(reply.get("reason", "was ended together with its supervisor"))
-    code = os.waitstatus_to_exitcode(status)
+    kind, _, told = reply.rstrip("\n").partition(" ")
+    if kind != "status":
+        return None, told or "was ended together with its supervisor"
+    code = os.waitstatus_to_exitcode(int(told))
     if code >= 0:
         return code, None
     if -code == signal.SIGXCPU:

@@ -64,7 +64,7 @@ examples:
 With nothing configured, dumps are kept in a directory and an SQLite file under your data directory.
 THOTH_STORE=file:///DIRECTORY and THOTH_DB=sqlite:///FILE name other places.
 
-exit status: 0 done, 1 failed, 2 no such dump (info)
+exit status: 0 done, also when no dump matches; 1 failed, also in part; 2 no such dump
 """
 
 

@@ -155,7 +155,7 @@ def _settings(arguments: Namespace) -> _Settings:
         limits["memory"] = _positive("--memory", arguments.memory, size_bytes)
     if arguments.file_size is not None:
         limits["file_size"] = _positive("--file-size", arguments.file_size, size_bytes)
-    return _Settings(_workers(arguments.parallel), not arguments.dry_run, limits)
+    return _Settings(workers(arguments.parallel), not arguments.dry_run, limits)
 
 
 def _positive(option: str, given: str, parse: Callable[[str], int]) -> int:
@@ -168,7 +168,8 @@ def _positive(option: str, given: str, parse: Callable[[str], int]) -> int:
     return value
 
 
-def _workers(given: str | None) -> int:
+def workers(given: str | None) -> int:
+    """How many at a time ``--parallel`` asks for. Raises UsageError."""
     if given is None:
         return os.cpu_count() or 1
     if not (given.isascii() and given.isdigit() and len(given) <= 4 and 1 <= int(given) <= _MOST_PARALLEL):

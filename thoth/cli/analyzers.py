@@ -40,6 +40,8 @@ examples:
   thoth analyzer fmri < fmri.sh
   thoth analyzer --show fmri > fmri.sh
   thoth debug 3e166b93 fmri         write it with a dump at hand
+
+exit status: 0 done; 1 failed: standard input was empty or no script, or there is no such analyzer
 """
     parser.add_argument("name", type=word, metavar="NAME", help="what it is called")
     group = parser.add_mutually_exclusive_group()
@@ -101,6 +103,8 @@ examples:
 
 --json: JSON lines {"name", "object"}: the name for `thoth analyze`, and that in the store.
 `thoth init` brings five: fmri, jsexception, jsstack, process-dump and ucode.
+
+exit status: 0 done, also when there is none; 1 failed
 """
     parser.add_argument("--json", action="store_true", help="JSON lines instead")
     add_places(parser)

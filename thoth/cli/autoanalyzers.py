@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thoth.cli.options import add_places, configured, word
-from thoth.cli.specification import SPECIFICATION, chosen
-from thoth.errors import StoreUnavailable, ThothError, UsageError
+from thoth.cli.specification import SPECIFICATION
+from thoth.cli.verdicts import dryrun, run
+from thoth.errors import UsageError
 from thoth.render import UNSET, escaped, json_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from thoth.analysis.autoanalyze import Verdict
     from thoth.analysis.rules import Rule, RuleSet
     from thoth.analysis.stored_rules import StoredRule
     from thoth.cli.console import Console
-    from thoth.library import Thoth
-    from thoth.model import Identity, Json
 
 _TITLES: Final = ("NAME", "VERSION", "DEPENDS", "ACTION", "MATCHES")
 
@@ -35,7 +32,8 @@ def declare_autoanalyzers(parser: ArgumentParser) -> None:
     parser.usage = """thoth autoanalyzers upload [--force] [--json] [FILE ...]
        thoth autoanalyzers ls [--json]
        thoth autoanalyzers show NAME
-       thoth autoanalyzers run|dryrun [--rule NAME]... [--json] DUMP|SPEC...
+       thoth autoanalyzers run [--rule NAME]... [-p N] [--json] DUMP|SPEC...
+       thoth autoanalyzers dryrun [--rule NAME]... [--json] DUMP|SPEC...
        thoth autoanalyzers remove [--json] NAME..."""
     parser.description = """\
 Keep rules that every dump is held against as it arrives, by `thoth upload` or by the collector: a rule ties
@@ -61,12 +59,14 @@ and "comment" may be left out. The rule applies to a dump when all of "matches" 
 
 Rules run after those they depend on: first those that need nothing but what is known of the dump, then those
 that run an analyzer and what depends on them; else by name. Each sees the dump as those before it left it.
-When a rule fails on a dump, those that depend on it are not run there. What people have set stays: a ticket
-or property is set when there is none, or when the present one was set by the same rule. An analyzer sets what
-its script says. To change a rule, raise its version.
+When a rule fails on a dump, those that depend on it are not run there. What people have set stays, and what
+they have removed is not set again: a ticket or property is set when there is none, or when the present one
+was set by the same rule. That holds for what an analyzer sets, too; `thoth analyze` asks nobody. To change
+a rule, raise its version.
 
 What became of a rule is recorded on the dump, under "autoanalyzed" in what `thoth info` shows:
-  autoanalyzed.OS-2359=undefined          the rule has not been run, or did not apply
+  autoanalyzed.OS-2359=undefined          the rule has not been run, or did not apply; with this in SPEC a
+                                          `run` goes on where one that was interrupted has ended
   autoanalyzed.fmri.failed=*              it failed; run it again when the cause is gone
   autoanalyzed=undefined                  no rule applied, or the upload was killed before the rules were run
 
@@ -75,6 +75,7 @@ examples:
   thoth autoanalyzers upload OS-2359.json
   thoth autoanalyzers dryrun mtime=7d
   thoth autoanalyzers run --rule OS-2359 autoanalyzed.OS-2359=undefined
+  thoth autoanalyzers run -p 8 --rule fmri autoanalyzed.fmri=undefined limit=1000
   thoth autoanalyzers show OS-2359 > OS-2359.json
   thoth autoanalyzers remove OS-2359
 
@@ -87,6 +88,9 @@ exit status: 0 done; 1 something failed or was refused, or a stored rule cannot 
         "words", nargs="*", type=word, metavar="WORD", help="upload, ls, show, run, dryrun or remove; then its words"
     )
     parser.add_argument("--rule", metavar="NAME", action="append", default=[], help="run, dryrun: only this one")
+    parser.add_argument(
+        "-p", "--parallel", metavar="N", help="run: so many dumps at a time (default: one for each CPU)"
+    )
     parser.add_argument("--force", action="store_true", help="upload: also in place of a higher version")
     parser.add_argument("--json", action="store_true", help="JSON lines on stdout")
     add_places(parser)
@@ -99,8 +103,8 @@ def autoanalyzers(arguments: Namespace, console: Console) -> int:
         "upload": _Verb(_upload, frozenset({"force", "json"}), ""),
         "ls": _Verb(_ls, frozenset({"json"}), ""),
         "show": _Verb(_show, frozenset({"json"}), "a rule"),
-        "run": _Verb(_run, frozenset({"rule", "json"}), "a dump or a specification"),
-        "dryrun": _Verb(_dryrun, frozenset({"rule", "json"}), "a dump or a specification"),
+        "run": _Verb(run, frozenset({"rule", "parallel", "json"}), "a dump or a specification"),
+        "dryrun": _Verb(dryrun, frozenset({"rule", "json"}), "a dump or a specification"),
         "remove": _Verb(_remove, frozenset({"json"}), "a rule"),
     }
     if not arguments.words:
@@ -109,7 +113,7 @@ def autoanalyzers(arguments: Namespace, console: Console) -> int:
     if name not in verbs:
         raise _misused(f"there is no '{escaped(name)}'; it is one of {', '.join(verbs)}")
     verb = verbs[name]
-    for option in ("rule", "force", "json"):
+    for option in ("rule", "force", "parallel", "json"):
         if getattr(arguments, option) and option not in verb.options:
             raise _misused(f"{name} takes no --{option}")
     if verb.words and not arguments.words:
@@ -246,137 +250,3 @@ def _stored(arguments: Namespace) -> list[StoredRule]:
     require_store(config, new_ok=True)
     with open_thoth(config, dry_run=True) as thoth:
         return stored_rules(thoth)
-
-
-# ---- run and dryrun -------------------------------------------------------------------------------
-
-
-def _run(arguments: Namespace, console: Console) -> int:
-    from thoth.library import open_thoth
-
-    with open_thoth(configured(arguments)) as thoth:
-        return _hold(thoth, arguments, console, dry=False)
-
-
-def _dryrun(arguments: Namespace, console: Console) -> int:
-    from thoth.library import open_thoth
-
-    with open_thoth(configured(arguments), dry_run=True) as thoth:
-        return _hold(thoth, arguments, console, dry=True)
-
-
-def _hold(thoth: Thoth, arguments: Namespace, console: Console, *, dry: bool) -> int:
-    """Hold the dumps against the rules, tell each verdict, and give the exit code."""
-    from thoth.analysis.autoanalyze import fault_lines
-    from thoth.analysis.stored_rules import read_rules
-
-    rules = read_rules(thoth)
-    for line in fault_lines(rules):
-        console.complain(line)
-    if arguments.rule:
-        rules = rules.only(arguments.rule)
-    identities = chosen(thoth, arguments.words, console)
-    if not identities or not rules.rules:
-        console.say("there are no rules" if identities else "no dump matches")
-        return 1 if rules.faults else 0
-    counts: Counter[str] = Counter()
-    hold = _planner(thoth, rules) if dry else _runner(thoth, rules, arguments, console)
-    try:
-        for identity in _with_bar(identities, console):
-            _told(identity, hold, counts, arguments, console, dry=dry)
-    finally:
-        _sum_up(len(identities), len(rules.rules), counts, console, dry=dry)
-    return 1 if rules.faults or counts["failed"] else 0
-
-
-def _runner(
-    thoth: Thoth, rules: RuleSet, arguments: Namespace, console: Console
-) -> Callable[[Identity], Iterable[Verdict]]:
-    import time
-    from pathlib import Path
-
-    from thoth.analysis.autoanalyze import Autoanalyzer
-    from thoth.config import environment
-
-    return Autoanalyzer(
-        thoth,
-        cache=Path(configured(arguments).cache),
-        environ=environment(),
-        clock=time.time,
-        say=console.complain,
-        rules=rules,
-    ).run
-
-
-def _planner(thoth: Thoth, rules: RuleSet) -> Callable[[Identity], Iterable[Verdict]]:
-    import time
-
-    from thoth.analysis.autoanalyze import settled
-    from thoth.errors import NoSuchDump
-
-    def planned(identity: Identity) -> Iterable[Verdict]:
-        current = thoth.stored_info(identity)
-        if current is None:
-            raise NoSuchDump(f"no such dump: {identity}")
-        return settled(rules.rules, current[0], {}, time.time())[1].values()
-
-    return planned
-
-
-def _with_bar(identities: Sequence[Identity], console: Console) -> Iterable[Identity]:
-    # A bar and lines of results on one terminal would write over each other.
-    with_bar = len(identities) > 1 and sys.stdout is not None and not sys.stdout.isatty()
-    return console.counting("holding dumps", identities) if with_bar else identities
-
-
-def _told(
-    identity: Identity,
-    hold: Callable[[Identity], Iterable[Verdict]],
-    counts: Counter[str],
-    arguments: Namespace,
-    console: Console,
-    *,
-    dry: bool,
-) -> None:
-    """Hold one dump against the rules and tell what became of each that applies. Raises StoreUnavailable."""
-    try:
-        verdicts = list(hold(identity))
-    except StoreUnavailable:
-        raise
-    except ThothError as error:
-        counts["failed"] += 1
-        if arguments.json:
-            console.result(_json_line(identity, None, None, "failed", str(error)))
-        console.failure(error, about=None if identity in str(error) else identity)
-        return
-    for verdict in verdicts:
-        result = verdict.result.value
-        counts[result] += 1
-        if arguments.json:
-            console.result(_json_line(identity, verdict.rule, verdict.action, result, verdict.reason))
-        else:
-            console.result(f"{identity} {verdict_text(verdict, dry=dry)}")
-    console.flush()
-
-
-def _json_line(identity: Identity, rule: str | None, action: str | None, result: str, reason: str | None) -> str:
-    line: Json = {"id": identity, "rule": rule, "action": action, "result": result, "reason": reason}
-    return json_text(line)
-
-
-def verdict_text(verdict: Verdict, *, dry: bool = False) -> str:
-    """A verdict in one line that can be shown: ``OS-2359: kept: ticket OS-2359: has OS-1``."""
-    result = verdict.result.value
-    if dry:
-        result = {"set": "would set", "matched": "would run", "failed": "would fail"}.get(result, result)
-    reason = f": {escaped(verdict.reason)}" if verdict.reason else ""
-    return f"{verdict.rule}: {result}: {escaped(verdict.action)}{reason}"
-
-
-def _sum_up(dumps: int, rules: int, counts: Counter[str], console: Console, *, dry: bool) -> None:
-    told = [
-        f"{counts[result]} {result}" for result in ("set", "matched", "kept", "skipped", "failed") if counts[result]
-    ]
-    held = "would be held" if dry else "held"
-    of = f"{dumps} dump{'' if dumps == 1 else 's'} {held} against {rules} rule{'' if rules == 1 else 's'}"
-    console.say(f"{of}: {', '.join(told) or 'none applies'}")

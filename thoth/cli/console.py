@@ -135,12 +135,15 @@ class Console:
 
     @contextmanager
     def filling(self, name: bytes, size: int) -> Iterator[Callable[[int], None]]:
-        """What is to be told how many of ``size`` bytes are there. On a terminal it shows a bar once it is told."""
+        """What is to be told how many of ``size`` bytes are there. On a terminal it shows a bar from when it is told.
+
+        There is none for what is all there at once.
+        """
         with ExitStack() as bars:
             shown: list[Callable[[int], None]] = []
 
             def show(done: int) -> None:
-                if self._err is not None and self.shows_bars and not shown:
+                if self._err is not None and self.shows_bars and not shown and done < size:
                     from thoth.cli.progress import filled
 
                     shown.append(bars.enter_context(filled(escaped(name), size, self._err)))

@@ -56,7 +56,8 @@ the shell for an analyzer:
   $THOTH_DUMP, $THOTH_INFO, $THOTH_TYPE, $THOTH_NAME, thoth_set, ...    as the analyzer has them
   thoth_analyze     run it as `thoth analyze` would; nothing is set yet
 When the shell exits with 0, the analyzer is stored if it was changed, and what its last run and you have
-set is set. With another exit status nothing is.
+set is set. With another exit status nothing is. A changed analyzer that was not stored, also because the
+connection broke, is kept as thoth-analyzer-*.sh in $TMPDIR or /tmp.
 
 examples:
   thoth debug 3e166b93

@@ -106,6 +106,7 @@ examples:
   thoth ls --json type=core | jq -r .id
 
 --json: JSON lines, each one the whole document of a dump, as `thoth info` shows it.
+exit status: 0 done, also when no dump matches; 1 failed
 """
     parser.add_argument(
         "words",
@@ -155,6 +156,7 @@ examples:
   thoth report ticket=undefined                        just the number
 
 Dumps that do not have the property are counted as undefined; a value that is no text as its JSON.
+exit status: 0 done, also when no dump matches; 1 failed
 """
     parser.add_argument(
         "words",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from thoth.analysis.autoanalyze import Autoanalyzer
+    from thoth.analysis.verdicts import Verdict
     from thoth.cli.console import Console
     from thoth.config import Config
     from thoth.dumps.source import LocalFile
@@ -36,6 +37,8 @@ def declare_init(parser: ArgumentParser) -> None:
 examples:
   thoth init
   THOTH_STORE=file:///dumps THOTH_DB=sqlite:///dumps/index.db thoth init
+
+exit status: 0 all is there; 1 something could not be made
 """
     add_places(parser)
     parser.set_defaults(run=init)
@@ -70,6 +73,10 @@ examples:
   thoth object core.19972
   thoth object /cores/core.*
   thoth object -- -core.1                 a name that begins with a dash
+
+--json: {"path", "id"}; what has no identity has no line.
+
+exit status: 0 done; 1 at least one of them could not be read, or is no dump
 """
     parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
     parser.add_argument("--json", action="store_true", help=_STREAM)
@@ -114,6 +121,8 @@ examples:
 that was cut short: its first bytes are kept until the whole one comes. result is stored, present (there
 already, or purged, as reason tells), replaced, stored-unindexed (kept, but `thoth ls` cannot find it yet),
 conflict or failed.
+
+exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 """
     parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
     parser.add_argument("--json", action="store_true", help=_STREAM)
@@ -170,12 +179,17 @@ def _autoanalyzer(thoth: Thoth, config: Config, console: Console) -> Autoanalyze
 
 def _autoanalyze(autoanalyzer: Autoanalyzer, receipt: Receipt, console: Console) -> None:
     """Hold a dump that arrived against the rules. It is stored whatever they do: one that fails is told, no more."""
-    from thoth.cli.autoanalyzers import verdict_text
+    from thoth.cli.verdicts import verdict_text
+
+    def tell(verdicts: Iterable[Verdict]) -> None:
+        for verdict in verdicts:
+            say = console.complain if verdict.stands_in_the_way else console.say
+            say(f"{verdict.identity}: autoanalyzer {verdict_text(verdict)}")
 
     held = autoanalyzer.arrived(receipt.result, receipt.info)
-    for verdict in autoanalyzer.finish(held) if held.waiting else held.verdicts:
-        tell = console.complain if verdict.stands_in_the_way else console.say
-        tell(f"{verdict.identity}: autoanalyzer {verdict_text(verdict)}")
+    tell(held.verdicts)
+    if held.waiting:
+        tell(autoanalyzer.finish(held))
 
 
 def _arrival(source: LocalFile, node: str) -> Arrival:

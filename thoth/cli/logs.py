@@ -35,13 +35,14 @@ examples:
 --put makes the directories in the name. It refuses an empty input, and a name that a log has already.
 Times are those of the store's clock, in UTC.
 --json: JSON lines: {"name", "size", "time"}, time in seconds since 1970.
+exit status: 0 done; 1 failed, or there is no such log
 """
     parser.add_argument(
         "what", nargs="?", type=word, metavar="AGE|NAME", help="how far back (default: 1h), or which log"
     )
     parser.add_argument("--all", action="store_true", help="list all logs")
     parser.add_argument("--put", metavar="NAME", help="store standard input under this name")
-    parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
+    parser.add_argument("--json", action="store_true", help="list as JSON lines")
     add_places(parser)
     parser.set_defaults(run=logs)
 
@@ -57,6 +58,8 @@ def logs(arguments: Namespace, console: Console) -> int:
         raise UsageError("logs: an AGE, a NAME, --all and --put exclude each other; give one of them")
     age = _age(arguments.what)
     name = arguments.what if age is None else None
+    if arguments.json and (name, arguments.put) != (None, None):
+        raise UsageError("logs: --json is for lists of logs; leave it out to print or store one")
     config = configured(arguments)
     if arguments.put is not None:
         require_store(config, new_ok=True)

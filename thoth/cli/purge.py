@@ -25,14 +25,7 @@ _UNITS: Final = ("", "K", "M", "G", "T", "P")
 _HEADER: Final = f"{'NAME':<16} {'TYPE':<5} {'SIZE':>9} {'AGE':>8} NODE/CMD"
 
 
-def declare_purge(parser: ArgumentParser) -> None:
-    parser.usage = "thoth purge [DUMP|SPEC ...] [--older AGE] [--larger SIZE] [--keep CONSTRAINT] [--delete] ..."
-    parser.description = (
-        "Throw dumps away and keep what is known of them: `thoth ls` and `thoth info` still show it, with the time\n"
-        "in seconds since 1970 as `purged`. Lists what would go and writes nothing, unless --delete is given.\n"
-        "Name dumps, a specification, --older or --larger; a dump goes when all of them ask for it."
-    )
-    parser.epilog = f"""\
+_EPILOG: Final = f"""\
 These always stay: a dump with a ticket, one whose time is unknown (or before the year 2000, as a clock has
 it that nobody has set), and what a --keep names. With --delete each dump is looked at once more right
 before it goes: a ticket that was set meanwhile saves it. What was begun and broken off, the same command
@@ -56,6 +49,16 @@ examples:
 those that are kept or failed {{"id", "result", "reason"}}.
 exit status: 0 done; 1 one of them failed, the others were purged, or purge refused to begin; 2 no such dump
 """
+
+
+def declare_purge(parser: ArgumentParser) -> None:
+    parser.usage = "thoth purge [DUMP|SPEC ...] [--older AGE] [--larger SIZE] [--keep CONSTRAINT] [--delete] ..."
+    parser.description = (
+        "Throw dumps away and keep what is known of them: `thoth ls` and `thoth info` still show it, with the time\n"
+        "in seconds since 1970 as `purged`. Lists what would go and writes nothing, unless --delete is given.\n"
+        "Name dumps, a specification, --older or --larger; a dump goes when all of them ask for it."
+    )
+    parser.epilog = _EPILOG
     parser.add_argument(
         "words", nargs="*", type=word, metavar="DUMP|SPEC", help="identity, its beginning, constraint"
     )

@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 _WORKERS: Final = 4  # dumps that are digested at the same time, on as many processors; a disk gives no more
 
 
-def declare_scrub(parser: ArgumentParser) -> None:
-    parser.description = (
-        "Check what is stored: each dump against the size and SHA-256 that are recorded of it and\n"
-        "against its identity, each document, the index, and what lies beside the dumps. Prints a line\n"
-        "for each thing that is wrong. Writes nothing, unless --repair is given; others may work meanwhile."
-    )
-    parser.epilog = f"""\
+_EPILOG: Final = f"""\
 {SPECIFICATION}
 Without a DUMP or SPEC all dumps are checked, and what else there is in store and index.
 
@@ -45,8 +39,9 @@ What is younger than an hour and has no document yet is taken for an upload on i
 
 --repair mends what costs no byte: it tells the index what the store has, removes its ghosts,
 records sizes and digests, gives an orphan its document when its identity is right, removes a stray
-that is a copy of the dump beside it, and directories that are empty and old. It never removes the
-only copy of a dump, and says of the rest what to do.
+that is a copy of the dump beside it or of its first bytes, and directories that are empty and old.
+It never removes the only copy of a dump, and says of the rest what to do.
+A dump that is lost, or of which only a part is left, is stored again by the next upload of it.
 
 examples:
   thoth scrub
@@ -59,6 +54,15 @@ dump, name is that of the object or directory in the store, null when it is abou
 
 exit status: 0 nothing is wrong any more; 1 problems remain; 2 no such dump
 """
+
+
+def declare_scrub(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Check what is stored: each dump against the size and SHA-256 that are recorded of it and\n"
+        "against its identity, each document, the index, and what lies beside the dumps. Prints a line\n"
+        "for each thing that is wrong. Writes nothing, unless --repair is given; others may work meanwhile."
+    )
+    parser.epilog = _EPILOG
     parser.add_argument("words", nargs="*", type=word, metavar="DUMP|SPEC", help="only these dumps")
     parser.add_argument("--quick", action="store_true", help="check the sizes of the objects, not their content")
     parser.add_argument("--repair", action="store_true", help="mend what can be mended without losing a byte")

@@ -131,6 +131,8 @@ examples:
   thoth completion bash > /etc/bash_completion.d/thoth                    for all users
   thoth completion zsh > "${fpath[1]}/_thoth"                             then start a new shell
   thoth completion tcsh > ~/.thoth.complete; source ~/.thoth.complete     in ~/.tcshrc
+
+exit status: 0 done; 1 not a shell that it knows
 """
     parser.add_argument("shell", type=word, choices=_SHELLS, metavar="SHELL", help="bash, zsh or tcsh")
     parser.set_defaults(run=completion)

@@ -136,6 +136,12 @@ def chosen(thoth: Thoth, words: Sequence[str], console: Console) -> list[Identit
     """
     from thoth.model import Identity
 
+    meant = dumps_or_query(thoth, words, console)
+    return meant if isinstance(meant, list) else [Identity(row[0]) for row in thoth.index.select(meant, [("id",)])]
+
+
+def dumps_or_query(thoth: Thoth, words: Sequence[str], console: Console) -> list[Identity] | Query:
+    """What ``chosen`` goes by, and raises: the dumps that are named, or the specification."""
     meant = [Word(each, local_identity(each)) for each in words]
     if not any(each.is_constraint for each in meant):
         return list(dict.fromkeys(the_one(thoth, each).id for each in meant))
@@ -144,7 +150,7 @@ def chosen(thoth: Thoth, words: Sequence[str], console: Console) -> list[Identit
         raise NoSuchDump(f"no such dump or file: {escaped(others[0])}")
     if nothing_named(query):
         raise UsageError("standard input names no dump; nothing was done")
-    return [Identity(row[0]) for row in thoth.index.select(query, [("id",)])]
+    return query
 
 
 def nothing_named(query: Query) -> bool:

@@ -7,6 +7,7 @@ VMCOREINFO Documentation/admin-guide/kdump/vmcoreinfo.rst.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 
 from thoth.dumps.notes import NoteIndex
@@ -66,23 +67,24 @@ def exec_address(notes: NoteIndex) -> int | None:
 def mapped_executable(notes: NoteIndex) -> bytes | None:
     """The path of the mapped file that holds the program's entry point."""
     entry = notes.auxv(NAME, NT_AUXV).get(AT_ENTRY)
+    if entry is None:
+        return None
+    return next((path for start, end, path in mapped_files(notes) if start <= entry < end), None)
+
+
+def mapped_files(notes: NoteIndex) -> Iterator[tuple[int, int, bytes]]:
+    """The files that were mapped: where in memory each begins and ends, and its path."""
     data = notes.description(NAME, NT_FILE, _FILES_LIMIT)
     form = struct.Struct(notes.order + ("QQQ" if notes.wide else "III"))
     word = form.size // 3
     count = notes.record(NAME, NT_FILE).number(0, "Q" if notes.wide else "I") or 0
     names = 2 * word + count * form.size
-    if entry is None or names > len(data):
-        return None
-    for index, (start, end, _) in enumerate(form.iter_unpack(data[2 * word : names])):
-        if start <= entry < end:
-            return _nth_text(data[names:], index)
-    return None
-
-
-def _nth_text(texts: bytes, index: int) -> bytes | None:
-    parts = texts.split(b"\0", index + 1)
-    known = len(parts) == index + 2 and len(parts[index]) <= PATH_MAX
-    return parts[index] if known else None
+    if names > len(data):
+        return
+    paths = data[names:].split(b"\0", count)[:-1]  # without what comes behind the last NUL
+    for (start, end, _), path in zip(form.iter_unpack(data[2 * word : names]), paths, strict=False):
+        if len(path) <= PATH_MAX:
+            yield start, end, path
 
 
 def _with_prpsinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:

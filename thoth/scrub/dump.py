@@ -105,22 +105,19 @@ class Examiner:
             raise
         except (StoreError, BadDocument) as error:
             fault = str(error)
-        if info is not None and info.id != identity:
-            fault = f"{dump_dir(self._thoth.user, identity)}/{INFO}: is the document of another dump, {info.id}"
         row = answered(self._clock, self._thoth.index.get, identity)
         return State(entries, info, etag, fault, row)
 
     def _judged(self, identity: Identity, state: State) -> tuple[int, list[Finding]]:
         """How many bytes were checked, and what was found."""
         if state.fault:
-            advice = "move it away, and 'thoth scrub --repair' makes it anew"
-            return 0, [Finding(Kind.CORRUPT, f"{state.fault}; {advice}", identity)]
+            return 0, [_unusable(identity, state.fault)]
         if state.info is None:
             return 0, list(self._undocumented(identity, state))
         try:
             kept = kept_objects(self._thoth.user, state.info)
         except BadDocument as error:
-            return 0, [Finding(Kind.CORRUPT, str(error), identity)]
+            return 0, [_unusable(identity, str(error))]
         size, findings = self._objects(state.info, kept, {entry.name: entry for entry in state.entries})
         findings += self._others(identity, kept, state.entries)
         findings += _index_findings(state.info, state.row)
@@ -159,9 +156,9 @@ class Examiner:
     def _fault(self, kept: KeptObject, entry: Entry | None, identity: Identity | None) -> tuple[Kind | None, str]:
         """What is wrong with an object; ``identity``: the dump that it is, None for what a dump was expanded to."""
         if entry is None or entry.directory:
-            return _lost(kept)
+            return _lost(kept, identity)
         if kept.size is not None and entry.size != kept.size:
-            return _corrupt(f"has {entry.size} bytes where {kept.size} are recorded")
+            return _corrupt(f"has {entry.size} bytes where {kept.size} are recorded", identity)
         kind, fault = (None, "") if self._quick else self._content_fault(kept, identity)
         if kind is None and (kept.size is None or kept.sha256 is None):
             return Kind.UNRECORDED, "size or SHA-256 is not recorded"
@@ -174,10 +171,10 @@ class Examiner:
         except StoreUnavailable:
             raise
         except NoSuchObject:
-            return _lost(kept)
+            return _lost(kept, identity)
         except StoreError as error:
             fault = f"cannot be read: {error}"
-        return _corrupt(fault) if fault else (None, "")
+        return _corrupt(fault, identity) if fault else (None, "")
 
     def _read_fault(self, kept: KeptObject, found: StoredObject, identity: Identity | None) -> str:
         size, sha256 = self._digested(found)
@@ -209,12 +206,23 @@ class Examiner:
         return mtime > self._clock.now() - UPLOADING
 
 
-def _lost(kept: KeptObject) -> tuple[Kind, str]:
-    return Kind.LOST, f"is not in the store; bring it back, from a backup or its node, as {kept.name}"
+def _unusable(identity: Identity, fault: str) -> Finding:
+    advice = f"move its {INFO} away, and 'thoth scrub --repair' makes it anew"
+    return Finding(Kind.CORRUPT, f"{fault}; {advice}", identity)
 
 
-def _corrupt(fault: str) -> tuple[Kind, str]:
-    return Kind.CORRUPT, f"{fault}; bring it back from a backup"
+def _lost(kept: KeptObject, identity: Identity | None) -> tuple[Kind, str]:
+    return Kind.LOST, f"is not in the store; {_again(identity)}, as {kept.name}"
+
+
+def _corrupt(fault: str, identity: Identity | None) -> tuple[Kind, str]:
+    return Kind.CORRUPT, f"{fault}; move it away and {_again(identity)}"
+
+
+def _again(identity: Identity | None) -> str:
+    """How to get the bytes of an object again: an upload stores a dump that is lost."""
+    source = "upload the dump again" if identity else "run the analyzer that made it again"
+    return f"{source}, or bring it back from a backup"
 
 
 def wrong_dump(found: ReadAt, identity: Identity) -> str:

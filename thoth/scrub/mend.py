@@ -5,6 +5,7 @@ A finding only says where to look: everything is looked at again, and changed on
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,6 +24,7 @@ from thoth.store.base import ABSENT, Digests
 from thoth.store.names import INFO, dump_dir, home, info_name
 from thoth.store.wrappers import read_back
 
+_BLOCK: Final = 1 << 20  # bytes per read
 _SET_BY_PEOPLE: Final = ("ticket", "properties", "sources")
 
 
@@ -84,6 +86,8 @@ def _lay_ghost(thoth: Thoth, identity: Identity) -> str:
     if next(iter(thoth.store.list(dump_dir(thoth.user, identity))), None) is not None:
         raise _CannotMend("the store has something of it now")
     thoth.index.delete(identity)
+    if thoth.stored_info(identity) is not None:
+        return _index(thoth, identity)  # an upload came between the look and the deletion
     return "removed from the index"
 
 
@@ -174,7 +178,7 @@ def _anew(info: DumpInfo, row: DumpInfo | None) -> DumpInfo:
 
 
 def _tidy(thoth: Thoth, identity: Identity | None, name: str, clock: Clock) -> str:
-    """Remove a directory that is empty and old, or an object that is a copy of the dump beside it."""
+    """Remove a directory that is empty and old, or an object whose bytes are all in the dump beside it."""
     directory, _, last = name.rpartition("/")
     entry = next((each for each in thoth.store.list(directory) if each.name == last), None)
     if entry is None:
@@ -188,11 +192,14 @@ def _tidy(thoth: Thoth, identity: Identity | None, name: str, clock: Clock) -> s
         raise _CannotMend("nothing tells what it is")
     _require_copy(thoth, identity, name)
     thoth.store.delete(name)
-    return "a copy of the dump; removed"
+    return "its bytes are in the dump too; removed"
 
 
 def _require_copy(thoth: Thoth, identity: Identity, name: str) -> None:
-    """Raises _CannotMend unless an object has the bytes of the dump beside it, which is as it is recorded."""
+    """Raises _CannotMend unless an object is the beginning of the dump beside it, which is as it is recorded.
+
+    All of the dump is its beginning too. Of a dump that was cut short a part may be left when a run was killed.
+    """
     info, _ = thoth.stored_info(identity) or (None, "")
     # A dump that is not whole may be replaced at any time, also by an object of this name.
     if info is None or not info.complete or info.document.get("purged"):
@@ -201,5 +208,15 @@ def _require_copy(thoth: Thoth, identity: Identity, name: str) -> None:
     if name in (dump.name, *(each.name for each in expanded)):
         raise _CannotMend("its document speaks of it now")
     copy, kept = read_back(thoth.store, name), read_back(thoth.store, dump.name)
-    if copy != kept or (kept.size, kept.sha256) != (dump.size, dump.sha256):
+    is_copy = copy == kept or copy.sha256 == _sha256_of_beginning(thoth, dump.name, copy.size)
+    if not is_copy or (kept.size, kept.sha256) != (dump.size, dump.sha256):
         raise _CannotMend("it is no copy of the dump; find out what it is, move it away")
+
+
+def _sha256_of_beginning(thoth: Thoth, name: str, size: int) -> str:
+    """The SHA-256 of the first bytes of an object."""
+    digest = hashlib.sha256()
+    with thoth.store.open(name) as found:
+        for at in range(0, min(size, found.size), _BLOCK):
+            digest.update(found.read_at(at, min(_BLOCK, size - at)))
+    return digest.hexdigest()

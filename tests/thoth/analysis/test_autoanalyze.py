@@ -13,15 +13,17 @@ import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, take
 from tests.support.elfwriter import illumos_core
-from thoth.analysis.autoanalyze import Autoanalyzer, RuleResult, Verdict, settled
+from thoth.analysis.autoanalyze import Autoanalyzer, concerned
 from thoth.analysis.rules import RuleSet, parse_rules
 from thoth.analysis.stored_rules import upload_rules
+from thoth.analysis.verdicts import RuleResult, Verdict, settled
 from thoth.config import environment
 from thoth.edit import SetProperty, SetTicket, UnsetProperty, Unticket, edit_dump
 from thoth.errors import IndexFailure, NoSuchDump, StoreError, StoreUnavailable
 from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
+from thoth.query import parse
 from thoth.store.memory import MemoryStore
 from thoth.store.names import analyzer_name
 
@@ -248,10 +250,20 @@ class TestWhatPeopleSetStays:
         other = {**TICKET, "name": "u", "ticket": "OS-2"}
         assert told(with_rules(thoth, TICKET, other).run(identity)) == {"t": ("set", None), "u": ("kept", "has OS-1")}
 
-    def test_what_was_removed_is_set_again_on_demand(self, thoth: Thoth, identity: Identity) -> None:
-        with_rules(thoth, TICKET).run(identity)
-        edit_dump(thoth, identity, [Unticket()])
-        assert results(with_rules(thoth).run(identity)) == {"t": "set"}
+    def test_what_a_person_removed_is_not_set_again(self, thoth: Thoth, identity: Identity) -> None:
+        with_rules(thoth, TICKET, TRIAGE).run(identity)
+        edit_dump(thoth, identity, [Unticket(), UnsetProperty(("triage", "by"))])
+        before = whole(thoth, identity)
+        for _ in range(2):
+            kept = ("kept", "what this rule had set was removed")
+            assert told(with_rules(thoth).run(identity)) == {"t": kept, "p": kept}
+            assert whole(thoth, identity) == before
+        another = {**TICKET, "version": 2, "ticket": "OS-2"}
+        assert results(with_rules(thoth, another).run(identity))["t"] == "set"
+
+    def test_an_empty_text_is_a_value_too(self, thoth: Thoth, identity: Identity) -> None:
+        edit_dump(thoth, identity, [SetProperty(("triage", "by"), "")])
+        assert told(with_rules(thoth, TRIAGE).run(identity)) == {"p": ("kept", "has ")}
 
     @pytest.mark.parametrize("action", [{"ticket": "OS-1"}, {"property": {"name": "n", "value": True}}])
     def test_a_second_run_changes_nothing(self, thoth: Thoth, identity: Identity, action: dict[str, Json]) -> None:
@@ -318,8 +330,8 @@ class TestFailures:
         }
         document = whole(thoth, identity).document
         assert document["autoanalyzed"] == {"p": record(failed=reason), "z": record(value="OS-9")}
-        edit_dump(thoth, identity, [UnsetProperty(("triage",)), Unticket()])
-        assert results(autoanalyzer.run(identity)) == {"p": "set", "q": "set", "r": "kept", "z": "kept"}
+        edit_dump(thoth, identity, [UnsetProperty(("triage",)), SetTicket("OS-8")])
+        assert results(autoanalyzer.run(identity)) == {"p": "set", "q": "kept", "r": "kept", "z": "kept"}
         assert whole(thoth, identity).document["autoanalyzed"]["p"] == record(value="bmc")
 
     def test_one_that_does_not_apply_keeps_nobody_from_running(self, thoth: Thoth, identity: Identity) -> None:
@@ -340,6 +352,9 @@ class TestFailures:
         }
         changed = thoth.stored_info(identity)
         assert changed is not None and changed[0].document["ticket"] == "OS-1"
+        thoth.store.put(f"/bmc/stor/thoth/{identity}/info.json", current[0].to_json().encode())
+        with pytest.raises(IndexFailure, match=f"{identity}: is stored, but not indexed: the index is gone"):
+            with_rules(without, TICKET).run(identity)
 
     def test_the_store(self, thoth: Thoth, store: WatchedStore, identity: Identity) -> None:
         autoanalyzer = with_rules(thoth, TICKET)
@@ -347,6 +362,19 @@ class TestFailures:
         autoanalyzer.arrived(Result.STORED, DumpInfo({**info.document, "type": "crash"}))
         store.failure = StoreUnavailable("store: read-only")
         assert told(autoanalyzer.arrived(Result.STORED, info).verdicts) == {"t": ("failed", "store: read-only")}
+        with pytest.raises(StoreUnavailable):
+            autoanalyzer.run(identity)
+
+    def test_a_store_that_takes_nothing_any_more_ends_a_run(
+        self, thoth: Thoth, store: WatchedStore, identity: Identity
+    ) -> None:
+        """It is no verdict on one dump of many: each other one would fail, too."""
+        autoanalyzer = with_rules(thoth, TICKET)
+
+        def break_down() -> None:
+            raise StoreUnavailable("store: read-only")
+
+        store.before_put = break_down
         with pytest.raises(StoreUnavailable):
             autoanalyzer.run(identity)
 
@@ -401,6 +429,41 @@ class TestHostileDocuments:
         rules = RuleSet.of(parse_rules(json.dumps([TICKET]).encode(), "x"))
         (verdict,) = settled(rules.rules, info, {}, NOW)[1].values()
         assert verdict.reason == f"has {'x' * 197}..."
+
+
+class TestConcerned:
+    """Of many dumps only those are read from the store that the index says a rule applies to."""
+
+    @pytest.fixture
+    def names(self, thoth: Thoth) -> list[Identity]:
+        cmds = ["utmpd", "bc", "nginx", "utmpd", "bc"]
+        return [take(thoth, illumos_core(n, cmd=cmd), mtime=100.0 * n).info.id for n, cmd in enumerate(cmds)]
+
+    def of(self, thoth: Thoth, *words: str, rules: Any = (TRIAGE,), now: float = NOW) -> list[Identity]:
+        in_order = RuleSet.of(parse_rules(json.dumps(list(rules)).encode(), "x"))
+        return concerned(thoth, parse(words, now=now)[0], in_order.rules, now)
+
+    def test_both_hold(self, thoth: Thoth, names: list[Identity]) -> None:
+        assert self.of(thoth, "id=*") == [names[0], names[3]]
+        assert self.of(thoth, "pid=3") == [names[3]]
+        assert self.of(thoth, "pid=1") == []
+
+    def test_of_several_rules_in_the_order_of_the_dumps(self, thoth: Thoth, names: list[Identity]) -> None:
+        rules = [TRIAGE, {**TICKET, "matches": ["cmd=nginx"]}, {**FMRI, "matches": ["cmd=n*"]}]
+        assert self.of(thoth, "id=*", rules=rules) == [names[0], names[2], names[3]]
+
+    def test_a_limit_is_one_of_them(self, thoth: Thoth, names: list[Identity]) -> None:
+        rules = [TRIAGE, {**TICKET, "matches": ["cmd=bc"]}]
+        assert self.of(thoth, "id=*", "limit=2", rules=rules) == names[:2]
+        assert self.of(thoth, "pid=3", "limit=1") == [names[3]]
+
+    def test_ages_are_counted_from_now(self, thoth: Thoth, names: list[Identity]) -> None:
+        newer = {**TICKET, "matches": ["mtime=250"]}
+        assert self.of(thoth, "id=*", rules=[newer], now=500.0) == names[3:]
+
+    def test_a_rule_that_only_what_another_one_sets_makes_apply(self, thoth: Thoth, names: list[Identity]) -> None:
+        second = {**TICKET, "matches": ["properties.triage.by=bmc"], "depends": ["p"]}
+        assert self.of(thoth, "id=*", rules=[TRIAGE, second]) == [names[0], names[3]]
 
 
 class TestDryRun:

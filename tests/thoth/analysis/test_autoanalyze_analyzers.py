@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.analysis import common_ground
 from tests.support.arrivals import CORE, NOW, take
+from tests.support.elfwriter import illumos_core
+from tests.support.mishaps import small_disk
 from tests.thoth.analysis.test_autoanalyze import (
     FMRI,
     TICKET,
@@ -22,12 +27,12 @@ from tests.thoth.analysis.test_autoanalyze import (
     whole,
     with_rules,
 )
-from thoth.analysis.autoanalyze import RuleResult, settled
 from thoth.analysis.rules import RuleSet, parse_rules
-from thoth.edit import SetProperty, edit_dump
+from thoth.analysis.verdicts import RuleResult, Verdict, settled
+from thoth.edit import SetProperty, SetTicket, Unticket, edit_dump
 from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
-from thoth.model import DumpInfo
+from thoth.model import DumpInfo, Identity
 from thoth.store.memory import MemoryStore
 from thoth.store.names import analyzer_name
 
@@ -43,6 +48,15 @@ def cache() -> Iterator[Path]:
         yield ground / "cache"
 
 
+@contextmanager
+def fifo(ground: Path) -> Iterator[tuple[Path, Callable[[], str]]]:
+    """A pipe that analyzers can reach, and what returns when one of them has written to it."""
+    path = ground / "fifo"
+    os.mkfifo(path)
+    path.chmod(0o666)
+    yield path, path.read_text
+
+
 def test_it_runs_after_the_dump_was_taken_in(thoth: Thoth, cache: Path) -> None:
     analyzer(thoth, "fmri", 'thoth_set fmri "svc:/$THOTH_TYPE"')
     after = {**TICKET, "name": "a", "matches": ["properties.fmri=svc:/core"], "depends": ["f"]}
@@ -51,11 +65,11 @@ def test_it_runs_after_the_dump_was_taken_in(thoth: Thoth, cache: Path) -> None:
     held = autoanalyzer.arrived(receipt.result, receipt.info)
     assert (results(held.verdicts), held.waiting) == ({"p": "set"}, True)
     assert "fmri" not in whole(thoth, held.identity).properties
-    assert results(autoanalyzer.finish(held)) == {"p": "set", "f": "matched", "a": "set"}
+    assert results(autoanalyzer.finish(held)) == {"f": "matched", "a": "set"}
     info = whole(thoth, held.identity)
     assert (info.properties["fmri"], info.document["ticket"]) == ("svc:/core", "OS-1")
     assert info.document["autoanalyzed"] == {
-        "p": record(value="bmc"), "f": record(), "a": record(value="OS-1"),
+        "p": record(value="bmc"), "f": record(value={"properties.fmri": "svc:/core"}), "a": record(value="OS-1"),
     }  # fmt: skip
 
 
@@ -80,6 +94,135 @@ def test_one_that_is_not_there_any_more(thoth: Thoth, cache: Path) -> None:
     (verdict,) = arrive(thoth, autoanalyzer)
     assert verdict.result is RuleResult.FAILED
     assert (verdict.reason or "").startswith("there is no analyzer 'fmri'")
+
+
+class TestWhatPeopleSetStays:
+    """Whatever an analyzer that runs by a rule says."""
+
+    SCRIPT = "thoth_set fmri new; thoth_set by.x 2; thoth_unset old; thoth_ticket OS-9"
+
+    @pytest.fixture
+    def identity(self, thoth: Thoth) -> Identity:
+        analyzer(thoth, "fmri", self.SCRIPT)
+        return take(thoth, CORE).info.id
+
+    def test_a_ticket_and_properties(self, thoth: Thoth, cache: Path, identity: Identity) -> None:
+        theirs = [SetTicket("OS-7"), SetProperty(("fmri",), "mine"), SetProperty(("old",), 1)]
+        edit_dump(thoth, identity, theirs)
+        reason = "others have changed properties.fmri, properties.old, ticket"
+        assert told(with_rules(thoth, FMRI, cache=cache).run(identity)) == {"f": ("matched", reason)}
+        info = whole(thoth, identity)
+        assert (info.document["ticket"], info.properties) == ("OS-7", {"fmri": "mine", "old": 1, "by": {"x": 2}})
+        assert info.document["autoanalyzed"]["f"] == record(value={"properties.by.x": 2})
+
+    def test_what_the_rule_has_set_is_its_own(self, thoth: Thoth, cache: Path, identity: Identity) -> None:
+        autoanalyzer = with_rules(thoth, FMRI, cache=cache)
+        autoanalyzer.run(identity)
+        analyzer(thoth, "fmri", "thoth_set fmri newer; thoth_unticket")
+        edit_dump(thoth, identity, [SetProperty(("by", "x"), 3)])
+        assert told(autoanalyzer.run(identity)) == {"f": ("matched", None)}
+        info = whole(thoth, identity)
+        assert (info.properties, "ticket" in info.document) == ({"fmri": "newer", "by": {"x": 3}}, False)
+        assert info.document["autoanalyzed"]["f"] == record(value={"properties.fmri": "newer"})
+
+    def test_what_was_removed_is_not_set_again(self, thoth: Thoth, cache: Path, identity: Identity) -> None:
+        autoanalyzer = with_rules(thoth, FMRI, cache=cache)
+        autoanalyzer.run(identity)
+        edit_dump(thoth, identity, [Unticket()])
+        before = whole(thoth, identity)
+        for _ in range(2):
+            assert told(autoanalyzer.run(identity)) == {"f": ("matched", "others have changed ticket")}
+        assert "ticket" not in whole(thoth, identity).document
+        assert whole(thoth, identity).document["autoanalyzed"] == before.document["autoanalyzed"]
+
+    def test_F36_a_person_who_is_faster_than_the_analyzer(
+        self, thoth: Thoth, cache: Path, identity: Identity
+    ) -> None:
+        autoanalyzer = with_rules(thoth, FMRI, cache=cache)
+        with fifo(cache.parent) as (path, written):
+            analyzer(thoth, "fmri", f"echo >{path}; read -r _ <{path}; thoth_ticket OS-9")
+            runner = threading.Thread(target=autoanalyzer.run, args=(identity,))
+            runner.start()
+            written()
+            edit_dump(thoth, identity, [SetTicket("OS-7")])
+            path.write_text("\n")
+            runner.join(30)
+        assert whole(thoth, identity).document["ticket"] == "OS-7"
+
+
+def test_F25_killed_before_the_end_is_recorded_it_counts_as_failed(
+    thoth: Thoth, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it has set is known to be its own, so that the next run may change it."""
+    analyzer(thoth, "fmri", "thoth_ticket OS-9")
+    identity = take(thoth, CORE).info.id
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("thoth.analysis.autoanalyze.revise", killed)
+    with pytest.raises(KeyboardInterrupt):
+        with_rules(thoth, FMRI, cache=cache).run(identity)
+    monkeypatch.undo()
+    left = whole(thoth, identity).document["autoanalyzed"]["f"]
+    assert left == record(value={"ticket": "OS-9"}, failed="was killed when it had changed the dump")
+    analyzer(thoth, "fmri", "thoth_ticket OS-10")
+    with_rules(thoth, cache=cache).run(identity)
+    document = whole(thoth, identity).document
+    assert (document["ticket"], document["autoanalyzed"]["f"]) == ("OS-10", record(value={"ticket": "OS-10"}))
+
+
+def test_a_cache_that_is_full_is_a_failure_of_the_rule(thoth: Thoth, tmp_path: Path) -> None:
+    """And of nothing else: the upload, or the pass of the collector, goes on."""
+    analyzer(thoth, "fmri", "# " + "x" * 200_000)
+    with small_disk(tmp_path / "small", "64k") as small:
+        verdicts = arrive(thoth, with_rules(thoth, FMRI, cache=small / "cache"))
+    ((result, reason),) = told(verdicts).values()
+    assert result == "failed" and "No space left on device" in (reason or "")
+
+
+def test_one_that_is_interrupted_is_not_recorded(thoth: Thoth, cache: Path) -> None:
+    identity = take(thoth, CORE).info.id
+    with fifo(cache.parent) as (path, written):
+        analyzer(thoth, "fmri", f"echo >{path}; read -r _ <{path}")
+        autoanalyzer = with_rules(thoth, FMRI, {**TICKET, "name": "a", "depends": ["f"]}, cache=cache)
+        verdicts: list[Verdict] = []
+        runner = threading.Thread(target=lambda: verdicts.extend(autoanalyzer.run(identity)))
+        runner.start()
+        written()
+        autoanalyzer.cancel()
+        runner.join(30)
+    assert told(verdicts) == {
+        "f": ("skipped", "was interrupted"),
+        "a": ("skipped", "depends on f, which was not run"),
+    }
+    assert "autoanalyzed" not in whole(thoth, identity).document
+
+
+def test_many_are_finished_at_a_time(thoth: Thoth, cache: Path) -> None:
+    """Each of two waits for the other one."""
+    held = []
+    with fifo(cache.parent) as (path, _):
+        script = (
+            f"if [[ $(json pid <$THOTH_INFO) == 1 ]]; then echo >{path}; else read -r _ <{path}; fi; thoth_set ran 1"
+        )
+        analyzer(thoth, "fmri", script)
+        autoanalyzer = with_rules(thoth, FMRI, cache=cache)
+        for pid in (1, 2):
+            receipt = take(thoth, illumos_core(pid))
+            held.append(autoanalyzer.arrived(receipt.result, receipt.info))
+        finished = list(autoanalyzer.finish_each(held, 2, lambda: True))
+    assert [told(verdicts) for verdicts in finished] == [{"f": ("matched", None)}] * 2
+    assert all(whole(thoth, each.identity).properties == {"ran": 1} for each in held)
+
+
+def test_none_is_begun_any_more_when_time_is_up(thoth: Thoth, cache: Path) -> None:
+    analyzer(thoth, "fmri", "true")
+    autoanalyzer = with_rules(thoth, FMRI, cache=cache)
+    receipt = take(thoth, CORE)
+    held = autoanalyzer.arrived(receipt.result, receipt.info)
+    assert list(autoanalyzer.finish_each([held], 1, lambda: False)) == [None]
+    assert "autoanalyzed" not in whole(thoth, held.identity).document
 
 
 def test_a_failure_before_it_keeps_it_from_running(thoth: Thoth, cache: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Timer
 
@@ -13,9 +14,11 @@ from tests.support import vectors
 from tests.support.analysis import QUICK, Bench, common_ground
 from tests.support.elfwriter import illumos_core, vmdump
 from tests.support.illumos_tools import IllumosTools
+from tests.support.mishaps import small_disk
+from thoth.analysis.cache import Cache
 from thoth.analysis.run import Analysis, Analyzer, Dcmd, NoTool, analyze
 from thoth.edit import SetProperty, edit_dump
-from thoth.errors import IndexFailure, NoSuchObject, StoreError, StoreUnavailable, ThothError
+from thoth.errors import CacheError, IndexFailure, NoSuchObject, StoreError, StoreUnavailable, ThothError
 from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
@@ -314,6 +317,18 @@ class TestStore:
         done = bench.run(info, self.expanding(self.vmcore(), ground))
         assert done.reason == "quota"
         assert bench.document(info) == info.document
+
+
+def test_F10_a_cache_without_room(bench: Bench, ground: Path) -> None:
+    with small_disk(ground / "disk", "1m") as disk:
+        bench.cache = Cache(disk / "cache")
+        info = bench.store()
+        with bench.cache.borrow(bench.thoth, info, keep=True), (disk / "full").open("wb", buffering=0) as file:
+            with suppress(OSError):
+                while file.write(bytes(4096)):
+                    pass
+            with pytest.raises(CacheError, match=f"^cache {disk}/cache: No space left on device; make room, or name"):
+                bench.run(info, "true")
 
 
 class TestDcmd:

@@ -31,6 +31,15 @@ def analyzer(stored: Thoth) -> str:
     return "os-2359"
 
 
+@pytest.fixture(autouse=True)
+def aside(child_environment: dict[str, str], tmp_path: Path) -> Path:
+    """Where what was written and could not be stored is kept."""
+    place = tmp_path / "aside"
+    place.mkdir()
+    child_environment["TMPDIR"] = str(place)
+    return place
+
+
 @pytest.fixture
 def shell(spawn: Run, dump: str) -> Callable[..., Ran]:
     """``shell("thoth_analyze", analyzer="x")`` types these lines."""
@@ -93,6 +102,11 @@ class TestRunning:
         assert "looked at" in ran.out
         assert "canary" not in ran.out
         assert os.geteuid() != 0 or not {"0", "written", "out"} & {*ran.lines}
+
+    @pytest.mark.parametrize("variable", ["THOTH_ANALYZER", "THOTH_INFO"])
+    def test_what_it_needs_is_gone(self, shell: Callable[..., Ran], analyzer: str, variable: str) -> None:
+        ran = shell(f"rm ${variable}", "thoth_analyze")
+        assert ran.said[5] == f"thoth: ${variable}: no such file"
 
     def test_its_status_is_the_shell_s(self, shell: Callable[..., Ran], analyzer: str) -> None:
         ran = shell('echo "exit 5" > "$THOTH_ANALYZER"', "thoth_analyze")
@@ -170,7 +184,6 @@ class TestStoring:
     def assert_set_aside(ran: Ran, script: bytes) -> None:
         path = Path(ran.said[-1].removeprefix("thoth: your version is in ").partition(";")[0])
         assert (path.read_bytes(), path.stat().st_mode & 0o777) == (script, 0o600)
-        path.unlink()
 
     @pytest.mark.parametrize("name", ["../x", "a/b", "", "-e", "x=y", "::stack"])
     def test_a_name_that_none_can_have(self, shell: Callable[..., Ran], name: str) -> None:
@@ -203,18 +216,19 @@ class TestOnATerminal:
         assert fetch(stored, "os-2359")[0] == SCRIPT + b"# edited\n"
         assert document(stored, dump)["ticket"] == "OS-2359"
 
-    def test_an_analyzer_can_be_interrupted(self, session: Terminal, stored: Thoth) -> None:
-        session.write('echo "echo up; sleep 1000" > $THOTH_ANALYZER; thoth_analyze; echo status $?\n')
+    def test_an_analyzer_can_be_interrupted_and_asks_for_nothing(
+        self, session: Terminal, dump: str, stored: Thoth
+    ) -> None:
+        session.write('echo "thoth_set half 1; sleep 1000" > $THOTH_ANALYZER; thoth_analyze; echo status $?\n')
         session.expect("echo status $?\r\n")
         assert wait_until(lambda: _runs("sleep 1000"), 10)
         session.write("\x03")
         session.expect("thoth: interrupted\r\n")
         session.expect("status 130\r\n")
         assert not _runs("sleep 1000")
-        session.write("exit 1\n")
-        assert session.ended() == 1
-        path = Path(session.seen.decode().partition("your version is in ")[2].partition(";")[0])
-        path.unlink()
+        session.write("exit 0\n")
+        assert session.ended() == 0
+        assert document(stored, dump)["properties"] == {}
 
     def test_exit_1(self, session: Terminal, dump: str, stored: Thoth) -> None:
         session.write("thoth_analyze; exit 1\n")
@@ -222,20 +236,21 @@ class TestOnATerminal:
         assert b"thoth: the shell exited with 1; nothing was stored" in session.seen
         assert "ticket" not in document(stored, dump)
 
-    def test_the_terminal_goes_away(self, session: Terminal, dump: str, stored: Thoth) -> None:
+    def test_the_terminal_goes_away(self, session: Terminal, dump: str, stored: Thoth, aside: Path) -> None:
         session.write('echo gone > $THOTH_ANALYZER; thoth_analyze; thoth_ticket OS-1; echo "done"\n')
         session.expect("done\r\n")
         session.hang_up()
         assert session.ended() == 1
         assert fetch(stored, "os-2359")[0] == SCRIPT
         assert "ticket" not in document(stored, dump)
+        assert [path.read_bytes() for path in aside.iterdir()] == [b"gone\n"]
 
     def test_it_goes_away_and_nobody_tells_us(
-        self, child_environment: dict[str, str], dump: str, analyzer: str, stored: Thoth, tmp_path: Path
+        self, child_environment: dict[str, str], dump: str, analyzer: str, stored: Thoth, aside: Path
     ) -> None:
         """Below a shell that ignores it: the end of input is then all that ours sees, and not its user's wish."""
         script = 'trap "" HUP; "$@"; echo $? > "$OUT"'
-        child_environment["OUT"] = str(tmp_path / "code")
+        child_environment["OUT"] = str(aside.with_name("code"))
         words = ["/bin/sh", "-c", script, "sh", *COMMAND, "debug", dump, analyzer]
         with Terminal(words, child_environment) as session:
             session.expect("thoth@thoth # ")
@@ -243,15 +258,44 @@ class TestOnATerminal:
             session.expect("done\r\n")
             session.hang_up()
             session.ended()
-        assert (tmp_path / "code").read_text() == "1\n"
+        assert aside.with_name("code").read_text() == "1\n"
         assert fetch(stored, "os-2359")[0] == SCRIPT
+        assert [path.read_bytes() for path in aside.iterdir()] == [b"gone\n"]
 
-    def test_it_is_told_to_end(self, session: Terminal, stored: Thoth) -> None:
+    def test_it_is_told_to_end(self, session: Terminal, stored: Thoth, aside: Path) -> None:
         session.write('echo gone > $THOTH_ANALYZER; echo "done"\n')
         session.expect("done\r\n")
         session.process.terminate()
         assert session.ended() == 1
         assert fetch(stored, "os-2359")[0] == SCRIPT
+        assert [path.read_bytes() for path in aside.iterdir()] == [b"gone\n"]
+
+    def test_it_can_be_suspended(
+        self, child_environment: dict[str, str], dump: str, analyzer: str, stored: Thoth
+    ) -> None:
+        words = ["/bin/bash", "--noprofile", "--norc", "-i"]
+        with Terminal(words, {**child_environment, "PS1": "outer $ "}) as session:
+            session.write(f"{' '.join(COMMAND)} debug {dump} {analyzer}\n")
+            session.expect("thoth@thoth # ")
+            session.write("echo new > $THOTH_ANALYZER; suspend\n")
+            session.expect("Stopped")
+            session.expect("outer $ ")
+            session.write("bg\n")  # it wants the terminal, so it stops at once
+            session.expect("outer $ ")
+            session.write("fg\n")
+            session.expect("thoth@thoth # ")
+            session.write("exit 0\n")
+            session.expect("stored analyzer")
+            session.write("exit $?\n")
+            assert session.ended() == 0
+        assert fetch(stored, analyzer)[0] == b"new\n"
+
+    def test_one_that_nobody_would_continue_is_not_suspended(self, session: Terminal) -> None:
+        session.write("suspend\n")  # ours leads the session here
+        session.write("echo still he''re\n")
+        session.expect("still here")
+        session.write("exit 0\n")
+        assert session.ended() == 0
 
     def test_a_shell_that_is_killed_leaves_the_terminal_usable(self, session: Terminal) -> None:
         session.write("stty -echo raw; kill -9 $$\n")

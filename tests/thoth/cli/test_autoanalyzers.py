@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.analysis import common_ground
-from tests.thoth.cli.conftest import Ran, Run, assert_harmless
+from tests.thoth.cli.conftest import COMMAND, Ran, Run, assert_harmless
 from thoth.library import Thoth
 
 Core = Callable[..., Path]
@@ -40,11 +43,11 @@ def rules(tmp_path: Path) -> Rules:
 
 
 @pytest.fixture
-def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A cache that analyzers can reach."""
+def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place that analyzers can reach, with the cache in it."""
     with common_ground() as ground:
         monkeypatch.setenv("THOTH_CACHE", str(ground / "cache"))
-        yield
+        yield ground
 
 
 @pytest.fixture
@@ -139,6 +142,7 @@ class TestWords:
             (("show", "a", "b"), "show: name one rule"),
             (("ls", "--rule", "x"), "ls takes no --rule"),
             (("run", "--force", "id=*"), "run takes no --force"),
+            (("dryrun", "-p", "2", "id=*"), "dryrun takes no --parallel"),
         ],
     )
     def test_misuse_says_what_to_do(self, run: Run, words: tuple[str, ...], error: str) -> None:
@@ -203,7 +207,7 @@ class TestArrival:
         assert ran.said == [f"thoth: {svc_startd} is there already: {name}"]
         assert "ticket" not in json.loads(run("info", name).out)
 
-    def test_an_analyzer(self, spawn: Run, rules: Rules, svc_startd: Path, ground: None) -> None:
+    def test_an_analyzer(self, spawn: Run, rules: Rules, svc_startd: Path, ground: Path) -> None:
         spawn("analyzer", "fmri", stdin=b'thoth_set fmri "svc:/$THOTH_TYPE"\n')
         assert spawn("autoanalyzers", "upload", str(rules(FMRI))).code == 0
         ran = spawn("upload", svc_startd)
@@ -212,7 +216,7 @@ class TestArrival:
         assert json.loads(spawn("info", ran.out.strip()).out)["properties"] == {"fmri": "svc:/core"}
 
     def test_a_rule_that_fails_is_told_and_the_upload_is_good(
-        self, spawn: Run, rules: Rules, svc_startd: Path, ground: None
+        self, spawn: Run, rules: Rules, svc_startd: Path, ground: Path
     ) -> None:
         spawn("analyzer", "fmri", stdin=b"exit 7\n")
         spawn("autoanalyzers", "upload", str(rules(FMRI, {**TICKET, "depends": ["fmri"]})))
@@ -307,7 +311,8 @@ class TestRun:
         assert "is no object" in told[names[1], "triage"]["reason"]
         assert ran.said[-1] == "thoth: 3 dumps held against 2 rules: 5 set, 1 failed"
 
-    def test_a_document_that_cannot_be_read(self, run: Run, names: list[str], stored: Thoth) -> None:
+    def test_a_document_that_cannot_be_read(self, run: Run, rules: Rules, names: list[str], stored: Thoth) -> None:
+        run("autoanalyzers", "upload", rules({**TICKET, "name": "z", "matches": ["cmd=bc"]}))
         stored.store.put(f"/thoth/stor/thoth/{names[1]}/info.json", b"{")
         ran = run("autoanalyzers", "run", "--json", "type=core")
         assert ran.code == 1
@@ -315,6 +320,55 @@ class TestRun:
         assert (bad["id"], bad["rule"]) == (names[1], None)
         assert "not JSON" in bad["reason"]
         assert [line["result"] for line in lines(ran) if line["id"] == names[0]] == ["set", "set"]
+
+    def test_of_a_specification_s_dumps_those_that_match_are_read(
+        self, run: Run, names: list[str], stored: Thoth
+    ) -> None:
+        """So that a rule for a few of a million dumps does not take hours."""
+        stored.store.put(f"/thoth/stor/thoth/{names[1]}/info.json", b"{")
+        ran = run("autoanalyzers", "run", "type=core")
+        assert (ran.code, len(ran.lines), ran.err) == (0, 2, "thoth: 2 dumps held against 2 rules: 2 set\n")
+
+    def test_in_portions(self, run: Run, rules: Rules, core: Core) -> None:
+        """The dumps that a rule does not apply to are in nobody's way, though they have no record of it."""
+        names = run("-q", "upload", *(core(pid, cmd="bc" if pid < 5 else "svc.startd") for pid in range(9))).lines
+        run("autoanalyzers", "upload", rules(TICKET))
+        portion = ("-q", "autoanalyzers", "run", "-p", "3", "autoanalyzed.OS-2359=undefined", "limit=3")
+        told = [[line.split()[0] for line in run(*portion).lines] for _ in range(3)]
+        assert told == [names[5:8], names[8:], []]
+
+    def test_interrupted_it_tells_how_far_it_came(
+        self, spawn: Run, child_environment: dict[str, str], rules: Rules, names: list[str], ground: Path
+    ) -> None:
+        """And the dump that was under way is not recorded as done."""
+        started = ground / "started"
+        os.mkfifo(started)
+        started.chmod(0o666)
+        script = f"[[ $(json pid <$THOTH_INFO) == 1 ]] || {{ echo >{started}; read -r _ <{started}; }}"
+        spawn("analyzer", "fmri", stdin=script.encode())
+        spawn("autoanalyzers", "upload", rules(FMRI))
+        process = subprocess.Popen(
+            [*COMMAND, "autoanalyzers", "run", "-p", "1", "--rule", "fmri", "type=core"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**child_environment, "THOTH_CACHE": str(ground / "cache")},
+            text=True,
+        )
+        with process:
+            with started.open():  # returns when the second analyzer runs
+                process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        assert out == f"{names[0]} fmri: matched: analyzer fmri\n"
+        assert "thoth: 2 dumps held against 1 rule: 1 matched\n" in err
+        assert process.returncode == 130
+        left = spawn("info", "autoanalyzed.fmri=undefined")
+        assert [document["id"] for document in json.loads(left.out)] == [names[1]]
+
+    @pytest.mark.parametrize("given", ["0", "x", "-1", "1000"])
+    def test_so_many_at_a_time_is_a_number(self, run: Run, given: str) -> None:
+        ran = run("autoanalyzers", "run", f"--parallel={given}", "id=*")
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == f"thoth: --parallel: '{given}' is not a number from 1 to 256\n"
 
     def test_no_dump_and_no_rule(self, run: Run, core: Core) -> None:
         assert run("autoanalyzers", "run", "type=core") == Ran(0, "", "thoth: no dump matches\n")

@@ -146,6 +146,16 @@ class TestExecutable:
         assert ran.said[2] == "thoth: gdb without the executable, which was not found; --exec names it"
         assert "read_record" not in ran.out
 
+    def test_F17_a_fifo_in_its_place_blocks_no_debugger(self, run: Run, moved: tuple[str, Path]) -> None:
+        identity, place = moved
+        place.unlink()
+        os.mkfifo(place)
+        ran = run("debug", "--batch", "-e", "bt", "--timeout", "20", identity)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.said[-1].startswith(
+            f"thoth: {place}: was a file that the dump had mapped, and is a FIFO now; it blocks gdb"
+        )
+
     def test_the_right_one_is_named(
         self, run: Run, moved: tuple[str, Path], crasher: Crasher, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -263,10 +273,13 @@ class TestCache:
         assert "was purged on 2015-12-04" in ran.said[-1]
 
     def test_a_bar_shows_it_coming(
-        self, crashed_id: str, on_terminal: Callable[..., tuple[int, bytes]], cache: Path
+        self, run: Run, core: Callable[..., Path], on_terminal: Callable[..., tuple[int, bytes]]
     ) -> None:
-        _, seen = on_terminal("debug", "--batch", "-e", "print 1", crashed_id)
-        assert b"core.crasher" in seen and b"100%" in seen
+        identity = run("-q", "upload", core(7, size=3 << 20)).out.strip()
+        _, seen = on_terminal("debug", "--batch", "-e", "print 1", identity)
+        assert b"core.7 " in seen and b"100%" in seen
+
+    def test_none_for_one_that_is_small(self, crashed_id: str, on_terminal: Callable[..., tuple[int, bytes]]) -> None:
         _, seen = on_terminal("debug", "--batch", "-e", "print 1", crashed_id)
         assert b"%" not in seen.split(b"thoth: gdb")[0]
 

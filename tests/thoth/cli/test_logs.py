@@ -209,3 +209,9 @@ class TestPut:
         ran = run("logs", *words)
         assert (ran.code, len(ran.said)) == (1, 1)
         assert "give one of them" in ran.err
+
+    @pytest.mark.parametrize("words", [["a.log"], ["--put", "a.log"]])
+    def test_json_is_for_lists(self, run: Run, words: list[str]) -> None:
+        ran = run("logs", "--json", *words)
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert "--json is for lists" in ran.err

@@ -36,6 +36,7 @@ class TestFindingTheCommand:
         assert (ran.code, ran.err) == (0, "")
         assert "examples:\n" in ran.out
         assert f"  thoth {command}" in ran.out
+        assert "\nexit status: 0 " in ran.out
         assert max(len(line) for line in ran.lines) <= 110
 
     @pytest.mark.parametrize(
@@ -88,6 +89,21 @@ class TestEntries:
         project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
         module, _, function = project["scripts"]["thoth"].partition(":")
         assert getattr(import_module(module), function)(["--version"]) == 0
+
+
+class TestStartUp:
+    def test_ls_imports_nothing_that_it_does_not_need(
+        self, run: Run, core: Callable[..., Path], child_environment: dict[str, str]
+    ) -> None:
+        run("upload", core(1))
+        program = "import sys; from thoth.cli import main; main(['ls']); print(*sys.modules, file=sys.stderr)"
+        ran = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=child_environment
+        )
+        assert "core" in ran.stdout
+        modules = {*ran.stderr.split()}
+        assert "thoth.index.sqlite" in modules
+        assert not modules & {"rich", "subprocess", "tomllib", "thoth.analysis", "thoth.edit", "thoth.ingest"}
 
 
 class TestWhatGoesWrong:

@@ -138,7 +138,7 @@ def test_what_is_lost_is_told(run: Run, core: Core, dumps: Path) -> None:
     name = run("-q", "upload", core(1)).out.strip()
     (dumps / name / "core.1").unlink()
     ran = run("scrub", "--repair", "--quick")
-    advice = f"bring it back, from a backup or its node, as /thoth/stor/thoth/{name}/core.1"
+    advice = f"upload the dump again, or bring it back from a backup, as /thoth/stor/thoth/{name}/core.1"
     assert (ran.code, ran.lines) == (1, [f"{name} lost: core.1: is not in the store; {advice}"])
 
 

@@ -107,7 +107,7 @@ class TestDocuments:
         edit_dump(stage.thoth, info.id, [SetTicket("OS-1")])
         before = stage.document(info.id)
         stage.thoth.store.put(info_name("bmc", info.id), b"{")
-        assert "move it away, and 'thoth scrub --repair' makes it anew" in stage.told()[0][1]
+        assert "move its info.json away, and 'thoth scrub --repair' makes it anew" in stage.told()[0][1]
         stage.thoth.store.delete(info_name("bmc", info.id))
         assert [each.repaired for each in stage.mended()] == [True]
         assert stage.document(info.id) == before

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.arrivals import CORE, CUT, NOW, take
+from tests.support.arrivals import CORE, CUT, NOW, arrival, take
 from tests.support.elfwriter import illumos_core
 from tests.thoth.scrub.conftest import LONG, OTHER, Stage, replaced
 from thoth.edit import SetProperty, edit_dump, revise, stored_form
 from thoth.index.memory import MemoryIndex
 from thoth.index.sqlite import SqliteIndex
 from thoth.library import Thoth
+from thoth.maintain import reindex, stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.purge import Rules, purge_dump
 from thoth.scrub.findings import UPLOADING, Finding, Kind
@@ -148,14 +149,17 @@ def test_a_dump_that_is_replaced_while_it_is_digested_gets_no_digests(stage: Sta
 class TestStrays:
     def test_a_copy_of_the_dump_goes_and_anything_else_stays(self, stage: Stage) -> None:
         info = stage.upload()
-        copy, other = stage.beside(info, "core.1"), stage.beside(info, "core.2")
+        copy, cut, *others = (stage.beside(info, f"core.{number}") for number in range(1, 6))
         stage.thoth.store.put(copy, CORE)
-        stage.thoth.store.put(other, replaced(CORE, 50_000))
+        stage.thoth.store.put(cut, CUT)
+        different = (replaced(CORE, 50_000), replaced(CUT, -1), CORE + b"x")
+        for name, data in zip(others, different, strict=True):
+            stage.thoth.store.put(name, data)
         assert stage.found() == []  # a collector that uploads it under another name has such for a moment
         stage.time += LONG
-        assert stage.kinds() == [Kind.STRAY] * 2
-        assert [(each.name, each.repaired) for each in stage.mended()] == [(copy, True), (other, False)]
-        assert [each.name for each in stage.found()] == [other]
+        assert stage.kinds() == [Kind.STRAY] * 5
+        assert [each.name for each in stage.mended() if each.repaired] == [copy, cut]
+        assert [each.name for each in stage.found()] == others
         assert stage.thoth.store.get(str(info.document["dump"]))[0] == CORE
 
     @pytest.mark.parametrize("fault", ["corrupt", "lost", "cut", "purged", "unrecorded"])
@@ -262,6 +266,23 @@ class TestIndex:
         assert all(each.repaired for each in stage.mended())
         assert stage.thoth.index.named("") == [info.id]
         assert stage.found(gone[0]) == [Finding(Kind.LOST, "neither store nor index has anything of it", gone[0])]
+
+    def test_an_upload_that_comes_while_its_ghost_is_laid_is_indexed(self, stage: Stage) -> None:
+        stage.upload(OTHER)
+
+        class Overtaken(MemoryIndex):
+            def delete(self, identity: Identity) -> None:
+                take(stage.thoth, CORE)
+                super().delete(identity)
+
+        index = Overtaken()
+        stage.thoth = Thoth(stage.thoth.store, index, "bmc")
+        reindex(stage.thoth, stored_identities(stage.thoth))
+        name = arrival(CORE).identity
+        index.put(DumpInfo({"id": name}))
+        (finding,) = stage.found()
+        assert mend(stage.thoth, finding, stage.clock).repaired
+        assert index.get(name) == stage.document(name)
 
     def test_a_ghost_that_is_asked_for_by_name(self, stage: Stage) -> None:
         stage.thoth.index.put(DumpInfo({"id": "0" * 32}))
