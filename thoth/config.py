@@ -19,6 +19,7 @@ from thoth.errors import UsageError
 
 DEFAULT: Final = "default"  # the origin of a value that nobody gave
 _CACHE: Final = "/var/tmp/thoth/cache"  # noqa: S108 - where the original has it; what opens it checks whose it is
+_OWN_CACHE: Final = "/var/tmp/thoth-{uid}/cache"  # noqa: S108 - of an ordinary user: root's is closed to others
 _RETHINK: Final = "rethinkdb"  # the index that the original's variables ask for
 _LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
 # Part of every name in the store, of the database's name, and of paths: Manta's logins, without '%'.
@@ -102,7 +103,7 @@ def survey(
     given = {name: Setting(value, f"--{name}") for name, value in flags.items() if value is not None}
     place = _file_place(environ, file)
     faults: dict[str, UsageError] = {}
-    told: dict[str, Setting] = {"user": Setting("thoth", DEFAULT), "cache": Setting(_CACHE, DEFAULT)}
+    told: dict[str, Setting] = {"user": Setting("thoth", DEFAULT), "cache": Setting(_default_cache(), DEFAULT)}
     with _noted(faults, "config"):
         told |= _from_file(place)
     told |= {**_from_environment(environ), **given}
@@ -248,6 +249,11 @@ def _kind(value: object) -> str:
 
 
 # ---- where things are when nobody says ------------------------------------------------------------
+
+
+def _default_cache() -> str:
+    uid = os.geteuid()
+    return _OWN_CACHE.format(uid=uid) if uid else _CACHE
 
 
 def _default_places(user: str) -> dict[str, Setting]:

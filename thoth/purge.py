@@ -224,5 +224,6 @@ def _moments(rules: Rules) -> list[float]:
 
 
 def _days(seconds: float) -> str:
-    days = int(seconds / _DAY)
-    return f"{days} day{'' if days == 1 else 's'}"
+    """A span in days, or in hours when it is under two days."""
+    count, unit = (int(seconds / _DAY), "day") if seconds >= 2 * _DAY else (int(seconds / 3600), "hour")
+    return f"{count} {unit}{'' if count == 1 else 's'}"

@@ -74,11 +74,11 @@ def documents(thoth: Thoth, dumps: list[Identity]) -> list[DumpInfo | None]:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('"$@" < /dev/null', "standard input is empty; there is no JSON for 'triage' to read"),
-        (': | "$@"', "standard input is empty; there is no JSON for 'triage' to read"),
-        ('false | "$@"', "standard input is empty; there is no JSON for 'triage' to read"),
-        ('echo | "$@"', "standard input is empty; there is no JSON for 'triage' to read"),
-        ('"$@" <&-', "stdin is closed; there is no JSON for 'triage' to read"),
+        ('"$@" < /dev/null', "standard input is empty; JSON for 'triage' is read from it"),
+        (': | "$@"', "standard input is empty; JSON for 'triage' is read from it"),
+        ('false | "$@"', "standard input is empty; JSON for 'triage' is read from it"),
+        ('echo | "$@"', "standard input is empty; JSON for 'triage' is read from it"),
+        ('"$@" <&-', "stdin is closed; JSON for 'triage' is read from it"),
         ('printf \'{"a": 1\' | "$@"', "standard input is not JSON: Expecting ',' delimiter"),
         ("printf 'bmc\\n' | \"$@\"", "standard input is not JSON: Expecting value"),
         ('printf \'"\\377"\' | "$@"', "standard input is not JSON: 'utf-8' codec can't decode"),

@@ -111,6 +111,10 @@ class TestCache:
         config = load_config(environ)
         assert (config.cache, config.origins["cache"]) == (cache, origin)
 
+    def test_an_ordinary_user_has_one_of_their_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1234)
+        assert load_config({}).cache == "/var/tmp/thoth-1234/cache"
+
     @pytest.mark.parametrize("cache", ["cache", "./cache", "~/cache", "file:///cache", "/a\0b"])
     def test_it_is_a_directory_that_is_named_from_the_root(self, cache: str) -> None:
         assert refused({"THOTH_CACHE": cache}) == (

@@ -31,7 +31,7 @@ from thoth.analysis.sandbox import give
 from thoth.durable import sweep
 from thoth.errors import CacheError
 from thoth.library import Thoth
-from thoth.model import DumpInfo
+from thoth.model import DumpInfo, Identity
 from thoth.naming import is_identity
 
 _LOCK: Final = ".lock"
@@ -91,6 +91,17 @@ class Cache:
             finally:
                 with _told(self._root):
                     _remove_run(place, lock)
+
+    def forget(self, identity: Identity) -> None:
+        """Remove the copies of a dump, at once or when the last who uses them has done so. Raises CacheError."""
+        if not (self._root / identity).is_dir():
+            return
+        with _told(self._root):
+            directory = self._opened() / identity
+            with _used(self._root, directory):
+                for name in _names(directory):
+                    if not name.startswith("."):
+                        directory.joinpath(_PASSING + name).touch(mode=0o600)
 
     def _opened(self) -> Path:
         """The cache's path without links, once it is known to be ours and what dead processes left is gone."""

@@ -116,6 +116,8 @@ def _parsed(argv: list[str]) -> Namespace:
     if not arguments.command:
         top.error("name a command")
     name, *rest = arguments.command
+    if name == "help":  # as many other commands have it
+        return _parsed([*rest[:1], "--help"])
     if name not in _COMMANDS:
         raise UsageError(_unknown(name))
     home, summary = _COMMANDS[name]

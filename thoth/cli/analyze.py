@@ -51,6 +51,7 @@ def declare_analyze(parser: ArgumentParser) -> None:
         "Run an analyzer on dumps, several at a time, and show what it writes, in the order of the dumps.\n"
         "A last word that begins with :: or $ is a command of mdb instead, which is run on each dump.\n"
         "What the analyzer sets is kept whatever its exit status; when it had to be stopped nothing is.\n"
+        "Of a specification it leaves out dumps that were purged.\n"
         "It sees a copy of the dump that it can only read, a directory of its own, and none of our secrets."
     )
     parser.epilog = f"""\
@@ -89,6 +90,12 @@ exit status: 0 done, also when no dump matches; 1 at least one failed; 2 there i
     parser.set_defaults(run=analyze)
 
 
+def _without_purged(words: list[str]) -> list[str]:
+    """The same words; a specification that does not speak of purged dumps asks for those that are still there."""
+    keys = [each.partition("=")[0] for each in words if "=" in each]
+    return [*words, "purged=undefined"] if keys and "purged" not in keys else words
+
+
 def analyze(arguments: Namespace, console: Console) -> int:
     """Analyze dumps."""
     from thoth.library import open_thoth
@@ -99,7 +106,7 @@ def analyze(arguments: Namespace, console: Console) -> int:
     config, settings = configured(arguments), _settings(arguments)
     with open_thoth(config, dry_run=arguments.dry_run) as thoth:
         task = _task(thoth, name)
-        identities = chosen(thoth, words, console)
+        identities = chosen(thoth, _without_purged(words), console)
         if not identities:
             console.say("no dump matches")
             return 0

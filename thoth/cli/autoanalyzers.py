@@ -150,7 +150,7 @@ def _given_rules(files: Sequence[str], console: Console) -> list[Rule]:
 
     if not files:
         console.say("reading rules from stdin")
-        return list(parse_rules(console.all_of_stdin(MAX_TOTAL, "autoanalyzer"), "standard input"))
+        return list(parse_rules(console.all_of_stdin(MAX_TOTAL, "an autoanalyzer"), "standard input"))
     rules = [rule for file in files for rule in parse_rules(_contents(file, MAX_TOTAL), escaped(file))]
     twice = next((name for name, count in Counter(rule.name for rule in rules).items() if count > 1), None)
     if twice is not None:

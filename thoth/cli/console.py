@@ -113,15 +113,16 @@ class Console:
     def all_of_stdin(self, limit: int, what: str) -> bytes:
         """All of stdin. Raises UsageError when there is nothing, and when it is over ``limit`` bytes.
 
-        ``what`` names it in the error. Blanks alone are nothing: they come from a pipeline that broke.
+        ``what`` names it in the error, as in "a value". Blanks alone are nothing: they come from a pipeline that
+        broke.
         """
         if sys.stdin is None:
-            raise UsageError(f"stdin is closed; there is no {what} to read")
+            raise UsageError(f"stdin is closed; {what} is read from it")
         data = sys.stdin.buffer.read(limit + 1)
         if len(data) > limit:
             raise UsageError(f"standard input has over {limit} bytes, which is too much for {what}")
         if not data.strip():
-            raise UsageError(f"standard input is empty; there is no {what} to read")
+            raise UsageError(f"standard input is empty; {what} is read from it")
         return data
 
     def progress(self, name: bytes, size: int, blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -128,6 +128,7 @@ def ls(arguments: Namespace, console: Console) -> int:
     if arguments.json and properties:
         raise UsageError(f"ls: --json shows whole documents; leave {escaped(properties[0])} out")
     paths = table_paths(properties)
+    _warn_of_files(properties, console)
     with open_thoth(configured(arguments)) as thoth:
         if arguments.json:
             console.results(each.to_json() for each in thoth.index.find(query))
@@ -187,6 +188,15 @@ def report(arguments: Namespace, console: Console) -> int:
             for piece in json_counts(thoth.index.report(query, paths[0])):
                 console.block(piece)
     return 0
+
+
+def _warn_of_files(properties: Iterable[str], console: Console) -> None:
+    """Tell who means a local dump that a word without a slash is a column."""
+    from pathlib import Path
+
+    for name in properties:
+        if Path(name).is_file():
+            console.say(f"'{escaped(name)}' is taken for a property to show; './{escaped(name)}' is the local dump")
 
 
 def _without_files(word: str) -> str:

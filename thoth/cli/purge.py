@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator, Sequence
 
+    from thoth.analysis.cache import Cache
     from thoth.cli.console import Console
     from thoth.library import Thoth
     from thoth.model import Identity, Json
@@ -79,7 +80,9 @@ def declare_purge(parser: ArgumentParser) -> None:
 def purge(arguments: Namespace, console: Console) -> int:
     """Throw dumps away, or show which would go."""
     import time
+    from pathlib import Path
 
+    from thoth.analysis.cache import Cache
     from thoth.library import open_thoth, require_store
     from thoth.purge import clock_doubt
 
@@ -93,7 +96,8 @@ def purge(arguments: Namespace, console: Console) -> int:
         doubt = None if arguments.trust_clock else clock_doubt(thoth, rules, now)
         if doubt:
             raise UsageError(f"purge: {doubt}; set the clock, or say --trust-clock when it is right")
-        run = _Run(thoth, rules, limit, now, _Report(console, now, as_json=arguments.json))
+        report = _Report(console, now, as_json=arguments.json)
+        run = _Run(thoth, rules, limit, report, Cache(Path(config.cache)))
         run.delete() if arguments.delete else run.plan()
     return 1 if run.report.failed else 0
 
@@ -165,12 +169,12 @@ def _query(thoth: Thoth, words: Sequence[str], console: Console) -> Query:
 class _Run:
     """One purge, or the plan of one."""
 
-    def __init__(self, thoth: Thoth, rules: Rules, limit: int | None, now: float, report: _Report) -> None:
+    def __init__(self, thoth: Thoth, rules: Rules, limit: int | None, report: _Report, cache: Cache) -> None:
         self.report = report
+        self._cache = cache
         self._thoth = thoth
         self._rules = rules
         self._limit = limit
-        self._now = now
 
     def plan(self) -> None:
         """Show what would go."""
@@ -204,7 +208,9 @@ class _Run:
         from thoth.purge import purge_dump
 
         try:
-            done = purge_dump(self._thoth, identity, self._rules, now=self._now)
+            done = purge_dump(self._thoth, identity, self._rules, now=self.report.now)
+            if done is None or not done.kept:
+                self._cache.forget(identity)
         except (StoreUnavailable, IndexFailure):
             raise
         except ThothError as error:
@@ -224,7 +230,7 @@ class _Report:
     def __init__(self, console: Console, now: float, *, as_json: bool) -> None:
         self.failed = 0
         self._console = console
-        self._now = now
+        self.now = now
         self._as_json = as_json
         self._gone = 0
         self._bytes = 0
@@ -267,7 +273,7 @@ class _Report:
 
     def _row(self, dump: Candidate) -> str:
         time = dump.info.time
-        age = "-" if time is None else age_text(self._now - time)
+        age = "-" if time is None else age_text(self.now - time)
         kind = dump.info.document.get("type")
         who = dump.info.document.get("node" if kind == "crash" else "cmd")
         return f"{dump.info.id[:16]} {cell(kind):<5} {size_text(dump.size):>9} {age:>8} {cell(who)}"

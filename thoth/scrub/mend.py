@@ -80,11 +80,18 @@ def _index(thoth: Thoth, identity: Identity) -> str:
 
 
 def _lay_ghost(thoth: Thoth, identity: Identity) -> str:
-    """Remove a row of the index, unless the store looks as if it were another one."""
+    """Remove a row of the index, unless the store looks as if it were another one.
+
+    What people noted on the dump is nowhere else: such a document goes back into the store instead.
+    """
     if not any(each.directory and is_identity(each.name) for each in thoth.store.list(home(thoth.user))):
         raise _CannotMend("the store has no dump at all; is it the right one?")
     if next(iter(thoth.store.list(dump_dir(thoth.user, identity))), None) is not None:
         raise _CannotMend("the store has something of it now")
+    row = thoth.index.get(identity)
+    if row is not None and (row.properties or row.document.get("ticket")):
+        thoth.store.put(info_name(thoth.user, identity), stored_form(row), if_match=ABSENT)
+        return "its document is in the store again, for its ticket or properties; the dump itself is lost"
     thoth.index.delete(identity)
     if thoth.stored_info(identity) is not None:
         return _index(thoth, identity)  # an upload came between the look and the deletion

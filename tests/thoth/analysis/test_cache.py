@@ -106,6 +106,27 @@ def test_a_copy_is_kept_once_somebody_asks_for_it(thoth: Thoth, info: DumpInfo, 
     assert copy.exists()
 
 
+def test_a_copy_that_is_forgotten_goes(thoth: Thoth, info: DumpInfo, cache: Cache, root: Path) -> None:
+    with cache.borrow(thoth, info, keep=True):
+        pass
+    cache.forget(info.id)
+    assert names(root) == []
+
+
+def test_a_copy_that_is_forgotten_goes_when_nobody_uses_it_any_more(
+    thoth: Thoth, info: DumpInfo, cache: Cache, root: Path
+) -> None:
+    with cache.borrow(thoth, info, keep=True) as copy:
+        Cache(root).forget(info.id)
+        assert copy.read_bytes() == CORE
+    assert names(root) == []
+
+
+def test_nothing_is_made_to_forget_what_is_not_there(info: DumpInfo, root: Path) -> None:
+    Cache(root / "none").forget(info.id)
+    assert not (root / "none").exists()
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_all_of_it_may_be_removed_by_hand(thoth: Thoth, info: DumpInfo, cache: Cache, root: Path, keep: bool) -> None:
     for _ in range(2):

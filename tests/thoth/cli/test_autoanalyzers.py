@@ -82,7 +82,7 @@ class TestUpload:
     def test_F38_empty_standard_input_is_refused(self, spawn: Run, rules: Rules, stdin: bytes) -> None:
         spawn("autoanalyzers", "upload", str(rules(TICKET)))
         ran = spawn("-q", "autoanalyzers", "upload", stdin=stdin)
-        assert ran == Ran(1, "", "thoth: standard input is empty; there is no autoanalyzer to read\n")
+        assert ran == Ran(1, "", "thoth: standard input is empty; an autoanalyzer is read from it\n")
         assert lines(spawn("autoanalyzers", "ls", "--json")) == [TICKET]
 
     def test_several_files_are_all_accepted_or_none(self, run: Run, rules: Rules) -> None:

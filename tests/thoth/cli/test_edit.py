@@ -163,8 +163,8 @@ class TestStandardInput:
     @pytest.mark.parametrize(
         ("data", "said"),
         [
-            (b"", "thoth: standard input is empty; there is no JSON for 'triage' to read\n"),
-            (b" \n\t\n", "thoth: standard input is empty; there is no JSON for 'triage' to read\n"),
+            (b"", "thoth: standard input is empty; JSON for 'triage' is read from it\n"),
+            (b" \n\t\n", "thoth: standard input is empty; JSON for 'triage' is read from it\n"),
             (b"bmc", "thoth: standard input is not JSON: Expecting value: line 1 column 1 (char 0)\n"),
             (b'{"a": 1', "thoth: standard input is not JSON: Expecting ',' delimiter: line 1 column 8 (char 7)\n"),
             (b"[NaN]", "thoth: standard input is not JSON: NaN is no number of JSON\n"),

@@ -283,6 +283,16 @@ class TestLs:
         said = "thoth: ./nope: no such file; a dump in the store is named by its identity\n"
         assert run("ls", "./nope") == Ran(1, "", said)
 
+    def test_a_file_without_a_slash_is_a_column_and_told(
+        self, run: Run, uploaded: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        name = uploaded(7)
+        (tmp_path / "core.7x").write_bytes(b"")
+        ran = run("ls", name, "core.7x")
+        assert ran.said == ["thoth: 'core.7x' is taken for a property to show; './core.7x' is the local dump"]
+        assert ran.lines[0].endswith(" CORE.7X")
+
     def test_its_help_names_all_units(self, run: Run) -> None:
         shown = run("ls", "--help").out
         assert "time=AGE" in shown

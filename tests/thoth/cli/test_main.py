@@ -30,6 +30,11 @@ class TestFindingTheCommand:
         assert ran.code == 0
         assert all(re.search(rf"^  {name} ", ran.out, re.MULTILINE) for name in _COMMANDS)
 
+    def test_help_is_a_command_too(self, run: Run) -> None:
+        assert run("help") == run("--help")
+        assert run("help", "purge") == run("purge", "--help")
+        assert run("help", "zzzzzzz").code == 1
+
     @pytest.mark.parametrize("command", _COMMANDS)
     def test_help_of_a_command_teaches_by_examples(self, run: Run, command: str) -> None:
         ran = run(command, "--help")

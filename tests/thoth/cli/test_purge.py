@@ -310,6 +310,14 @@ class TestTombstone:
         assert purged(run) == [name]
 
 
+def test_the_copy_in_the_cache_goes_too(run: Run, uploaded: Uploaded, cache: Path) -> None:
+    name = uploaded(7)
+    run("debug", "--batch", "-e", "p 1", name)
+    assert (cache / name).is_dir()
+    assert run("purge", name, "--delete").code == 0
+    assert not (cache / name).exists()
+
+
 def test_F10_a_full_disk_can_be_purged(tmp_path: Path, child_environment: dict[str, str]) -> None:
     """Store and index are on a disk without a free block: dumps can be listed, and purged to make room."""
 

@@ -267,6 +267,16 @@ class TestIndex:
         assert stage.thoth.index.named("") == [info.id]
         assert stage.found(gone[0]) == [Finding(Kind.LOST, "neither store nor index has anything of it", gone[0])]
 
+    @pytest.mark.parametrize("noted", [{"ticket": "OS-7"}, {"properties": {"triage": "bmc"}}])
+    def test_what_people_noted_on_a_ghost_is_not_lost(self, stage: Stage, noted: dict[str, object]) -> None:
+        stage.upload()
+        gone = Identity("0" * 32)
+        stage.thoth.index.put(DumpInfo({"id": gone, "dump": f"/bmc/stor/thoth/{gone}/core.1", **noted}))
+        (after,) = stage.mended()
+        assert (after.kind, after.repaired) == (Kind.GHOST, True)
+        assert noted.items() <= stage.document(gone).document.items()
+        assert [each.kind for each in stage.found(gone)] == [Kind.LOST]
+
     def test_an_upload_that_comes_while_its_ghost_is_laid_is_indexed(self, stage: Stage) -> None:
         stage.upload(OTHER)
 
