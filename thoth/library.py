@@ -108,17 +108,23 @@ def is_made(config: Config, setting: str) -> bool:
 
 def _open_store(root: Path, *, create: bool, dry_run: bool) -> ObjectStore:
     from thoth.store.directory import DirectoryStore
-    from thoth.store.wrappers import DryRun
 
     store = DirectoryStore(root, create=create)
-    return DryRun(store) if dry_run else store
+    if not dry_run:
+        return store
+    from thoth.store.wrappers import DryRun
+
+    return DryRun(store)
 
 
 def _open_index(database: Path, *, dry_run: bool) -> Index:
-    from thoth.index.dry import DryRunIndex
     from thoth.index.sqlite import SqliteIndex
 
-    return DryRunIndex(SqliteIndex(database, read_only=True)) if dry_run else SqliteIndex(database)
+    if not dry_run:
+        return SqliteIndex(database)
+    from thoth.index.dry import DryRunIndex
+
+    return DryRunIndex(SqliteIndex(database, read_only=True))
 
 
 def _root(config: Config) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 
@@ -27,6 +26,8 @@ def safe_filename(raw: bytes) -> str:
     if escaped.startswith("."):
         escaped = "%2E" + escaped[1:]
     if len(escaped) > LONGEST:
+        import hashlib  # noqa: PLC0415 - few names are so long, and every command starts by way of here
+
         kept = _CUT_ESCAPE.sub("", escaped[: LONGEST - 9])  # never half of a %XX
         escaped = f"{kept}-{hashlib.sha256(raw).hexdigest()[:8]}"
     return escaped or "unnamed"  # a dump that came through a pipe
