@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+_HOLE = 64 << 10  # bytes of zeros that become a hole
+_ZEROS = bytes(_HOLE)
 _DRAFT = re.compile(r"\.thoth-[0-9a-f]{32}\.draft")
 
 
@@ -54,8 +56,29 @@ class Draft:
     def fileno(self) -> int:
         return self._fd
 
-    def write(self, data: bytes) -> None:
+    def write_sparse(self, data: bytes) -> None:
+        """Append all of ``data``, but leave holes where it has nothing but zeros: they read as zeros all the same.
+
+        To be followed by ``end``, when all is written.
+        """
+        view, start = memoryview(data), 0
+        for at in range(0, len(data), _HOLE):
+            if data.startswith(_ZEROS, at):
+                self.write(view[start:at])
+                os.lseek(self._fd, _HOLE, os.SEEK_CUR)
+                start = at + _HOLE
+        self.write(view[start:])
+
+    def end(self) -> None:
+        """Make a hole at the end part of the file."""
+        size = os.lseek(self._fd, 0, os.SEEK_CUR)
+        if os.fstat(self._fd).st_size < size:
+            os.ftruncate(self._fd, size)
+
+    def write(self, data: bytes | memoryview) -> None:
         """Append all of ``data``."""
+        if not data:
+            return
         written = os.write(self._fd, data)
         if written < len(data):  # one call takes at most 2 GiB, or what still fits
             rest = memoryview(data)[written:]

@@ -140,3 +140,25 @@ def test_no_sweep_takes_a_draft_that_is_being_made(tmp_path: Path) -> None:
         done.set()
         sweeper.join()
     assert names(tmp_path) == [f"{number:03}" for number in range(300)]
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [b"x" * 100, bytes(1 << 20), b"y", bytes(300_000)],
+        [bytes(1 << 20)],
+        [bytes(70_000) + b"z" + bytes(1 << 17) + b"end"],
+        [b"", b"a", b""],
+    ],
+)
+def test_zeros_are_holes_that_read_as_zeros(tmp_path: Path, blocks: list[bytes]) -> None:
+    with opened(tmp_path) as directory, Draft(directory) as draft:
+        for block in blocks:
+            draft.write_sparse(block)
+        draft.end()
+        draft.publish(directory, "core")
+    data = b"".join(blocks)
+    assert (tmp_path / "core").read_bytes() == data
+    pieces = [block[at : at + (1 << 16)] for block in blocks for at in range(0, len(block), 1 << 16)]
+    room = sum(len(piece) + 8192 for piece in pieces if piece != bytes(1 << 16))  # each in whole blocks of the disk
+    assert (tmp_path / "core").stat().st_blocks * 512 <= room

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from thoth.analysis.sandbox import give_open
 from thoth.digest import Digester, digests_of
@@ -19,9 +18,6 @@ from thoth.library import Thoth
 from thoth.model import DumpInfo
 from thoth.objects import dump_object, expanded_object
 from thoth.store.base import StoredObject
-
-_PIECE: Final = 64 << 10  # bytes of zeros that become a hole
-_ZEROS: Final = bytes(_PIECE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +74,8 @@ def fetch(thoth: Thoth, target: Wanted, path: Path, progress: Callable[[int], ob
             with thoth.store.open(target.name) as source:
                 for block in _counted(_blocks(source), progress):
                     digester.feed(block)
-                    _write_sparse(draft, block)
-            os.ftruncate(draft.fileno(), target.size)
+                    draft.write_sparse(block)
+            draft.end()
             found = digester.result()
             if found.size != target.size:
                 raise _differs(target.name, f"gave {found.size} bytes of {target.size}")
@@ -103,19 +99,6 @@ def _counted(blocks: Iterable[bytes], progress: Callable[[int], object]) -> Iter
         yield block
         at += len(block)
         progress(at)
-
-
-def _write_sparse(draft: Draft, block: bytes) -> None:
-    """Append a block, and leave out what is only zeros."""
-    if not block.strip(b"\0"):
-        os.lseek(draft.fileno(), len(block), os.SEEK_CUR)
-        return
-    for start in range(0, len(block), _PIECE):
-        piece = block[start : start + _PIECE]
-        if piece == _ZEROS:
-            os.lseek(draft.fileno(), _PIECE, os.SEEK_CUR)
-        else:
-            draft.write(piece)
 
 
 def _publish(draft: Draft, directory: int, target: Wanted, name: str) -> None:

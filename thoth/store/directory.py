@@ -172,6 +172,7 @@ class DirectoryStore:
     def _publish(self, name: str, draft: Draft, if_match: str | None = None) -> ObjectStat:
         *above, last = parts(name)
         now = self._now_ns()
+        draft.end()
         os.utime(draft.fileno(), ns=(now, now))
         draft.sync()
         with self._opened(write=True) as root, ExitStack() as opened:
@@ -199,7 +200,7 @@ class DirectoryUpload:
 
     def part(self, data: bytes) -> None:
         with self._going_on() as draft:
-            draft.write(data)
+            draft.write_sparse(data)
             self._size += len(data)
             if self._size - self._nudged >= _WINDOW:
                 self._nudge(draft)

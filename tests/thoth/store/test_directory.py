@@ -208,7 +208,7 @@ def test_F10_a_disk_that_fills_up(disk: Path) -> None:
 def test_F10_one_part_that_does_not_fit(disk: Path) -> None:
     upload = DirectoryStore(disk).begin(CORE, 0)
     with pytest.raises(NoRoom, match=f"^store {disk}: no space"):
-        upload.part(bytes(2 << 20))  # some of it is written before the disk is full
+        upload.part(b"x" * (2 << 20))  # some of it is written before the disk is full
     assert drafts(disk) == []
 
 
