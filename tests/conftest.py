@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis' own, which reads the seed
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what runs in the background with SIGINT ignored, which our commands would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     soaking = bool(config.getoption("--soak")) or "soak" in config.getoption("markexpr").replace("not soak", "")
     config.stash[_SOAKING] = soaking
     config.stash[_LEFT_OUT] = 0
