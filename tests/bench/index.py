@@ -60,7 +60,7 @@ def _questions(prefix: str, now: float) -> list[Question]:
         *(Question(("ls", *words), _listing(words, now), 1.5, _ENOUGH) for words in short),
         Question(("info", prefix), named, 1.5, _ENOUGH),
         # The shell reads one index from end to end in less time than Python takes to start.
-        Question(("report", "platform"), platforms, 2, _ENOUGH),
+        Question(("report", "platform"), platforms, 2),
         Question(("ls", f"stack=*{RARE[:14]}*"), _listing([f"stack=*{RARE[:14]}*"], now), 2, rounds=3),
         Question(("ls", "type=core"), _listing(["type=core"], now), 2, rounds=3),
         Question(("ls",), _listing([], now), 2, rounds=3),

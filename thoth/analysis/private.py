@@ -73,6 +73,13 @@ def _check(place: Path) -> None:
     let_through(place)
 
 
+def closed_to_programs(place: Path) -> Path | None:
+    """The directory on the way to the cache that root's sandbox cannot pass through; None when it can."""
+    if not is_root():
+        return None
+    return next((each for each in reversed(place.parents) if each.exists() and not each.stat().st_mode & 0o001), None)
+
+
 def let_through(directory: Path) -> None:
     """Let the programs of the sandbox pass through a directory of ours, and not list it."""
     with _opened(directory) as fd:

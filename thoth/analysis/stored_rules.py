@@ -191,6 +191,19 @@ def _check_set(there: dict[str, StoredRule], changed: Sequence[Rule]) -> None:
             raise UsageError(f"rule {rule.name}: depends: {faults[rule.name]}")
 
 
+def with_analyzers(thoth: Thoth, rules: RuleSet) -> RuleSet:
+    """The same rules, and as a fault each that runs an analyzer which has been removed since."""
+    from thoth.analysis.analyzers import listed  # noqa: PLC0415 - as below
+
+    there = {name.rpartition("/")[2] for name in listed(thoth)}
+    gone = {
+        rule.name: f"there is no analyzer {rule.action.analyzer!r}"
+        for rule in rules.late
+        if isinstance(rule.action, RunAnalyzer) and rule.action.analyzer not in there
+    }
+    return replace(rules, faults={**rules.faults, **gone})
+
+
 def _check_analyzer(thoth: Thoth, rule: Rule) -> None:
     from thoth.analysis.analyzers import fetch  # noqa: PLC0415 - what holds arriving dumps against rules needs none
 

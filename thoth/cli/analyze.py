@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from thoth.cli.options import add_places, configured, word
 from thoth.cli.purge import size_bytes
 from thoth.cli.specification import SPECIFICATION, chosen
-from thoth.errors import NoSuchDump, StoreUnavailable, ThothError, UsageError
+from thoth.errors import CacheError, NoSuchDump, StoreUnavailable, ThothError, UsageError
 from thoth.render import escaped, json_text
 
 if TYPE_CHECKING:
@@ -90,6 +90,18 @@ exit status: 0 done, also when no dump matches; 1 at least one failed; 2 there i
     parser.set_defaults(run=analyze)
 
 
+def _require_passage(cache: str) -> None:
+    """Raises CacheError when what root runs in the sandbox could not reach a dump: once, not for each of them."""
+    from thoth.analysis.private import closed_to_programs
+
+    closed = closed_to_programs(Path(cache))
+    if closed is not None:
+        raise CacheError(
+            f"cache {escaped(cache)}: {escaped(str(closed))} is closed to the user that analyzers run as;"
+            " name another place with THOTH_CACHE"
+        )
+
+
 def _without_purged(words: list[str]) -> list[str]:
     """The same words; a specification that does not speak of purged dumps asks for those that are still there."""
     keys = [each.partition("=")[0] for each in words if "=" in each]
@@ -104,6 +116,7 @@ def analyze(arguments: Namespace, console: Console) -> int:
     if not words:
         raise UsageError("analyze: name dumps or a specification, then an analyzer; see 'thoth analyze --help'")
     config, settings = configured(arguments), _settings(arguments)
+    _require_passage(config.cache)
     with open_thoth(config, dry_run=arguments.dry_run) as thoth:
         task = _task(thoth, name)
         identities = chosen(thoth, _without_purged(words), console)

@@ -51,6 +51,16 @@ exit status: 0 done; 1 failed: standard input was empty or no script, or there i
     parser.set_defaults(run=analyzer)
 
 
+def _tell_rules(thoth: Thoth, name: str, console: Console) -> None:
+    """Tell of the rules that an analyzer is missing from now on."""
+    from thoth.analysis.rules import RunAnalyzer
+    from thoth.analysis.stored_rules import read_rules
+
+    for rule in read_rules(thoth).late:
+        if rule.action == RunAnalyzer(name):
+            console.complain(f"rule '{rule.name}' runs it; 'thoth autoanalyzers remove {rule.name}' removes that too")
+
+
 def analyzer(arguments: Namespace, console: Console) -> int:
     """Store, show or delete an analyzer."""
     from thoth.analysis.analyzers import remove
@@ -62,6 +72,7 @@ def analyzer(arguments: Namespace, console: Console) -> int:
         elif arguments.remove:
             remove(thoth, arguments.name)
             console.say(f"removed analyzer '{escaped(arguments.name)}'")
+            _tell_rules(thoth, arguments.name, console)
         else:
             _store(thoth, arguments.name, console)
     return 0

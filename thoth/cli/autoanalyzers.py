@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from thoth.analysis.rules import Rule, RuleSet
     from thoth.analysis.stored_rules import StoredRule
     from thoth.cli.console import Console
+    from thoth.library import Thoth
 
 _TITLES: Final = ("NAME", "VERSION", "DEPENDS", "ACTION", "MATCHES")
 
@@ -187,12 +188,14 @@ def _remove(arguments: Namespace, console: Console) -> int:
 
 def _ls(arguments: Namespace, console: Console) -> int:
     from thoth.analysis.autoanalyze import fault_lines
-    from thoth.analysis.stored_rules import in_order
+    from thoth.analysis.stored_rules import in_order, stored_rules, with_analyzers
 
-    stored = _stored(arguments)
-    ordered = in_order(stored)
+    with _opened(arguments) as thoth:
+        stored = stored_rules(thoth)
+        ordered = with_analyzers(thoth, in_order(stored))
     there = {each.name: each.rule for each in stored if each.rule}
-    listed = [*ordered.rules, *(there[name] for name in ordered.faults if name in there)]
+    named = {rule.name for rule in ordered.rules}
+    listed = [*ordered.rules, *(there[name] for name in ordered.faults if name in there and name not in named)]
     lines = _json_lines(listed, ordered) if arguments.json else _table(listed)
     for line in lines:
         console.result(line)
@@ -244,9 +247,14 @@ def _show(arguments: Namespace, console: Console) -> int:
 
 def _stored(arguments: Namespace) -> list[StoredRule]:
     from thoth.analysis.stored_rules import stored_rules
+
+    with _opened(arguments) as thoth:
+        return stored_rules(thoth)
+
+
+def _opened(arguments: Namespace) -> Thoth:
     from thoth.library import open_thoth, require_store
 
     config = configured(arguments)
     require_store(config, new_ok=True)
-    with open_thoth(config, dry_run=True) as thoth:
-        return stored_rules(thoth)
+    return open_thoth(config, dry_run=True)

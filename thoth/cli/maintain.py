@@ -141,6 +141,8 @@ def in_store(thoth: Thoth, words: Sequence[str], console: Console) -> list[Ident
         if name is not None and len(name) == 32:
             _require(thoth, Identity(name))
             found.append(Identity(name))
+        elif name is not None and len(known := thoth.index.named(name)) == 1:
+            found += known
         else:
             found += chosen(thoth, [each.given], console)
     return list(dict.fromkeys(found))

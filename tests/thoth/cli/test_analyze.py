@@ -96,6 +96,16 @@ class TestManyDumps:
         assert (ran.code, len(ran.said)) == (1, 1)
         assert ran.err.startswith(f"thoth: {dumps[0]}: analyzer 'x': 'a..b': not a property")
 
+    def test_a_cache_that_the_sandbox_cannot_reach_is_told_once(
+        self, run: Run, dumps: list[str], script: Script, ground: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        script("true")
+        (ground / "closed").mkdir(mode=0o700)
+        monkeypatch.setenv("THOTH_CACHE", str(ground / "closed" / "cache"))
+        ran = run("analyze", "cmd=node", "x")
+        assert (ran.code, len(ran.said)) == (1, 1)
+        assert f"{ground}/closed is closed to the user that analyzers run as; name another place" in ran.err
+
     def test_a_purged_dump_is_left_out_of_a_specification(self, run: Run, dumps: list[str], script: Script) -> None:
         run("purge", dumps[0], "--delete")
         script("true")

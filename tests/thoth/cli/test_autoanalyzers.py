@@ -215,6 +215,17 @@ class TestArrival:
         assert ran.said[-1] == f"thoth: {ran.out.strip()}: autoanalyzer fmri: matched: analyzer fmri"
         assert json.loads(spawn("info", ran.out.strip()).out)["properties"] == {"fmri": "svc:/core"}
 
+    def test_an_analyzer_that_is_removed_leaves_a_fault(self, spawn: Run, rules: Rules) -> None:
+        spawn("analyzer", "fmri", stdin=b"true\n")
+        spawn("autoanalyzers", "upload", str(rules(FMRI)))
+        assert spawn("analyzer", "fmri", "--remove").said[-1] == (
+            "thoth: rule 'fmri' runs it; 'thoth autoanalyzers remove fmri' removes that too"
+        )
+        ran = spawn("autoanalyzers", "ls")
+        assert (ran.code, len(ran.lines), len(ran.said)) == (1, 2, 1)
+        assert "there is no analyzer 'fmri'" in ran.err
+        assert json.loads(spawn("autoanalyzers", "ls", "--json").lines[0])["fault"] == "there is no analyzer 'fmri'"
+
     def test_a_rule_that_fails_is_told_and_the_upload_is_good(
         self, spawn: Run, rules: Rules, svc_startd: Path, ground: Path
     ) -> None:

@@ -161,6 +161,10 @@ class TestWords:
     def test_a_ghost_by_its_name(self, run: Run, troubled: dict[str, str]) -> None:
         assert found(run("scrub", "0" * 32)) == {("0" * 32, "ghost")}
 
+    def test_the_beginning_of_a_name_that_only_the_index_has(self, run: Run, troubled: dict[str, str]) -> None:
+        for name in ("0" * 32, troubled["unreadable"]):
+            assert [each for each, _ in found(run("scrub", name[:9]))] == [name]
+
     @pytest.mark.parametrize("word", ["f" * 32, "abc", "no-such-file"])
     def test_no_such_dump_is_2(self, run: Run, core: Core, word: str) -> None:
         run("upload", core(1))
