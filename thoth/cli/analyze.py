@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from thoth.cli.options import add_places, configured, word
-from thoth.cli.purge import size_bytes
+from thoth.cli.options import add_places, configured, size_bytes, word
 from thoth.cli.specification import SPECIFICATION, chosen
 from thoth.errors import CacheError, NoSuchDump, StoreUnavailable, ThothError, UsageError
 from thoth.render import escaped, json_text

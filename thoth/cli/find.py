@@ -108,15 +108,7 @@ examples:
 --json: JSON lines, each one the whole document of a dump, as `thoth info` shows it.
 exit status: 0 done, also when no dump matches; 1 failed
 """
-    parser.add_argument(
-        "words",
-        nargs="*",
-        type=word,
-        metavar="SPEC|PROPERTY",
-        help="constraint, dump, ./local-dump, or property",
-    )
-    parser.add_argument("--json", action="store_true", help="JSON lines instead of a table")
-    add_places(parser)
+    _declare_words(parser, json="JSON lines instead of a table")
     parser.set_defaults(run=ls)
 
 
@@ -159,15 +151,7 @@ examples:
 Dumps that do not have the property are counted as undefined; a value that is no text as its JSON.
 exit status: 0 done, also when no dump matches; 1 failed
 """
-    parser.add_argument(
-        "words",
-        nargs="*",
-        type=word,
-        metavar="SPEC|PROPERTY",
-        help="constraint, dump, ./local-dump, or the property",
-    )
-    parser.add_argument("--json", action="store_true", help="JSON, which it always is")
-    add_places(parser)
+    _declare_words(parser, json="JSON, which it always is")
     parser.set_defaults(run=report)
 
 
@@ -188,6 +172,17 @@ def report(arguments: Namespace, console: Console) -> int:
             for piece in json_counts(thoth.index.report(query, paths[0])):
                 console.block(piece)
     return 0
+
+
+# ---- ls and report --------------------------------------------------------------------------------
+
+
+def _declare_words(parser: ArgumentParser, json: str) -> None:
+    parser.add_argument(
+        "words", nargs="*", type=word, metavar="SPEC|PROPERTY", help="constraint, dump, ./local-dump, or property"
+    )
+    parser.add_argument("--json", action="store_true", help=json)
+    add_places(parser)
 
 
 def _warn_of_files(properties: Iterable[str], console: Console) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from thoth.errors import UsageError
+from thoth.render import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from thoth.config import Config
+
+_UNITS: Final = ("", "K", "M", "G", "T", "P")  # each is 1,024 of the one before
 
 
 class TextAsked(Exception):
@@ -91,6 +95,14 @@ class Parser(ArgumentParser):
 def word(argument: str) -> str:
     """A positional argument as it was given: the ``type`` of each of them."""
     return argument.removeprefix("\0")
+
+
+def size_bytes(text: str) -> int:
+    """Bytes that a size such as ``500M`` or ``10G`` writes; a unit is 1,024 of the one before. Raises UsageError."""
+    written = re.fullmatch(r"([0-9]{1,15})([KMGTP]?)(?:i?B)?", text, re.IGNORECASE)
+    if written is None:
+        raise UsageError(f"'{escaped(text)}' is not a size: a whole number and K, M, G, T or P, as in 10G")
+    return int(written[1]) << 10 * _UNITS.index(written[2].upper())
 
 
 def add_common(parser: ArgumentParser) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, size_bytes, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, nothing_named, the_one
 from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError, UsageError
 from thoth.render import age_text, cell, escaped, json_text, size_text, time_text
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from thoth.purge import Candidate, Reason, Rules
     from thoth.query import Constraint, Query
 
-_UNITS: Final = ("", "K", "M", "G", "T", "P")
 _HEADER: Final = f"{'NAME':<16} {'TYPE':<5} {'SIZE':>9} {'AGE':>8} NODE/CMD"
 
 
@@ -121,14 +119,6 @@ def _rules(thoth: Thoth, arguments: Namespace, console: Console, now: float) -> 
     keep = tuple(_keep(each, now) for each in arguments.keep)
     query = _query(thoth, arguments.words, console)
     return Rules(query.constraints, before, over, keep), query.limit
-
-
-def size_bytes(text: str) -> int:
-    """Bytes that a size such as ``500M`` or ``10G`` writes; a unit is 1,024 of the one before. Raises UsageError."""
-    written = re.fullmatch(r"([0-9]{1,15})([KMGTP]?)(?:i?B)?", text, re.IGNORECASE)
-    if written is None:
-        raise UsageError(f"'{escaped(text)}' is not a size: a whole number and K, M, G, T or P, as in 10G")
-    return int(written[1]) << 10 * _UNITS.index(written[2].upper())
 
 
 def _keep(given: str, now: float) -> Constraint:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import vectors
-from tests.support.analysis import Bench, common_ground
+from tests.support.analysis import Bench
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.illumos_tools import IllumosTools
 from thoth.analysis.analyzers import BUNDLED, bundled
@@ -37,22 +35,6 @@ native: node::Start+0x182
 native: _start+0x83
 """
 EXCEPTION = '{\n    "message": "Cannot read property \'x\' of undefined",\n}\n'
-
-
-@pytest.fixture
-def ground() -> Iterator[Path]:
-    with common_ground() as ground:
-        yield ground
-
-
-@pytest.fixture
-def tools(ground: Path) -> IllumosTools:
-    return IllumosTools(ground)
-
-
-@pytest.fixture
-def bench(ground: Path, tools: IllumosTools) -> Bench:
-    return Bench(ground, {**os.environ, "PATH": tools.path})
 
 
 @pytest.fixture

@@ -47,21 +47,6 @@ def thoth(store: Counting) -> Thoth:
     return Thoth(store, MemoryIndex(), "bmc")
 
 
-@pytest.fixture
-def info(thoth: Thoth) -> DumpInfo:
-    return take(thoth, CORE).info
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def cache(root: Path) -> Cache:
-    return Cache(root)
-
-
 # ---- borrowing ------------------------------------------------------------------------------------
 
 

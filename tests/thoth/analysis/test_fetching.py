@@ -27,21 +27,6 @@ def thoth() -> Thoth:
     return Thoth(MemoryStore(), MemoryIndex(), "bmc")
 
 
-@pytest.fixture
-def info(thoth: Thoth) -> DumpInfo:
-    return take(thoth, CORE).info
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def cache(root: Path) -> Cache:
-    return Cache(root)
-
-
 def put(thoth: Thoth, info: DumpInfo, data: bytes) -> None:
     thoth.store.put(dump_object(thoth.user, info).name, data)
 

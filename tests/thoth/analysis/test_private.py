@@ -14,11 +14,6 @@ from thoth.analysis.cache import Cache
 from thoth.errors import CacheError
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
 def test_what_is_missing_is_made_whatever_the_umask(tmp_path: Path) -> None:
     os.umask(0o077)
     with Cache(tmp_path / "a" / "b" / "cache").work():

@@ -16,11 +16,6 @@ from thoth.analysis.removal import remove_tree
 from thoth.errors import CacheError
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
 def test_a_run_s_directory_is_private_and_goes(root: Path) -> None:
     with Cache(root).work() as work:
         assert re.fullmatch(r"\.run-[0-9a-f]{32}", work.name)

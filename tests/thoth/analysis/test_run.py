@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Timer
@@ -11,7 +9,7 @@ from threading import Event, Timer
 import pytest
 
 from tests.support import vectors
-from tests.support.analysis import QUICK, Bench, common_ground
+from tests.support.analysis import QUICK, Bench
 from tests.support.elfwriter import illumos_core, vmdump
 from tests.support.illumos_tools import IllumosTools
 from tests.support.mishaps import small_disk
@@ -25,22 +23,6 @@ from thoth.model import DumpInfo
 
 PRINTED = Path(__file__).with_name("printed")  # the analyzers of manta-thoth.txt, as they are printed there
 POSTFORK = ["libc.so.1`abort+0x10e()", "utmpx_postfork+0x44()", "fork_common+0x186()"]
-
-
-@pytest.fixture
-def ground() -> Iterator[Path]:
-    with common_ground() as ground:
-        yield ground
-
-
-@pytest.fixture
-def tools(ground: Path) -> IllumosTools:
-    return IllumosTools(ground)
-
-
-@pytest.fixture
-def bench(ground: Path, tools: IllumosTools) -> Bench:
-    return Bench(ground, {**os.environ, "PATH": tools.path})
 
 
 class FullIndex(MemoryIndex):

@@ -17,7 +17,7 @@ import pytest
 from tests.support.elfwriter import illumos_core, vmdump
 from tests.support.mishaps import small_disk
 from tests.thoth.cli.conftest import Ran, Run
-from thoth.cli.purge import size_bytes
+from thoth.cli.options import size_bytes
 from thoth.edit import revise
 from thoth.errors import UsageError
 from thoth.library import Thoth
