@@ -9,8 +9,9 @@ from math import inf
 from typing import Final
 
 from thoth.digest import Digester
-from thoth.errors import NoSuchObject, StoreError, UsageError
+from thoth.errors import NoSuchObject, PreconditionFailed, StoreError, UsageError
 from thoth.library import Thoth
+from thoth.store.base import ABSENT
 from thoth.store.names import logs_dir, parts
 
 _DEEPEST: Final = 16  # directories inside of one another; logs of an hour lie in YYYY/MM/DD/HH
@@ -77,7 +78,7 @@ def store_log(thoth: Thoth, name: str, blocks: Iterable[bytes]) -> int:
     """
     target = log_object(thoth.user, name)
     _require_free(thoth, target, name)
-    upload = thoth.store.begin(target, 0)
+    upload = thoth.store.begin(target, None, if_match=ABSENT)
     try:
         with closing(Digester()) as digester:
             for block in blocks:
@@ -86,8 +87,9 @@ def store_log(thoth: Thoth, name: str, blocks: Iterable[bytes]) -> int:
             digests = digester.result()
         if not digests.size:
             raise UsageError(f"{name}: there is nothing to store; the input is empty")
-        _require_free(thoth, target, name)  # the stream may have taken hours
         return upload.commit(digests).size
+    except PreconditionFailed as error:  # the stream may have taken hours
+        raise _taken(name) from error
     finally:
         upload.abort()
 
@@ -97,4 +99,8 @@ def _require_free(thoth: Thoth, target: str, name: str) -> None:
         thoth.store.stat(target)
     except NoSuchObject:
         return
-    raise UsageError(f"{name}: there is a log of this name, which stays as it is; choose another")
+    raise _taken(name)
+
+
+def _taken(name: str) -> UsageError:
+    return UsageError(f"{name}: there is a log of this name, which stays as it is; choose another")

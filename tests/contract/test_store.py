@@ -251,6 +251,46 @@ def test_two_uploads_to_one_name_do_not_mix(store: ObjectStore) -> None:
     assert (content(store, CORE), store.stat(CORE)) == (b"oneone", stored)
 
 
+def test_an_upload_into_a_place_that_has_to_be_empty(store: ObjectStore) -> None:
+    first, second = (store.begin(CORE, 3, if_match=ABSENT) for _ in range(2))
+    first.part(b"one")
+    second.part(b"two")
+    stored = second.commit(digests(b"two"))
+    with pytest.raises(PreconditionFailed, match=r"core\.x"):
+        first.commit(digests(b"one"))
+    first.abort()
+    assert (content(store, CORE), store.stat(CORE)) == (b"two", stored)
+
+
+def test_an_upload_in_place_of_what_was_looked_at(store: ObjectStore) -> None:
+    old = upload(store, CORE, b"old").etag
+    first, second = (store.begin(CORE, 3, if_match=old) for _ in range(2))
+    first.part(b"one")
+    second.part(b"two")
+    stored = first.commit(digests(b"one"))
+    with pytest.raises(PreconditionFailed, match=r"core\.x"):
+        second.commit(digests(b"two"))
+    assert (content(store, CORE), store.stat(CORE)) == (b"one", stored)
+
+
+def test_an_upload_in_place_of_what_is_gone(store: ObjectStore) -> None:
+    old = upload(store, CORE, b"old").etag
+    incoming = store.begin(CORE, 3, if_match=old)
+    incoming.part(b"new")
+    store.delete(CORE)
+    with pytest.raises(PreconditionFailed, match=r"core\.x"):
+        incoming.commit(digests(b"new"))
+    assert names(store, f"{HOME}/{'ab' * 16}") == []
+
+
+def test_an_upload_of_unknown_size(store: ObjectStore) -> None:
+    incoming = store.begin(CORE, None)
+    incoming.part(b"abc")
+    incoming.part(b"def")
+    assert incoming.commit(digests(b"abcdef")) == store.stat(CORE)
+    assert content(store, CORE) == b"abcdef"
+
+
 # ---- reading --------------------------------------------------------------------------------------
 
 

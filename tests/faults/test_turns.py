@@ -78,8 +78,8 @@ class Turns(Passing):
         super().delete(name)
         self.called("after delete")
 
-    def begin(self, name: str, size: int) -> Upload:
-        return _Turning(self, super().begin(name, size))
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
+        return _Turning(self, super().begin(name, size, if_match=if_match))
 
 
 class _Turning:

@@ -23,14 +23,13 @@ class HookedStore(MemoryStore):
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
 
-    def begin(self, name: str, size: int) -> MemoryUpload:
-        inner = super().begin(name, size)
-        return HookedUpload(self, name, inner)
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MemoryUpload:
+        return HookedUpload(self, name, if_match)
 
 
 class HookedUpload(MemoryUpload):
-    def __init__(self, hooks: HookedStore, name: str, inner: MemoryUpload) -> None:
-        super().__init__(name, hooks._store)
+    def __init__(self, hooks: HookedStore, name: str, if_match: str | None) -> None:
+        super().__init__(name, lambda data: hooks._store(name, data, if_match))
         self._hooks = hooks
 
     def commit(self, digests: Digests) -> ObjectStat:

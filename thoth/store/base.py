@@ -60,6 +60,7 @@ class Upload(Protocol):
     - ``commit`` makes the object durable and visible at once, taking the place of an older one. Bytes that are
       not as many as ``digests`` says raise CorruptTransfer, and the object is as it was before. Their content is
       compared where that costs nothing (by a server that digests what it gets), or by ``wrappers.Verifying``.
+      When ``begin`` was told what has to be there, and something else is, it raises PreconditionFailed.
     - ``abort`` leaves no trace. It may be called at any time, any number of times, and after ``commit``, when it does
       nothing. An upload whose process dies is swept away by a later one.
     """
@@ -84,7 +85,10 @@ class ObjectStore(Protocol):
       be none, else PreconditionFailed and nothing has changed.
     - ``list`` gives the entries of one directory, sorted by name; a directory that is not there is empty.
     - ``delete`` removes an object, or a directory that is empty. A directory that is not empty raises StoreError.
-    - ``begin`` starts an upload; ``size`` is the number of bytes that will come, for a check of free space.
+    - ``begin`` starts an upload; ``size`` is the number of bytes that will come, None when nobody knows. With
+      ``if_match`` its commit is a compare-and-set as that of ``put``; a server that cannot compare at the commit of
+      a large object is asked right before it. What a killed upload under the same name had sent may be used again
+      after it has been held against the bytes that come; it is never believed.
     """
 
     def stat(self, name: str) -> ObjectStat: ...
@@ -99,7 +103,7 @@ class ObjectStore(Protocol):
 
     def delete(self, name: str) -> None: ...
 
-    def begin(self, name: str, size: int) -> Upload: ...
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload: ...
 
     def close(self) -> None: ...
 

@@ -112,11 +112,11 @@ class DirectoryStore:
             draft.write(data)
             return self._publish(name, draft, if_match).etag
 
-    def begin(self, name: str, size: int) -> DirectoryUpload:
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> DirectoryUpload:
         parts(name)
         with _writing(self._root, name):
-            draft = self._draft(name, size)
-        return DirectoryUpload(self._root, name, draft, self._publish)
+            draft = self._draft(name, size or 0)
+        return DirectoryUpload(self._root, name, draft, lambda whole: self._publish(name, whole, if_match))
 
     def delete(self, name: str) -> None:
         with self._parent(name, locked=True) as (directory, last):
@@ -190,7 +190,7 @@ class DirectoryStore:
 class DirectoryUpload:
     """An upload into a DirectoryStore. After an error there is nothing left of it."""
 
-    def __init__(self, root: Path, name: str, draft: Draft, publish: Callable[[str, Draft], ObjectStat]) -> None:
+    def __init__(self, root: Path, name: str, draft: Draft, publish: Callable[[Draft], ObjectStat]) -> None:
         self._root = root
         self._name = name
         self._draft: Draft | None = draft
@@ -218,7 +218,7 @@ class DirectoryUpload:
                 raise CorruptTransfer(
                     f"{self._name}: {self._size} bytes came where {digests.size} were read; upload it again"
                 )
-            stored = self._publish(self._name, draft)
+            stored = self._publish(draft)
         self.abort()
         return stored
 

@@ -75,9 +75,9 @@ class MemoryStore:
             elif self._objects.pop(place, None) is None:
                 raise NoSuchObject(f"{name}: no such object")
 
-    def begin(self, name: str, size: int) -> MemoryUpload:
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MemoryUpload:
         parts(name)
-        return MemoryUpload(name, self._store)
+        return MemoryUpload(name, lambda data: self._store(name, data, if_match))
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -114,7 +114,7 @@ class MemoryStore:
 class MemoryUpload:
     """An upload into a MemoryStore."""
 
-    def __init__(self, name: str, store: Callable[[str, bytes], ObjectStat]) -> None:
+    def __init__(self, name: str, store: Callable[[bytes], ObjectStat]) -> None:
         self._name = name
         self._store = store
         self._data: bytearray | None = bytearray()
@@ -129,7 +129,7 @@ class MemoryUpload:
             raise CorruptTransfer(
                 f"{self._name}: {len(data)} bytes came where {digests.size} were read; upload it again"
             )
-        return self._store(self._name, data)
+        return self._store(data)
 
     def abort(self) -> None:
         self._data = None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Never, Self, TypeVar
+from typing import Final, Never, Self
 
 from thoth.digest import digests_of
 from thoth.errors import (
@@ -16,9 +15,9 @@ from thoth.errors import (
     StoreError,
     StoreTransient,
 )
+from thoth.patience import USUAL, Patience, Tries
 from thoth.store.base import Digests, Entry, ObjectStat, ObjectStore, StoredObject, Upload
 
-_T = TypeVar("_T")
 _BLOCK: Final = 1 << 20  # bytes per read of an object that is read back
 
 
@@ -46,8 +45,8 @@ class Passing:
     def delete(self, name: str) -> None:
         self._store.delete(name)
 
-    def begin(self, name: str, size: int) -> Upload:
-        return self._store.begin(name, size)
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
+        return self._store.begin(name, size, if_match=if_match)
 
     def close(self) -> None:
         self._store.close()
@@ -62,7 +61,7 @@ class DryRun(Passing):
     def delete(self, name: str) -> Never:
         raise _cannot_write(name)
 
-    def begin(self, name: str, size: int) -> Never:
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Never:
         raise _cannot_write(name)
 
 
@@ -77,15 +76,15 @@ class Verifying(Passing):
     place it had taken does not come back. ``put`` is passed on.
     """
 
-    def begin(self, name: str, size: int) -> Upload:
-        return _VerifiedUpload(self._store, name, size)
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
+        return _VerifiedUpload(self._store, name, self._store.begin(name, size, if_match=if_match))
 
 
 class _VerifiedUpload:
-    def __init__(self, store: ObjectStore, name: str, size: int) -> None:
+    def __init__(self, store: ObjectStore, name: str, upload: Upload) -> None:
         self._store = store
         self._name = name
-        self._upload = store.begin(name, size)
+        self._upload = upload
 
     def part(self, data: bytes) -> None:
         self._upload.part(data)
@@ -128,15 +127,6 @@ def _blocks(found: StoredObject) -> Iterator[bytes]:
         yield block
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a transient failure is borne: tries and seconds for one call; both hold."""
-
-    attempts: int = 5
-    total: float = 60.0
-    first: float = 0.5  # seconds before the second try; each later pause is twice as long, give or take a half
-
-
 class Retrying(Passing):
     """A store that tries again after StoreTransient, with growing pauses, and then raises the last of them.
 
@@ -151,7 +141,7 @@ class Retrying(Passing):
         sleep: Callable[[float], object],
         clock: Callable[[], float],
         random: Callable[[], float],
-        patience: Patience = Patience(),
+        patience: Patience = USUAL,
     ) -> None:
         super().__init__(store)
         self._sleep = sleep
@@ -217,47 +207,12 @@ class Retrying(Passing):
             else:
                 return
 
-    def _tries(self) -> _Tries:
-        return _Tries(self._patience, self._sleep, self._clock, self._random)
-
-
-class _Tries:
-    """The tries of one call."""
-
-    def __init__(
-        self,
-        patience: Patience,
-        sleep: Callable[[float], object],
-        clock: Callable[[], float],
-        random: Callable[[], float],
-    ) -> None:
-        self._patience = patience
-        self._sleep = sleep
-        self._clock = clock
-        self._random = random
-        self._deadline = clock() + patience.total
-        self.failed = 0
-
-    def run(self, once: Callable[[], _T]) -> _T:
-        while True:
-            try:
-                return once()
-            except StoreTransient as error:
-                self.pause(error)
-
-    def pause(self, error: StoreTransient) -> None:
-        """Wait before another try, or raise ``error`` when there is to be none."""
-        self.failed += 1
-        # Jitter: or all who were turned away at once come back at once.
-        pause = self._patience.first * 2 ** (self.failed - 1) * (0.5 + self._random())
-        pause = max(pause, error.retry_after or 0.0)
-        if self.failed >= self._patience.attempts or self._clock() + pause > self._deadline:
-            raise error
-        self._sleep(pause)
+    def _tries(self) -> Tries:
+        return Tries(self._patience, self._sleep, self._clock, self._random)
 
 
 class _RetryingObject:
-    def __init__(self, found: StoredObject, tries: Callable[[], _Tries]) -> None:
+    def __init__(self, found: StoredObject, tries: Callable[[], Tries]) -> None:
         self._found = found
         self._tries = tries
 

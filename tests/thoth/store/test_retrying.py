@@ -12,9 +12,10 @@ from thoth.errors import (
     StoreTransient,
     StoreUnavailable,
 )
+from thoth.patience import Patience
 from thoth.store.base import ABSENT, Entry, ObjectStat, ObjectStore, StoredObject, Upload
 from thoth.store.memory import MemoryStore
-from thoth.store.wrappers import Passing, Patience, Retrying
+from thoth.store.wrappers import Passing, Retrying
 
 NAME = "/alice/stor/x"
 
@@ -59,9 +60,9 @@ class Moody(Passing):
         self._do(lambda: super(Moody, self).delete(name))
         super().delete(name)
 
-    def begin(self, name: str, size: int) -> Upload:
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
         self._do(lambda: None)
-        return super().begin(name, size)
+        return super().begin(name, size, if_match=if_match)
 
 
 class _MoodyObject:

@@ -86,8 +86,8 @@ class Damaging(Passing):
         super().__init__(store)
         self._damage = damage
 
-    def begin(self, name: str, size: int) -> Upload:
-        return _DamagedUpload(self._store.begin(name, size), self._damage)
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
+        return _DamagedUpload(self._store.begin(name, size, if_match=if_match), self._damage)
 
 
 class _DamagedUpload:
@@ -140,15 +140,15 @@ def test_F08_each_digest_is_compared(wrong: str) -> None:
 class Overtaken(Passing):
     """Another writer takes the name as soon as an upload is committed."""
 
-    def begin(self, name: str, size: int) -> Upload:
-        return _OvertakenUpload(self._store, name, size)
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
+        return _OvertakenUpload(self._store, name, self._store.begin(name, size, if_match=if_match))
 
 
 class _OvertakenUpload:
-    def __init__(self, store: ObjectStore, name: str, size: int) -> None:
+    def __init__(self, store: ObjectStore, name: str, upload: Upload) -> None:
         self._store = store
         self._name = name
-        self._upload = store.begin(name, size)
+        self._upload = upload
         self.part, self.abort = self._upload.part, self._upload.abort
 
     def commit(self, announced: Digests) -> ObjectStat:

@@ -1,0 +1,60 @@
+"""Trying again what failed in a way that passes: how often, how long, and with which pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from thoth.errors import StoreTransient
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a transient failure is borne: tries and seconds for one call; both hold."""
+
+    attempts: int = 5
+    total: float = 60.0
+    first: float = 0.5  # seconds before the second try; each later pause is twice as long, give or take a half
+
+
+USUAL: Final = Patience()
+
+
+class Tries:
+    """The tries of one call. ``sleep`` and ``clock`` are in seconds, ``clock`` is monotonic, ``random`` gives numbers
+    from 0 to 1."""
+
+    def __init__(
+        self,
+        patience: Patience,
+        sleep: Callable[[float], object],
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._patience = patience
+        self._sleep = sleep
+        self._clock = clock
+        self._random = random
+        self._deadline = clock() + patience.total
+        self.failed = 0
+
+    def run(self, once: Callable[[], _T]) -> _T:
+        """What ``once`` returns, the first time that it does not raise StoreTransient; raises the last of them."""
+        while True:
+            try:
+                return once()
+            except StoreTransient as error:
+                self.pause(error)
+
+    def pause(self, error: StoreTransient) -> None:
+        """Wait before another try, or raise ``error`` when there is to be none."""
+        self.failed += 1
+        # Jitter: or all who were turned away at once come back at once.
+        pause = self._patience.first * 2 ** (self.failed - 1) * (0.5 + self._random())
+        pause = max(pause, error.retry_after or 0.0)
+        if self.failed >= self._patience.attempts or self._clock() + pause > self._deadline:
+            raise error
+        self._sleep(pause)
