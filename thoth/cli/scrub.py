@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from thoth.cli.maintain import counted_dumps, in_store
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.specification import SPECIFICATION
 from thoth.render import json_text, size_text
 
@@ -75,7 +75,7 @@ def scrub(arguments: Namespace, console: Console) -> int:
     """Check what is stored."""
     import time
 
-    from thoth.library import open_thoth, require_store
+    from thoth.library import require_store
     from thoth.maintain import stored_identities
     from thoth.scrub.findings import Clock
 
@@ -83,7 +83,7 @@ def scrub(arguments: Namespace, console: Console) -> int:
     require_store(config)
     clock = Clock(time.time, time.monotonic, time.sleep)
     # What cannot write can do no harm: only a repair gets a store and an index that take changes.
-    with open_thoth(config, dry_run=not arguments.repair) as thoth:
+    with opened(config, console, dry_run=not arguments.repair) as thoth:
         tally = _Tally(console, as_json=arguments.json)
         identities = in_store(thoth, arguments.words, console) if arguments.words else stored_identities(thoth)
         try:
