@@ -158,11 +158,12 @@ def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Rece
     import time
 
     from thoth.dumps.source import LocalFile
-    from thoth.ingest import receive
+    from thoth.ingest import Reopened, receive
 
     with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
-        receipt = receive(thoth, arrival, _announced(source, arrival, console), now=time.time())
+        stream = Reopened(lambda: _announced(source, arrival, console))
+        receipt = receive(thoth, arrival, stream, now=time.time())
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()
