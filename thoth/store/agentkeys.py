@@ -26,6 +26,7 @@ from thoth.store.signing import Signature, from_ssh
 
 _LISTED: Final = 5.0  # seconds until the list of keys is there
 _SIGNED: Final = 60.0  # seconds until a signature is there: ssh-add -c has the agent ask somebody first
+_FAILURE: Final = 5  # SSH_AGENT_FAILURE
 _LARGEST: Final = 256 << 10  # bytes of a message, OpenSSH's own limit
 # What is expected of the agent. Of RSA's hashes it is asked for SHA-256; the others it takes from the curve.
 _EXPECTED: Final = {RSA: "rsa-sha256", P256: "ecdsa-sha256", P521: "ecdsa-sha512", ED25519: "ed25519-sha512"}
@@ -69,6 +70,8 @@ class _Connection(AgentSSH):
         if not 0 < length <= _LARGEST:
             raise SSHException("it speaks another protocol")
         answer = self._received(length)
+        if answer[0] == _FAILURE:
+            raise SSHException("it refuses; 'ssh-add -l' lists what it holds, and a key may have to be confirmed")
         return answer[0], Message(answer[1:])
 
     def _received(self, count: int) -> bytes:
