@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
 from thoth.errors import UsageError
-from thoth.store.publickeys import SshPublicKey, parse_public, take_string
+from thoth.store.publickeys import DSA_FAULT, SshPublicKey, parse_public, take_string
 from thoth.store.signing import LocalKey
 
 # The public Node client's limits, in bytes.
@@ -196,6 +196,8 @@ def _loaded(path: Path, data: bytes, passphrase: str | None) -> LocalKey:
     try:
         secret = None if passphrase is None else passphrase.encode("utf-8", "surrogateescape")
         key = load(data, secret)
+        if isinstance(key, dsa.DSAPrivateKey):
+            raise UsageError(f"key {path}: {DSA_FAULT}")
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
             raise UsageError(f"key {path}: is not an ed25519, ECDSA or RSA key")
         return LocalKey(key)
