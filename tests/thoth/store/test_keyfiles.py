@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
 import traceback
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.support.processes import process, wait_until
 from tests.support.sshagent import framed
 from tests.support.sshkeys import FORMS, PASSPHRASE, SshKeys, keygen
 from thoth.errors import UsageError
@@ -95,6 +97,19 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     link.symlink_to("/dev/zero")
     for path in (pipe, folder, link):
         assert refused(path) == "not a regular file"
+
+
+def test_who_waits_at_a_fifo_is_not_let_go(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "id_pipe")
+    writer = subprocess.Popen(["/bin/sh", "-c", 'exec >"$1"', "sh", tmp_path / "id_pipe"])
+    try:
+        assert wait_until(lambda: (found := process(writer.pid)) is not None and found.state == "S", 10)
+        assert look_through(tmp_path).unread == (f"key {tmp_path}/id_pipe: not a regular file",)
+        with pytest.raises(subprocess.TimeoutExpired):
+            writer.wait(0.2)
+    finally:
+        writer.kill()
+        writer.wait()
 
 
 def test_a_link_is_followed(ssh_keys: SshKeys, tmp_path: Path) -> None:
