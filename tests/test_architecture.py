@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "digest": {"store.base"},
     "exchange": set(),
     "http": {"errors", "exchange", "version"},
-    "store": {"digest", "durable", "errors", "http", "model", "patience", "store.base"},
+    "store": {"digest", "durable", "errors", "exchange", "http", "model", "patience", "store.base"},
     "index.base": {"model", "query"},
     "index": {"errors", "glob", "index.base", "model", "query"},
     "library": {"config", "errors", "index", "index.base", "model", "store", "store.base"},

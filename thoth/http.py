@@ -52,8 +52,8 @@ class Service:
     """Safe to use from several threads. ``name`` is what errors call it, ``base`` its URL without a path.
 
     ``proxy`` is the URL of an HTTP proxy. ``insecure`` leaves the certificate unverified; ``authorities`` is a file
-    of certificates to trust in place of the usual ones. ``clock`` is monotonic, in seconds. Raises UsageError for a base
-    that is no URL of a service.
+    of certificates to trust in place of the usual ones. ``clock`` is monotonic, in seconds. Raises UsageError for a
+    base that is no URL of a service.
     """
 
     def __init__(
@@ -98,9 +98,11 @@ class Service:
             data = b"" if method == "HEAD" else found.read_all(_ERROR if found.status >= 400 else most)
             return Answer(found.status, found.headers, data)
 
-    def open(self, method: str, target: str, headers: Mapping[str, str]) -> Download:
-        """An answer whose body is read piece by piece. Raises ServiceError."""
-        exchange = Exchange(None, idle=self._limits.idle, total=None, clock=self._clock)
+    def open(self, method: str, target: str, headers: Mapping[str, str], *, limited: bool = False) -> Download:
+        """An answer whose body is read piece by piece, with ``limited`` all within ``limits.total``. Raises
+        ServiceError."""
+        total = self._limits.total if limited else None
+        exchange = Exchange(None, idle=self._limits.idle, total=total, clock=self._clock)
         return self._opened(method, target, headers, exchange)
 
     def close(self) -> None:
