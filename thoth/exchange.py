@@ -12,6 +12,7 @@ import io
 import select
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -93,11 +94,14 @@ class Exchange:
         self._total = total
         self._deadline: float | None = None
         self._clock = clock
+        self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
         self._early = b""  # first bytes of the answer, read while the body was being sent
 
-    def attach(self, connection: http.client.HTTPConnection) -> None:
-        self._connection = connection
+    def attach(self, connection: http.client.HTTPConnection | None) -> None:
+        """The connection that is used, until it is None again."""
+        with self._lock:
+            self._connection = connection
 
     def start(self) -> None:
         """The time begins, that is for all but the body."""

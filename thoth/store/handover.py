@@ -8,23 +8,24 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from thoth.errors import StoreError, StoreTransient
 from thoth.exchange import Body
-from thoth.http import Answer
+
+_Answer = TypeVar("_Answer")
 
 _QUEUED: Final = 8 << 20  # bytes that may wait to be sent
 
 
-class Sender:
+class Sender(Generic[_Answer]):
     """A thread in which ``ask`` sends a body, of ``size`` bytes or in chunks, that is fed from outside."""
 
-    def __init__(self, ask: Callable[[Body], Answer], size: int | None) -> None:
+    def __init__(self, ask: Callable[[Body], _Answer], size: int | None) -> None:
         self._ask = ask
         self._queue = HandOver(_QUEUED)
         self._body = Body(self._queue.blocks(), size)
-        self._answer: Answer | None = None
+        self._answer: _Answer | None = None
         self._error: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="manta sender", daemon=True)
         self._thread.start()
@@ -38,7 +39,7 @@ class Sender:
         """Send these bytes next. False: the request is over already; ``finish`` says why."""
         return self._queue.put(block)
 
-    def finish(self) -> Answer:
+    def finish(self) -> _Answer:
         """The answer, once all was sent. Raises what ``ask`` raised."""
         self._queue.end()
         self._thread.join()

@@ -83,8 +83,8 @@ class MantaUpload:
             return
         try:
             self._take(data)
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            self._end(for_good=_is_for_good(error))
             raise
 
     def _take(self, data: bytes) -> None:
@@ -103,8 +103,8 @@ class MantaUpload:
         try:
             self._compare(digests)
             return self._committed(digests)
-        except CorruptTransfer:
-            for_good = True
+        except StoreError as error:
+            for_good = _is_for_good(error)
             raise
         finally:
             self._end(for_good=for_good)
@@ -154,6 +154,11 @@ class MantaUpload:
                 raise
 
         return tries.run(once)
+
+
+def _is_for_good(error: BaseException) -> bool:
+    """Whether the bytes are at fault, or come too late: nobody would go on with them."""
+    return isinstance(error, CorruptTransfer | PreconditionFailed)
 
 
 def put(manta: Manta, name: str, blocks: list[bytes], if_match: str | None) -> str:
@@ -218,7 +223,7 @@ def arrived(manta: Manta, name: str, digests: Digests) -> str:
     return headers["Etag"] if same else ""
 
 
-def _copies(manta: Manta) -> dict[str, str]:
+def copies(manta: Manta) -> dict[str, str]:
     return {} if manta.access.copies is None else {"Durability-Level": str(manta.access.copies)}
 
 

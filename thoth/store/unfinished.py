@@ -1,7 +1,7 @@
 """Uploads in parts that did not come to their end, noted on this machine so that a later run can go on with them.
 
-One file for each, whose name is a digest of what is uploaded where, and beside it a file that is locked for as long as
-a process works on it. The lock file has no content and its lock dies with its process; the note is written durably.
+One file for each, whose name is a digest of what is uploaded where, and beside it a file that is locked for as long
+as a process works on it. The lock file has no content, and its lock dies with its process.
 """
 
 from __future__ import annotations
@@ -89,12 +89,14 @@ class Registry:
             claim = self._claimed(note.stem) if _is_old(_read(note), url, before) else None
             if claim is None:
                 continue
-            if _is_old(claim.found, url, before):  # still: or somebody was faster
-                yield claim
-            claim.release()
+            try:
+                if _is_old(claim.found, url, before):  # still: or somebody was faster
+                    yield claim
+            finally:
+                claim.release()
 
     def _claimed(self, key: str) -> Claim | None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # over NFS a lock needs a writer
         while True:
             with _noting(self._directory):
                 fd = os.open(self._directory / f"{key}{_LOCK}", flags, 0o600)
