@@ -13,7 +13,7 @@ from thoth.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from thoth.store.base import ABSENT, Digests, ObjectStat, ObjectStore, StoredObject, Upload
+from thoth.store.base import ABSENT, Digests, ObjectStat, ObjectStore, StoredObject, Unfinished, Upload
 from thoth.store.directory import DirectoryStore
 from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import DryRun, Passing, Verifying, read_back
@@ -55,6 +55,7 @@ def test_F53_a_dry_run_reads_and_writes_nothing(root: Path) -> None:
         lambda: store.put("/alice/new", b"", if_match=ABSENT),
         lambda: store.delete(NAME),
         lambda: store.begin(NAME, 0),
+        lambda: store.forget(Unfinished("/alice/uploads/1", 0, 0.0)),
     ]
     for write in writes:
         with pytest.raises(CannotWrite, match="/alice/"):
