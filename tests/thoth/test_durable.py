@@ -308,7 +308,9 @@ def test_nobody_takes_up_what_is_being_made_or_was_published(tmp_path: Path) -> 
                     draft.write(b"x")
                     draft.publish(directory, f"{number:03}")
             while not taken:
-                kept(directory, b"half")
+                half = Draft(directory, KEY)
+                half.write(b"half")
+                half.keep()
     finally:
         done.set()
         taker.join()

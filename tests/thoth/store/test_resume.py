@@ -481,6 +481,15 @@ def test_F10_what_is_gone_on_with_needs_no_second_room(disk: Path) -> None:
     assert gone_on_with(disk) == 4
 
 
+def test_F10_what_is_gone_on_with_needs_nobody_elses_room(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "14m") as disk:
+        killed(disk)
+        others = disk / ".uploads" / f".thoth-{'00' * 16}-{'0' * 32}.draft"
+        others.write_bytes(b"x" * 2 * MEGABYTE)
+        opened(disk).begin(NAME, SIZE).abort()
+        assert drafts(disk) == [others]
+
+
 def test_F10_another_upload_that_finds_room_beside_it_spares_it(disk: Path) -> None:
     left = killed(disk)
     opened(disk).begin(OTHER, 3 * MEGABYTE).abort()
