@@ -19,7 +19,7 @@ from tests.support.mishaps import small_disk
 from tests.thoth.store.large_upload import MEGABYTE, NAME, PIECE, content, opened, send, store, written
 from tests.thoth.store.traced import TOP, Run, traced
 from thoth.errors import CorruptTransfer, NoRoom, NoSuchObject, StoreError
-from thoth.store.base import ABSENT, Digests
+from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.directory import DirectoryStore
 
 MODULE = "tests.thoth.store.large_upload"
@@ -73,6 +73,16 @@ def assert_stored(root: Path, letters: str = LETTERS) -> None:
     status = object_of(root).lstat()
     assert (stat.S_IMODE(status.st_mode), status.st_nlink, status.st_uid) == (0o600, 1, os.geteuid())
     assert drafts(root) == []
+
+
+@contextmanager
+def begun(root: Path, name: str, size: int) -> Iterator[Upload]:
+    """An upload that holds no file of the store any more when the test is over."""
+    upload = opened(root).begin(name, size)
+    try:
+        yield upload
+    finally:
+        upload.abort()
 
 
 def break_off(root: Path, data: bytes, size: int = SIZE) -> None:
@@ -499,10 +509,10 @@ def test_F10_another_upload_that_finds_room_beside_it_spares_it(disk: Path) -> N
 @pytest.mark.parametrize("size", [5 * MEGABYTE + 1, 7 * MEGABYTE])
 def test_F10_another_upload_that_finds_none_sweeps_it(disk: Path, size: int) -> None:
     left = killed(disk)
-    upload = opened(disk).begin(OTHER, size)
-    assert left not in drafts(disk)
-    upload.part(b"x" * size)
-    upload.commit(Digests(size, "", ""))
+    with begun(disk, OTHER, size) as upload:
+        assert left not in drafts(disk)
+        upload.part(b"x" * size)
+        upload.commit(Digests(size, "", ""))
 
 
 def test_F10_a_document_for_which_it_leaves_no_room(disk: Path) -> None:
@@ -537,11 +547,10 @@ def test_F10_there_is_no_room_for_the_rest(disk: Path) -> None:
 
 def test_F10_a_disk_that_fills_up_while_it_is_gone_on_with(disk: Path) -> None:
     killed(disk)
-    upload = opened(disk).begin(NAME, SIZE)
-    (disk / "filler").write_bytes(bytes(4 * MEGABYTE))
-    with pytest.raises(NoRoom, match=f"^store {disk}: no space"):
-        send(upload, content(LETTERS))
-    upload.abort()
+    with begun(disk, NAME, SIZE) as upload:
+        (disk / "filler").write_bytes(bytes(4 * MEGABYTE))
+        with pytest.raises(NoRoom, match=f"^store {disk}: no space"):
+            send(upload, content(LETTERS))
     assert drafts(disk) == []  # there is room for others
 
 
