@@ -4,92 +4,42 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.mishaps import small_disk
 from tests.thoth.store.large_upload import MEGABYTE, NAME, PIECE, content, opened, send, store, written
+from tests.thoth.store.leftovers import (
+    LETTERS,
+    MODULE,
+    OTHER,
+    SIZE,
+    assert_stored,
+    break_off,
+    drafts,
+    gone_on_with,
+    killed,
+    object_of,
+    uploading,
+)
 from tests.thoth.store.traced import TOP, Run, traced
-from thoth.errors import CorruptTransfer, NoRoom, NoSuchObject, StoreError
-from thoth.store.base import ABSENT, Digests, Upload
+from thoth.errors import CorruptTransfer
+from thoth.store.base import Digests
 from thoth.store.directory import DirectoryStore
 
-MODULE = "tests.thoth.store.large_upload"
-LETTERS = "abcdefghij"
-SIZE = len(LETTERS) * MEGABYTE
-OTHER = "/alice/stor/thoth/other"
-WEEK = 7 * 24 * 3600
 CALLS = ("openat", "flock", "utimensat", "preadv", "preadv2", "ftruncate", "write", "fsync", "renameat")
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir(mode=0o700)
-    return tmp_path / "store"
-
-
-@contextmanager
-def uploading(root: Path, letters: str, stop: int) -> Iterator[subprocess.Popen[str]]:
-    """A process that has sent so many bytes, and waits for a line."""
-    command = [sys.executable, "-m", MODULE, str(root), letters, str(stop)]
-    with subprocess.Popen(command, cwd=TOP, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin
-        assert process.stdout
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "there\n"]
-        yield process
-
-
-def killed(root: Path, letters: str = LETTERS, stop: int = 6 * MEGABYTE) -> Path:
-    """What a process leaves that was killed when it had sent so many bytes."""
-    before = {*drafts(root)}
-    with uploading(root, letters, stop) as process:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    (draft,) = {*drafts(root)} - before
-    return draft
-
-
-def drafts(root: Path) -> list[Path]:
-    return sorted((root / ".uploads").iterdir()) if (root / ".uploads").exists() else []
-
-
-def object_of(root: Path) -> Path:
-    return root / NAME[1:]
-
-
-def assert_stored(root: Path, letters: str = LETTERS) -> None:
-    """The object is there, as it would be had nothing happened, and nothing else is."""
-    assert object_of(root).read_bytes() == content(letters)
-    status = object_of(root).lstat()
-    assert (stat.S_IMODE(status.st_mode), status.st_nlink, status.st_uid) == (0o600, 1, os.geteuid())
-    assert drafts(root) == []
-
-
-@contextmanager
-def begun(root: Path, name: str, size: int) -> Iterator[Upload]:
-    """An upload that holds no file of the store any more when the test is over."""
-    upload = opened(root).begin(name, size)
-    try:
-        yield upload
-    finally:
-        upload.abort()
-
-
-def break_off(root: Path, data: bytes, size: int = SIZE) -> None:
-    """An upload of ``size`` bytes that is given up after these."""
-    upload = opened(root).begin(NAME, size)
-    send(upload, data)
-    upload.abort()
+def test_bytes_are_counted() -> None:
+    """The measure that these tests go by."""
+    before = written()
+    with Path(os.devnull).open("wb", buffering=0) as sink:
+        sink.write(bytes(12345))
+    assert written() - before == 12345
 
 
 # ---- killed, and gone on with ---------------------------------------------------------------------------
@@ -181,14 +131,6 @@ def test_a_small_upload_leaves_nothing_to_go_on_with(root: Path) -> None:
 
 
 # ---- what is there is held against what comes -------------------------------------------------------------
-
-
-def gone_on_with(root: Path, letters: str = LETTERS) -> int:
-    """Upload it in this process, and see that it is right. Returns how many megabytes were written."""
-    count = store(root, letters)
-    assert_stored(root, letters)
-    assert not count % MEGABYTE
-    return count // MEGABYTE
 
 
 @pytest.mark.parametrize(
@@ -385,11 +327,10 @@ def test_an_interrupt_in_the_middle_of_a_part_leaves_it_to_the_next_run(root: Pa
     program = (
         "import os, signal, sys; from pathlib import Path\n"
         "from tests.thoth.store.large_upload import NAME, content, opened\n"
-        "import thoth.durable\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "upload = opened(Path(sys.argv[1])).begin(NAME, 10 << 20)\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
         "signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.2)\n"
         "data = content('abcdefghij')\n"
         "try:\n"
         "    while True: upload.part(data)\n"
@@ -414,149 +355,3 @@ def test_F56_no_descriptor_is_left_open(root: Path) -> None:
     for left in opened(root).unfinished():
         opened(root).forget(left)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
-
-
-# ---- how long it stays ------------------------------------------------------------------------------------
-
-
-def aged(path: Path, seconds: float) -> None:
-    then = time.time() - seconds
-    os.utime(path, (then, then))
-
-
-def test_it_is_swept_after_a_week(root: Path) -> None:
-    left = killed(root)
-    aged(left, WEEK - 60)
-    opened(root).put(OTHER, b"{}")
-    assert drafts(root) == [left]
-    aged(left, WEEK + 60)
-    opened(root).put(OTHER, b"{}")
-    assert drafts(root) == []
-
-
-def test_its_week_begins_anew_when_it_is_taken_up(root: Path) -> None:
-    left = killed(root)
-    aged(left, WEEK - 60)
-    opened(root).begin(NAME, SIZE).abort()
-    assert drafts(root) == []  # too little to be kept
-    left = killed(root, stop=9 * MEGABYTE)
-    aged(left, WEEK - 60)
-    opened(root).begin(NAME, SIZE).abort()
-    assert left.stat().st_mtime > time.time() - 60
-
-
-def test_what_is_unfinished_is_told_and_forgotten(root: Path) -> None:
-    store = opened(root)
-    assert [*store.unfinished()] == []
-    left = killed(root)
-    with uploading(root, "klmnopqrst", 5 * MEGABYTE) as process:  # the first goes on with what was left
-        assert [*store.unfinished()] == []
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    (unfinished,) = store.unfinished()
-    assert unfinished.size == left.stat().st_blocks * 512 >= 5 * MEGABYTE
-    assert unfinished.mtime == pytest.approx(left.stat().st_mtime)
-    going_on = store.begin(NAME, SIZE)
-    with pytest.raises(NoSuchObject, match=r"is gone, or an upload goes on with it"):
-        store.forget(unfinished)
-    assert drafts(root) == [left]
-    going_on.abort()
-    opened(root).put(OTHER, b"")
-    killed(root)
-    (unfinished,) = store.unfinished()
-    store.forget(unfinished)
-    assert drafts(root) == []
-    with pytest.raises(NoSuchObject):
-        store.forget(unfinished)
-
-
-def test_a_store_that_is_not_there_yet_has_nothing_unfinished(tmp_path: Path) -> None:
-    assert [*DirectoryStore(tmp_path / "new", create=True).unfinished()] == []
-    with pytest.raises(StoreError, match="no such directory"):
-        [*DirectoryStore(tmp_path / "new").unfinished()]
-
-
-# ---- when room is short -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for one object of that size, and two megabytes more."""
-    with small_disk(tmp_path / "disk", "12m") as folder:
-        yield folder
-
-
-def test_F10_what_is_gone_on_with_needs_no_second_room(disk: Path) -> None:
-    killed(disk)
-    assert gone_on_with(disk) == 4
-
-
-def test_F10_what_is_gone_on_with_needs_nobody_elses_room(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "14m") as disk:
-        killed(disk)
-        others = disk / ".uploads" / f".thoth-{'00' * 16}-{'0' * 32}.draft"
-        others.write_bytes(b"x" * 2 * MEGABYTE)
-        opened(disk).begin(NAME, SIZE).abort()
-        assert drafts(disk) == [others]
-
-
-def test_F10_another_upload_that_finds_room_beside_it_spares_it(disk: Path) -> None:
-    left = killed(disk)
-    opened(disk).begin(OTHER, 3 * MEGABYTE).abort()
-    assert drafts(disk) == [left]
-
-
-@pytest.mark.parametrize("size", [5 * MEGABYTE + 1, 7 * MEGABYTE])
-def test_F10_another_upload_that_finds_none_sweeps_it(disk: Path, size: int) -> None:
-    left = killed(disk)
-    with begun(disk, OTHER, size) as upload:
-        assert left not in drafts(disk)
-        upload.part(b"x" * size)
-        upload.commit(Digests(size, "", ""))
-
-
-def test_F10_a_document_for_which_it_leaves_no_room(disk: Path) -> None:
-    left = killed(disk)
-    with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
-        while True:
-            filler.write(bytes(4096))
-    opened(disk).put(OTHER, b"x" * 5000, if_match=ABSENT)
-    assert not left.exists()
-
-
-def test_F10_no_inode_but_its_own_is_left(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "12m,nr_inodes=40") as disk:
-        opened(disk).put(OTHER, b"{}")
-        left = killed(disk)
-        for number in range(os.statvfs(disk).f_favail):
-            (disk / f"filler.{number}").touch()
-        opened(disk).put(OTHER, b"{}")
-        assert not left.exists()
-
-
-def test_F10_there_is_no_room_for_the_rest(disk: Path) -> None:
-    left = killed(disk)
-    filler = disk / "filler"
-    filler.write_bytes(bytes(3 * MEGABYTE))
-    with pytest.raises(NoRoom, match=rf"^store {disk}: {NAME} needs {4 * MEGABYTE} more bytes and [23]\d+ are free"):
-        opened(disk).begin(NAME, SIZE)
-    assert drafts(disk) == [left]  # somebody may make room
-    filler.unlink()
-    assert gone_on_with(disk) == 4
-
-
-def test_F10_a_disk_that_fills_up_while_it_is_gone_on_with(disk: Path) -> None:
-    killed(disk)
-    with begun(disk, NAME, SIZE) as upload:
-        (disk / "filler").write_bytes(bytes(4 * MEGABYTE))
-        with pytest.raises(NoRoom, match=f"^store {disk}: no space"):
-            send(upload, content(LETTERS))
-    assert drafts(disk) == []  # there is room for others
-
-
-def test_bytes_are_counted() -> None:
-    """The measure that these tests go by."""
-    before = written()
-    with Path(os.devnull).open("wb", buffering=0) as sink:
-        sink.write(bytes(12345))
-    assert written() - before == 12345

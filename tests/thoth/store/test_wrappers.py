@@ -31,12 +31,6 @@ def upload(store: ObjectStore, name: str, data: bytes, announced: Digests | None
     return incoming.commit(announced or digests(data))
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir(mode=0o700)
-    return tmp_path / "store"
-
-
 def tree(root: Path) -> list[tuple[str, int, bytes]]:
     paths = sorted(root.rglob("*"))
     return [(str(p), p.lstat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in paths]
