@@ -214,8 +214,8 @@ def sweep(directory: int, chosen: Callable[[Left], bool] = lambda left: not left
 
 
 def remove(directory: int, name: str) -> bool:
-    """Remove a draft if its process is dead. Returns whether it was."""
-    fd = _hold(directory, name)
+    """Remove a draft if its process is dead. Returns whether it was; what has no draft's name never is."""
+    fd = _hold(directory, name) if _DRAFT.fullmatch(name) else -1
     if fd < 0:
         return False
     try:

@@ -104,14 +104,13 @@ class DirectoryStore:
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> DirectoryUpload:
         parts(name)
         with writing(self._root, name):
-            draft = self._draft(name, size)
-        return DirectoryUpload(
-            self._root,
-            name,
-            draft,
-            publish=lambda whole: self._publish(name, whole, if_match),
-            is_there=lambda: self._has(name, size),
-        )
+            return DirectoryUpload(
+                self._root,
+                name,
+                self._draft(name, size),
+                publish=lambda whole: self._publish(name, whole, if_match),
+                is_there=lambda: self._has(name, size),
+            )
 
     def delete(self, name: str) -> None:
         with self._parent(name, locked=True) as (directory, last):

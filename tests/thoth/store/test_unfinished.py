@@ -24,7 +24,7 @@ from tests.thoth.store.leftovers import (
     uploading,
 )
 from thoth.errors import NoRoom, NoSuchObject, StoreError
-from thoth.store.base import ABSENT, Digests
+from thoth.store.base import ABSENT, Digests, Unfinished
 from thoth.store.directory import DirectoryStore
 
 WEEK = 7 * 24 * 3600
@@ -77,6 +77,24 @@ def test_what_is_unfinished_is_told_and_forgotten(root: Path) -> None:
     assert drafts(root) == []
     with pytest.raises(NoSuchObject):
         store.forget(unfinished)
+
+
+def test_F18_nothing_but_a_draft_can_be_forgotten(root: Path, tmp_path: Path) -> None:
+    etag = opened(root).put(OTHER, b"{}")
+    (tmp_path / "victim").write_bytes(b"theirs")
+    for name in (
+        OTHER,
+        f"/.uploads/..{OTHER}",
+        "/.uploads/.lock",
+        "/.lock",
+        f"{tmp_path}/victim",
+        "/.uploads/../../victim",
+    ):
+        with pytest.raises(NoSuchObject):
+            opened(root).forget(Unfinished(name, 0, 0.0))
+    assert opened(root).get(OTHER) == (b"{}", etag)
+    assert (tmp_path / "victim").exists()
+    assert (root / ".lock").exists()
 
 
 def test_a_store_that_is_not_there_yet_has_nothing_unfinished(tmp_path: Path) -> None:
