@@ -107,6 +107,8 @@ class MantaServer:
         return self.service.moods
 
     def __enter__(self) -> Self:
+        if self._service is not None:
+            raise RuntimeError("a Manta test server runs once: make another one")
         with self._undo as undo:
             folder = self._folder or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="manta-server-")))
             contents = folder / "contents"
