@@ -94,8 +94,8 @@ class Entries:
         self._doomed: list[str] = []  # files to remove when the change at hand is done
         self._connection = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
         # Nothing here has to outlast the machine, only the server.
-        self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -30,20 +30,20 @@ def server(serve: Serve) -> MantaServer:
 
 
 @pytest.fixture
-def old(client: Client) -> Iterator[Client]:
+def old(client: Client) -> Client:
     """A client of v1 with two objects."""
     client.put(f"{STOR}/one", b"1\n")
     client.put(f"{STOR}/two%202", b"22\n")
     return client
 
 
-def begin(client: Client, *phases: dict[str, object], name: str = "") -> str:
+def begin(client: Client, *phases: Mapping[str, object], name: str = "") -> str:
     reply = client.post(JOBS, {"name": name, "phases": list(phases)})
     assert reply.status == 201, reply.body
     return reply.headers["location"]
 
 
-def run(client: Client, keys: list[str], *phases: dict[str, object]) -> str:
+def run(client: Client, keys: list[str], *phases: Mapping[str, object]) -> str:
     """The path of a job that is done."""
     job = begin(client, *phases)
     assert client.request("POST", f"{job}/live/in", "\r\n".join(keys).encode()).status == 204

@@ -103,9 +103,9 @@ def test_a_page(client: Client, server: MantaServer) -> None:
 def test_slow(client: Client, server: MantaServer) -> None:
     server.moods.add(Slow(1000, "up"), method="PUT")
     server.moods.add(Slow(1000, "down"), method="GET")
-    for send in (lambda: client.put(X, b"x" * 200), lambda: client.get(X)):
+    for method, body in (("PUT", b"x" * 200), ("GET", None)):
         start = time.monotonic()
-        assert send().status in (200, 204)
+        assert client.request(method, X, body).status in (200, 204)
         assert 0.15 < time.monotonic() - start < 5
         assert client.head(X).status == 200  # on the same connection, no longer slow
     assert {seen.connection for seen in server.requests} == {1}

@@ -286,7 +286,7 @@ def test_the_same_commit_twice_at_once(client: Client, server: MantaServer, conn
     server.moods.add(Barrier(2), path="*/commit")
     replies: list[Reply] = []
     clients = [connect(server) for _ in range(2)]
-    threads = [Thread(target=lambda c=c: replies.append(commit(c, directory, etags))) for c in clients]  # type: ignore[misc]
+    threads = [Thread(target=lambda c=c: replies.append(commit(c, directory, etags))) for c in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
