@@ -102,6 +102,14 @@ class Entries:
         with self._lock:
             self._connection.close()
 
+    def sweep(self) -> None:
+        """Removes files that no content holds: of uploads that were cut when an earlier server died."""
+        with self._lock:
+            known = {row[0] for row in self._connection.execute("SELECT file FROM pieces")}
+            for path in self.folder.iterdir():
+                if path.name not in known:
+                    path.unlink()
+
     # ---- looking ----------------------------------------------------------------------------------
 
     def get(self, path: str) -> Entry | None:

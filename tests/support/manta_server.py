@@ -115,6 +115,7 @@ class MantaServer:
             contents.mkdir(parents=True, exist_ok=True)
             entries = Entries(contents, folder / "entries.sqlite" if self._folder else ":memory:")
             undo.callback(entries.close)
+            entries.sweep()
             moods = Moods(entries)
             undo.callback(moods.clear)
             service = Service(self._options, self._accounts, entries, contents, moods, programs=self._task_programs)

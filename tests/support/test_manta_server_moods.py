@@ -28,6 +28,7 @@ from tests.support.manta_moods import (
     WrongDigest,
 )
 from tests.support.manta_server import MantaServer, Options
+from tests.support.processes import wait_until
 
 X = "/alice/stor/x"
 Y = "/alice/stor/y"
@@ -185,6 +186,7 @@ def test_no_reply(client: Client, server: MantaServer, connect: Connect, stored:
     silent._connection.timeout = 0.3
     with pytest.raises(TimeoutError):
         silent.put(X, b"1")
+    assert wait_until(lambda: bool(server.requests), 10)
     assert client.get(X).status == (200 if stored else 404)
     assert server.requests[0].status is None
 
@@ -193,8 +195,7 @@ def test_a_server_that_never_replies_can_end(server: MantaServer) -> None:
     server.moods.add(NeverReply())
     with socket.create_connection(("127.0.0.1", server.port)) as link:
         link.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
-        while not server.requests:
-            time.sleep(0.001)
+        assert wait_until(lambda: bool(server.requests), 10)
         server.close()
         assert link.recv(100) == b""
 
