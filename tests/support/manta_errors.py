@@ -1,7 +1,7 @@
 """What the Manta test server refuses, with the statuses and codes of the real one.
 
-A code has no suffix ``Error``, but for the three that have it on the wire too. Source: muskie's lib/errors.js, by way of
-the specification; the messages are ours, but for the parts that clients look at.
+A code has no suffix ``Error``, but for the three that have it on the wire too. Source: muskie's lib/errors.js, by way
+of the specification; the messages are ours, but for the parts that clients look at.
 """
 
 from __future__ import annotations
