@@ -19,7 +19,7 @@ from tests.support.manta_accounts import Caller
 from tests.support.manta_directories import iso
 from tests.support.manta_entries import NOTHING, Changed, Entry, parent_of
 from tests.support.manta_paths import decoded
-from tests.support.manta_tasks import Command, Finished, Task
+from tests.support.manta_tasks import PATH, Command, Finished, Task
 
 if TYPE_CHECKING:
     from tests.support.manta_exchange import Service
@@ -229,10 +229,10 @@ class Job:
         said = self._save(f"{base}.{number}.err.{uuid.uuid4()}", finished.stderr)
         if finished.status is None:
             raise Failed("InternalError", f"the task took longer than {self._seconds:.0f} s", said)
-        if finished.status < 0:
-            name = signal.Signals(-finished.status).name
-            raise Failed("UserTaskError", f"user command terminated by signal ({name})", said)
-        raise Failed("UserTaskError", f"user command exited with code {finished.status}", said)
+        if finished.status - 128 in [*signal.Signals]:
+            name = signal.Signals(finished.status - 128).name
+            raise Failed("UserTaskError", f"the command was ended by {name}", said)
+        raise Failed("UserTaskError", f"the command exited with status {finished.status}", said)
 
     @contextmanager
     def _at_hand(self, task: Task) -> Iterator[Task]:
@@ -257,6 +257,7 @@ class Job:
 
     def _environment(self, mapped: str | None, reducer: int | None) -> dict[str, str]:
         environment = {
+            "PATH": ":".join([*map(str, self._service.programs), PATH]),
             "HOME": "/root",
             "USER": "root",
             "LOGNAME": "root",
@@ -277,13 +278,13 @@ class Job:
         """An object's bytes in a file of the task's own. Raises Failed."""
         opened = self._service.entries.open(decoded(key) or "")
         if opened is None:
-            raise Failed("ResourceNotFound", f'no such object: "{key}"')
+            raise Failed("ResourceNotFound", f"there is no object {key}")
         return _copied(opened[1], target)
 
     def _asset(self, key: str, target: Path) -> Path:
         opened = self._service.entries.open(key)
         if opened is None:
-            raise Failed("TaskInitError", f'failed to load asset: "{key}" does not exist')
+            raise Failed("TaskInitError", f"there is no asset {key}")
         return _copied(opened[1], target)
 
     def _save(self, name: str, source: Path) -> str:

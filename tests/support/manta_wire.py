@@ -218,6 +218,11 @@ class Body:
     def done(self) -> bool:
         return self._done
 
+    @property
+    def unasked(self) -> bool:
+        """Whether the client waits to be told to send it, and was not told."""
+        return self.waits and not self.continued
+
     def accept(self) -> None:
         """Tells a client that waits for it to go on. Raises Gone, Stalled."""
         self._wire.socket.settimeout(self.patience)
@@ -244,6 +249,8 @@ class Body:
 
     def drain(self) -> None:
         """Reads the rest and forgets it, as muskie does after an error. Raises Gone, Garbled, Stalled."""
+        if self._done:
+            return
         scrap = memoryview(bytearray(_READ))
         self._wire.socket.settimeout(self.patience)
         while self.read_into(scrap):
