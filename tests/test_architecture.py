@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "digest": {"store.base"},
     "store": {"digest", "durable", "errors", "model", "store.base"},
     "index.base": {"model", "query"},
-    "index": {"errors", "glob", "index.base", "model", "query"},
+    "index": {"errors", "glob", "index.base", "model", "naming", "query"},
     "library": {"config", "errors", "index", "index.base", "model", "store", "store.base"},
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
@@ -99,7 +99,8 @@ ROOMS: dict[str, set[str]] = {
 ONLY_IMPORTERS: dict[str, set[str]] = {
     "paramiko": {"sdc_thoth/session.py", "thoth/store/agentkeys.py"},
     "requests": {"thoth/http.py"},
-    "rethinkdb": {"thoth/index/rethink.py"},
+    # its language in two, and its protocol in one that translates its errors
+    "rethinkdb": {"thoth/index/reql.py", "thoth/index/rethink_tables.py", "thoth/index/rethink_wire.py"},
     "apscheduler": {"sdc_thoth/service.py"},
     "elftools": {"thoth/dumps/symbols.py", "thoth/dumps/unwind_cfi.py"},
     "platformdirs": {"sdc_thoth/config.py", "thoth/config.py"},
