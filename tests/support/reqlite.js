@@ -1,17 +1,20 @@
 // Serves what reqlite, a ReQL server in memory, knows, to clients of RethinkDB's wire protocol.
 //
-//     node reqlite.js FOLDER-OF-REQLITE '{"USER": "PASSWORD"}' [PORT]
+//     node reqlite.js FOLDER-OF-REQLITE '{"USER": "PASSWORD"}' [FILE.pem]
 //
-// Prints the port once it listens and ends when standard input does. Databases, tables and the language are reqlite's.
-// The connections are ours, to be as RethinkDB has them where reqlite is not: on loopback only; passwords are checked
-// (SCRAM-SHA-256, RFC 5802); one question at a time, since a write has to be atomic; long answers come in parts; the keys
-// of objects come in the order of their bytes; regular expressions know characters, not UTF-16 units, and the flag s.
+// With a key and its certificate in a file it speaks TLS. Prints the port once it listens, and ends when standard input
+// does. Databases, tables and the language are reqlite's. The connections are ours, to be as RethinkDB has them where
+// reqlite is not: on loopback only; passwords are checked (SCRAM-SHA-256, RFC 5802); one question at a time, since a
+// write has to be atomic; long answers come in parts; the keys of objects come in the order of their bytes; regular
+// expressions know characters, not UTF-16 units, and the flag s; and what is said below.
 "use strict";
 const crypto = require("crypto");
+const fs = require("fs");
 const net = require("net");
 const path = require("path");
+const tls = require("tls");
 
-const [folder, users, port] = process.argv.slice(2);
+const [folder, users, pem] = process.argv.slice(2);
 const Server = require(path.join(folder, "lib/index.js"));
 const Query = require(path.join(folder, "lib/query.js"));
 const Table = require(path.join(folder, "lib/table.js"));
@@ -191,6 +194,8 @@ function serve(socket) {
   });
 }
 
-const listener = net.createServer(serve);
-listener.listen(Number(port || 0), "127.0.0.1", () => console.log(listener.address().port));
+const key = pem && fs.readFileSync(pem);
+const listener = key ? tls.createServer({ key, cert: key }, serve) : net.createServer(serve);
+listener.on("tlsClientError", () => {});
+listener.listen(0, "127.0.0.1", () => console.log(listener.address().port));
 process.stdin.on("end", () => process.exit(0)).resume();

@@ -26,7 +26,6 @@ from thoth.index.rethink_place import RethinkPlace
 REAL: Final = os.environ.get("THOTH_TEST_RETHINKDB", "")
 USER, PASSWORD = "thoth", "I<3dümps!"  # one who may ask reqlite too, beside admin without a password
 _PROGRAM: Final = Path(__file__).with_name("reqlite.js")
-_START = 20.0  # seconds
 
 
 @dataclass(slots=True)
@@ -38,11 +37,6 @@ class ReqlServer:
     process: subprocess.Popen[str] | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _given: list[str] = field(default_factory=list)
-
-    @property
-    def real(self) -> bool:
-        """Whether it is a RethinkDB."""
-        return self.process is None
 
     def new_place(self) -> RethinkPlace:
         """A database that nobody has used."""
@@ -70,10 +64,11 @@ def reql_server() -> Iterator[ReqlServer]:
 
 
 @contextmanager
-def started(port: int = 0) -> Iterator[ReqlServer]:
-    """A reqlite of one's own."""
+def started(pem: Path | None = None) -> Iterator[ReqlServer]:
+    """A reqlite of one's own; with a file of a key and its certificate it speaks TLS."""
     users = json.dumps({"admin": "", USER: PASSWORD})
-    command = ["node", "--no-deprecation", str(_PROGRAM), str(node_package("reqlite")), users, str(port)]
+    command = ["node", "--no-deprecation", str(_PROGRAM), str(node_package("reqlite")), users]
+    command += [str(pem)] if pem else []
     # It ends with its standard input: when we go away, however, so does it.
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

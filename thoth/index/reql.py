@@ -54,10 +54,8 @@ def dumps(database: str, **options: str) -> Term:
     return r.db(database).table("dumps", **options)
 
 
-def timed(
-    database: str, low: float | None, high: float | None, *, in_order: bool = True, by_id: bool = False
-) -> Term:
-    """The timed rows after ``low`` and before ``high``, oldest first; those of one time by identity with ``by_id``."""
+def timed(database: str, low: float | None, high: float | None, *, in_order: bool, by_id: bool) -> Term:
+    """The timed rows after ``low`` and before ``high``; oldest first and, of one time, by identity, where wanted."""
     left = (-MAX_WHOLE, "closed") if low is None or low < -MAX_WHOLE else (_bound(low), "open")
     right = (MAX_WHOLE, "closed") if high is None or high > MAX_WHOLE else (_bound(high), "open")
     bounds = {"left_bound": left[1], "right_bound": right[1]}
@@ -197,15 +195,16 @@ class Asked:
 
     def of_timed(self, rows: Term) -> Term:
         """Those of timed rows for which the conditions hold."""
-        return rows.filter(lambda row: self._holds(row)) if self.conditions else rows
+        return rows.filter(_all(self.conditions)) if self.conditions else rows
 
     def of_apart(self, rows: Term) -> Term:
         """Those of other rows for which they hold, or which cannot tell."""
-        exact = (FIELD, EXACT)
-        return rows.filter(lambda row: _value(row, exact).ne(None) | self._holds(row)) if self.conditions else rows
+        holds = _all(self.conditions)
+        return rows.filter(lambda row: _value(row, (FIELD, EXACT)).ne(None) | holds(row)) if self.conditions else rows
 
-    def _holds(self, row: Term) -> Term:
-        return r.and_(*(condition(row) for condition in self.conditions))
+
+def _all(conditions: Iterable[Condition]) -> Condition:
+    return lambda row: r.and_(*(condition(row) for condition in conditions))
 
 
 def asked(constraints: Iterable[Constraint]) -> Asked:
@@ -221,7 +220,9 @@ def asked(constraints: Iterable[Constraint]) -> Asked:
     )
 
 
-def _compiled(constraint: Equals | Glob | Undefined | Named) -> tuple[Condition | None, Constraint | None]:
+def _compiled(  # noqa: PLR0911 - one for each case
+    constraint: Equals | Glob | Undefined | Named,
+) -> tuple[Condition | None, Constraint | None]:
     """The condition, and the constraint again when the condition is not enough."""
     match constraint:
         case Named(prefixes):

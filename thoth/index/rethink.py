@@ -235,7 +235,7 @@ class RethinkIndex:
 
 
 def _names(query: Query) -> frozenset[str]:
-    """The names by which rows are looked up: one of them is in each dump that is meant. None: they are found by time."""
+    """The names by which dumps are looked up, each that is meant having one of them; none: they are found by time."""
     named = [each.prefixes for each in query.constraints if isinstance(each, Named)]
     fewest = min(named, key=len, default=frozenset[str]())
     usable = frozenset(name for name in fewest if is_identity(name.ljust(32, "0")))

@@ -57,7 +57,7 @@ class Connections:
         self._lock = Lock()
 
     def one(self, question: Term) -> Json:
-        """The one value that answers a question by name, or a write. Raises IndexFailure, Refused when it is refused."""
+        """The one value that answers a question by name, or a write. Raises IndexFailure, Refused among them."""
         return next(self.all(question), None)
 
     def all(self, question: Term) -> Iterator[Json]:
@@ -109,8 +109,10 @@ class Connections:
         return self.place.answer_timeout
 
     def _done(self, work: Work[T], end: float) -> T:
-        wire = self._take(end)
+        wire = self._take()
         try:
+            if not wire.at_rest:
+                wire.open(end)
             return work(wire, end)
         except Lost:
             self._refuse_closed()
@@ -118,19 +120,13 @@ class Connections:
         finally:
             self._give(wire)
 
-    def _take(self, end: float) -> Wire:
+    def _take(self) -> Wire:
+        """A connection, which need not be open."""
         with self._lock:
-            wire = self._idle.pop() if self._idle else None
-        if wire is None:
             self._refuse_closed()
-            wire = Wire(self.place, end)
-        with self._lock:
+            wire = self._idle.pop() if self._idle else Wire(self.place)
             self._used.add(wire)
-            closed = self._closed
-        if closed:
-            self._give(wire)
-            self._refuse_closed()
-        return wire
+            return wire
 
     def _give(self, wire: Wire) -> None:
         with self._lock:

@@ -8,9 +8,9 @@ was stands beside it, in one field of ours that the original passes over:
     {"_thoth": {"exact": TEXT}}                  the whole document as JSON, for one that RethinkDB cannot hold
 
 RethinkDB (2.4) has doubles for numbers, does not tell 1.0 and -0.0 from 1 and 0, sorts the keys of objects by their
-bytes, and refuses lone surrogates, objects with a key ``$reql_type$`` and lists of more than 100,000 items; its drivers
-give up on what is nested deeper than 20. It reads a fraction of more digits than 2**53 has to the last bit but one, so
-such a one is sent as a division, which is exact (``Row.fractions``); in a list it cannot be.
+bytes, and refuses lone surrogates, objects with a key ``$reql_type$`` and lists of more than 100,000 items; its
+drivers give up on what is nested deeper than 20. Of a fraction with more digits than 2**53 it may read the last bit
+wrong, so such a one is sent as a division, which is exact (``Row.fractions``); in a list it cannot be.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MAX_LEVELS: Final = 20
 _PSEUDOTYPE: Final = "$reql_type$"
 _UNHELD: Final = re.compile("[\0\ud800-\udfff]")
 
-# The keys of a document as ``thoth.ingest.compose`` and those who add to it write them; all others stand behind, sorted.
+# The keys of a document as ``thoth.ingest.compose`` and those who add to it write them; all others, sorted, follow.
 KEYS: Final = (
     *("name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "stack", "type", "properties"),
     *("id", "revision", "size", "md5", "sha256", "complete", "uploaded", "sources", "os", "arch", "release", "zone"),
@@ -117,7 +117,9 @@ def is_text(text: str) -> bool:
     return not _UNHELD.search(text)
 
 
-def _is_held(value: Json, level: int, path: KeyPath | None, fractions: dict[KeyPath, float]) -> bool:
+def _is_held(  # noqa: PLR0911 - one for each kind of value
+    value: Json, level: int, path: KeyPath | None, fractions: dict[KeyPath, float]
+) -> bool:
     """Whether RethinkDB would give a value back as it is. ``path``: where it stands, None inside of a list."""
     match value:
         case None | bool():
@@ -234,19 +236,21 @@ def _likeness(value: Json, level: int) -> Json:
     match value:
         case str():
             return _UNHELD.sub("\ufffd", value)
-        case bool() | None:
-            return value
-        case int():
-            return value if -MAX_WHOLE <= value <= MAX_WHOLE else str(value)
-        case float():
-            if value.is_integer() and abs(value) <= MAX_WHOLE:
-                return int(value)
-            return value if is_short(value) else repr(value)
-    if level >= _MAX_LEVELS:
-        return None
-    if isinstance(value, list):
-        return [_likeness(item, level + 1) for item in value[:_MAX_ITEMS]]
-    return {
-        _UNHELD.sub("\ufffd", key).replace(_PSEUDOTYPE, "reql_type"): _likeness(item, level + 1)
-        for key, item in value.items()
-    }
+        case int() | float():  # true and false too
+            return _number_like(value)
+        case list() if level < _MAX_LEVELS:
+            return [_likeness(item, level + 1) for item in value[:_MAX_ITEMS]]
+        case dict() if level < _MAX_LEVELS:
+            return {_key_like(key): _likeness(item, level + 1) for key, item in value.items()}
+    return None
+
+
+def _number_like(value: int | float) -> int | float | str:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_WHOLE:
+        return int(value)
+    held = is_short(value) if isinstance(value, float) else abs(value) <= MAX_WHOLE
+    return value if held else repr(value)
+
+
+def _key_like(key: str) -> str:
+    return _UNHELD.sub("\ufffd", key).replace(_PSEUDOTYPE, "reql_type")

@@ -30,7 +30,7 @@ def is_made(connections: Connections) -> bool:
 
 def repair_hint(connections: Connections, error: Refused) -> IndexFailure:
     """The error that tells why a question about an index that is there was refused: its own, or what is missing."""
-    if TIME in connections.one(reql.dumps(connections.place.database).index_list().coerce_to("array")):
+    if connections.one(reql.dumps(connections.place.database).index_list().contains(TIME)):
         return error
     return IndexFailure(f"{connections.place}: table 'dumps' has no index '{TIME}'; 'thoth init' makes it")
 

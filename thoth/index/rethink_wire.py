@@ -1,9 +1,9 @@
 """One connection to a RethinkDB server, with a deadline for each thing that it waits for.
 
 The driver's own connection reads without a timeout, copies a long answer over and over, and sets up TLS by ways that
-Python has given up; so only its language, its handshake and its numbers are used. The protocol is V1_0, described under
-"Writing RethinkDB drivers" in RethinkDB's documentation: after the handshake each message is a token of 8 bytes, a length
-of 4, both little-endian, and JSON; a long answer comes in parts, each after the first when it is asked for.
+Python has given up; so only its language, its handshake and its numbers are used. The protocol is V1_0, described
+under "Writing RethinkDB drivers" in RethinkDB's documentation: after the handshake each message is a token of 8
+bytes, a length of 4, both little-endian, and JSON; a long answer comes in parts, all but the first when asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from math import inf
 from typing import Final
 
 from rethinkdb.ast import ReQLEncoder
@@ -55,23 +54,25 @@ class Refused(IndexFailure):
 class Wire:
     """A connection; used by one thread at a time, but for ``close``, which ends a question of another thread.
 
-    ``at_rest`` tells whether the last answer was read to its end; before, no other question can be asked.
+    ``at_rest`` tells whether a question can be asked: the last answer was read to its end.
     """
 
-    def __init__(self, place: RethinkPlace, end: float = inf) -> None:
-        """Connects and logs in, before ``end`` by time.monotonic(). Raises IndexFailure."""
+    def __init__(self, place: RethinkPlace) -> None:
         self.place = place
-        self.at_rest = True
+        self.at_rest = False
         self._token = 0
-        self._wait_at_most(place.connect_timeout, end)
-        self._socket = _connected(place, self._deadline)
-        try:
-            if place.tls is not None:
-                self._socket = _encrypted(self._socket, place)
-            self._log_in()
-        except BaseException:
-            self.close()
-            raise
+        self._patience = self._deadline = 0.0
+        self._socket: socket.socket | None = None
+        self._closed = False
+
+    def open(self, end: float) -> None:
+        """Connects and logs in, before ``end`` by time.monotonic(). Raises IndexFailure."""
+        self._wait_at_most(self.place.connect_timeout, end)
+        self._socket = _connected(self.place, self._deadline)
+        if self.place.tls is not None:
+            self._socket = _encrypted(self._socket, self.place)
+        self._log_in()
+        self.at_rest = True
 
     def replies(self, question: Term, end: float, each: float) -> Iterator[bytes]:
         """Ask, and give the parts of the answer as they come: JSON, which ``results`` reads.
@@ -93,9 +94,11 @@ class Wire:
 
     def close(self) -> None:
         """Ends the connection; safe to repeat, and from another thread, whose question raises Lost then."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who reads
-        self._socket.close()
+        self._closed = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # wakes who reads
+            self._socket.close()
 
     # ---- messages ----------------------------------------------------------------------------------
 
@@ -152,8 +155,8 @@ class Wire:
     def _write(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
-            with self._translated():
-                left = left[self._socket.send(left[:_PART]) :]
+            with self._live() as opened:
+                left = left[opened.send(left[:_PART]) :]
 
     def _read(self, length: int) -> bytes:
         data = bytearray()
@@ -162,19 +165,21 @@ class Wire:
         return bytes(data)
 
     def _some(self, most: int) -> bytes:
-        with self._translated():
-            got = self._socket.recv(most)
+        with self._live() as opened:
+            got = opened.recv(most)
         if not got:
             raise Lost(f"{self.place}: {_ENDED}")
         return got
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """For one call of the system, until the deadline."""
+    def _live(self) -> Iterator[socket.socket]:
+        """The socket, for one call of the system until the deadline."""
+        if self._socket is None or self._closed:
+            raise Lost(f"{self.place}: {_ENDED}")
         try:
             # A timeout of 0 would be something else: not to wait, and another error.
             self._socket.settimeout(max(self._deadline - time.monotonic(), 1e-6))
-            yield
+            yield self._socket
         except TimeoutError as error:
             raise IndexFailure(
                 f"{self.place}: no answer within {self._patience:g} s; see whether the database is overloaded or"
