@@ -19,7 +19,7 @@ import pytest
 from tests.support.crash import Crasher, writer
 from tests.support.folder import mounts_below
 from tests.support.processes import Process, descendants, wait_until
-from tests.support.reqlite import ReqlServer, reql_server
+from tests.support.reqlite import ReqlServer, reql_by, reql_server
 from tests.support.sshd import Fleet, Node
 
 # Names that change what our commands, or the programs they start, do.
@@ -87,7 +87,7 @@ def _situation(config: pytest.Config) -> list[str]:
     lacking = f"; missing: {', '.join(missing)}" if missing else ""
     random_ones = f"random, --soak --hypothesis-seed={config.option.hypothesis_seed}"
     return [
-        f"bench: {_ssh_version()}; {user}; {', '.join(found)}{lacking}; cores by {writer()}",
+        f"bench: {_ssh_version()}; {user}; {', '.join(found)}{lacking}; cores by {writer()}; ReQL by {reql_by()}",
         f"examples: {random_ones if config.stash[_SOAKING] else 'the same in every run'}",
     ]
 

@@ -1,9 +1,9 @@
-"""A server that speaks RethinkDB's protocol and says what a test wants: answers that no real server can be made to give.
+"""A server that speaks RethinkDB's protocol and says what a test wants it to say.
 
-    with ReqlStub([{"errors": 1, ...}]) as stub:
-        RethinkIndex(RethinkPlace(*stub.address, ...))
+    with ReqlStub(lambda question: atom({"errors": 1, ...})) as stub:
+        ask(stub.address)
 
-It lets in everybody without a password, and answers each question by ``answer(question)``: a reply's body as bytes.
+It lets in everybody without a password, and answers each question with what ``answer`` makes of it: a reply's body.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ def atom(value: object) -> bytes:
 
 
 class ReqlStub:
-    """Listens on loopback from ``with`` to its end. ``answer`` is called in a thread of the connection."""
+    """Listens on loopback from ``with`` to its end. ``answer`` is called in a thread of the connection.
 
-    def __init__(self, answer: Callable[[Any], bytes]) -> None:
+    ``shift`` is added to the token of each question in its answer.
+    """
+
+    def __init__(self, answer: Callable[[Any], bytes], *, shift: int = 0) -> None:
         self._answer = answer
+        self._shift = shift
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._listener.getsockname()
         self._clients: list[socket.socket] = []
@@ -68,7 +72,7 @@ class ReqlStub:
             while True:
                 token, length = _HEAD.unpack(_exactly(said, _HEAD.size))
                 reply = self._answer(json.loads(_exactly(said, length)))
-                client.sendall(_HEAD.pack(token, len(reply)) + reply)
+                client.sendall(_HEAD.pack(token + self._shift, len(reply)) + reply)
 
 
 def _let_in(client: socket.socket, said: Any) -> None:

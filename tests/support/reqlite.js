@@ -27,6 +27,8 @@ const [ATOM, SEQUENCE, PARTIAL, WAIT_COMPLETE, CLIENT_ERROR, RUNTIME_ERROR] = [1
 const ROWS = 40; // in each part of an answer
 const ROUNDS = 4096; // of PBKDF2
 
+Error.stackTraceLimit = 0; // reqlite raises one for each value that is missing, and nobody reads where
+
 Query.prototype.match = function (args, options, internal) {
   return Bluebird.all([this.evaluate(args[0], internal), this.evaluate(args[1], internal)]).then(([text, pattern]) => {
     const [, flags, rest] = /^(?:\(\?([ims]+)\))?([^]*)$/.exec(pattern);

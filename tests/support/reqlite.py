@@ -52,6 +52,12 @@ class ReqlServer:
                     r.db_drop(name).run(connection)
 
 
+def reql_by() -> str:
+    """Which server the tests ask, in words."""
+    packages = json.loads((_PROGRAM.parent / "package.json").read_text())["dependencies"]
+    return f"RethinkDB at {REAL}" if REAL else f"reqlite {packages['reqlite']}"
+
+
 @contextmanager
 def reql_server() -> Iterator[ReqlServer]:
     """The server; it ends, if it is ours, with the block. Raises MissingNodePackage."""

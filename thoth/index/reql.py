@@ -1,9 +1,9 @@
 """A query as ReQL, and the tables that it is asked of. Whatever a user wrote goes in as a value, never as a term.
 
-A row whose ``time`` is a number, and that RethinkDB holds as it is, is *timed*: RethinkDB finds it by its index
-``time``, oldest first, and judges it. The others stand *apart* (``thoth/index/rethink_rows.py`` says which), and are
-judged by ``thoth.query.matches`` in the end; an index of our own leads to them where there is one. What ReQL can only
-narrow down, and not decide, stays in ``residual`` for the same judge.
+A row whose ``time`` is a number is *timed*: RethinkDB finds it by its index ``time``, oldest first, and judges it. The
+others stand *apart*, documents that RethinkDB cannot hold among them (``thoth/index/rethink_rows.py``). They are judged
+by ``thoth.query.matches`` in the end; an index of our own leads to them where there is one. What ReQL can only narrow
+down, and not decide, stays in ``residual`` for the same judge.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 from rethinkdb import r
 
 from thoth.glob import glob_matches
-from thoth.index.rethink_rows import EXACT, FIELD, MAX_WHOLE, ORDER, Row, is_short, is_text, ratio
+from thoth.index.rethink_rows import EXACT, FIELD, MAX_WHOLE, Row, is_short, is_text, ratio
 from thoth.model import Identity
 from thoth.query import (
     MAX_PATTERN,
@@ -61,8 +61,8 @@ def timed(database: str, low: float | None, high: float | None, *, in_order: boo
     bounds = {"left_bound": left[1], "right_bound": right[1]}
     rows = dumps(database).between(left[0], right[0], index=TIME, **bounds)
     if in_order:
-        rows = rows.order_by("id", index=TIME) if by_id else rows.order_by(index=TIME)
-    return rows.filter(lambda row: _value(row, (FIELD, EXACT)).eq(None))
+        return rows.order_by("id", index=TIME) if by_id else rows.order_by(index=TIME)
+    return rows
 
 
 def _bound(time: float) -> Term:
@@ -92,18 +92,18 @@ def _is_timed(row: Term) -> Term:
     def in_range(time: Term) -> Term:
         return r.branch(_is(time, "NUMBER"), time.ge(-MAX_WHOLE) & time.le(MAX_WHOLE), False)
 
-    return _value(row, (TIME,)).do(in_range) & _value(row, (FIELD, EXACT)).eq(None)
+    return _value(row, (TIME,)).do(in_range)
 
 
 # ---- rows ------------------------------------------------------------------------------------------
 
 
 def values(paths: Sequence[KeyPath]) -> Callable[[Term], Term]:
-    """Of a timed row: its time, identity, the values at paths, and the order of their keys where it is unusual."""
+    """Of a timed row: its time, identity, the values at paths, and what stands beside them."""
 
     def told(row: Term) -> Term:
         found = [_value(row, path) if _is_askable(path) else None for path in paths]
-        return [row[TIME], row["id"], found, _value(row, (FIELD, ORDER))]
+        return [row[TIME], row["id"], found, _value(row, (FIELD,))]
 
     return told
 

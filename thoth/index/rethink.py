@@ -255,14 +255,14 @@ def _merged(apart: Sequence[_Keyed[T]], timed: Iterator[_Keyed[T]]) -> Iterator[
 
 
 def _keyed_values(row: Json, paths: Sequence[KeyPath]) -> _Keyed[tuple[Json, ...]]:
-    time, identity, values, orders = row
+    time, identity, values, own = row
     told = zip(paths, values, strict=True)
     return (
         (True, float(time), identity),
-        tuple(float(time) if path == TIME else arranged(value, path, orders) for path, value in told),
+        tuple(float(time) if path == TIME else arranged(value, path, own) for path, value in told),
     )
 
 
 def _labels(path: KeyPath) -> Callable[[Iterator[Json]], Counter[str]]:
     """Counts rows of one value by its label."""
-    return lambda rows: Counter(label(arranged(value, path, orders)) for _, _, (value,), orders in rows)
+    return lambda rows: Counter(label(arranged(value, path, own)) for _, _, (value,), own in rows)

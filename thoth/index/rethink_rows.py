@@ -5,7 +5,8 @@ was stands beside it, in one field of ours that the original passes over:
 
     {"_thoth": {"order": [[PATH, KEYS], ...]}}   objects whose keys stand in another order than RethinkDB's
     {"_thoth": {"unnamed": true}}                the document has no ``id``, which each row needs
-    {"_thoth": {"exact": TEXT}}                  the whole document as JSON, for one that RethinkDB cannot hold
+    {"_thoth": {"exact": TEXT}}                  the whole document as JSON, for one that RethinkDB cannot hold; then
+                                                 the row's ``time`` is text, which tells it from those that it holds
 
 RethinkDB (2.4) has doubles for numbers, does not tell 1.0 and -0.0 from 1 and 0, sorts the keys of objects by their
 bytes, and refuses lone surrogates, objects with a key ``$reql_type$`` and lists of more than 100,000 items; its
@@ -41,9 +42,10 @@ _UNHELD: Final = re.compile("[\0\ud800-\udfff]")
 
 # The keys of a document as ``thoth.ingest.compose`` and those who add to it write them; all others, sorted, follow.
 KEYS: Final = (
-    *("name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "stack", "type", "properties"),
+    *("name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "type", "properties"),
     *("id", "revision", "size", "md5", "sha256", "complete", "uploaded", "sources", "os", "arch", "release", "zone"),
-    *("zoneid", "exec", "ppid", "uid", "signal", "lwp", "lwps", "panicstring", "uuid", "truncated", "ticket"),
+    *("zoneid", "exec", "ppid", "uid", "signal", "lwp", "lwps", "panicstring", "uuid", "truncated", "expanded"),
+    *("stack", "stack_by", "ticket", "autoanalyzed", "purged"),
 )
 _PLACES: Final = {key: place for place, key in enumerate(KEYS)}
 
@@ -89,9 +91,9 @@ def info_of(row: dict[str, Json], where: str) -> DumpInfo:
     return DumpInfo(_restored(row, own) if exact is None else exact)
 
 
-def arranged(value: Json, path: KeyPath, orders: Json) -> Json:
-    """The value at a path of a row, its objects' keys as the row's ``order`` has them. The value is changed."""
-    for place, keys in _pairs(orders):
+def arranged(value: Json, path: KeyPath, own: Json) -> Json:
+    """The value at a path of a row, which is changed: its objects' keys as it says in our own field of the row."""
+    for place, keys in _pairs(own.get(ORDER) if isinstance(own, dict) else None):
         if place[: len(path)] == path:
             _arrange(value, place[len(path) :], keys)
     return value
@@ -183,7 +185,7 @@ def _restored(row: dict[str, Json], own: Mapping[str, Json]) -> dict[str, Json]:
     if own.get(_UNNAMED):
         row.pop("id", None)
     _arrange(row, (), _usual(row))
-    return arranged(row, (), own.get(ORDER))  # type: ignore[no-any-return]  # a dict stays one
+    return arranged(row, (), own)  # type: ignore[no-any-return]  # a dict stays one
 
 
 def _pairs(orders: Json) -> Iterator[tuple[Path, list[str]]]:
@@ -229,6 +231,8 @@ def _likeness_of(document: dict[str, Json]) -> dict[str, Json]:
     """A document as far as RethinkDB can hold it, for those who read no text of ours."""
     info = DumpInfo(document)
     likeness: dict[str, Json] = _likeness({key: item for key, item in document.items() if key != FIELD}, 0)
+    if isinstance(at := likeness.get("time"), int | float) and not isinstance(at, bool):
+        likeness["time"] = repr(at)
     return {**likeness, "id": info.id, "revision": min(clamped_revision(info), MAX_WHOLE)}
 
 

@@ -81,7 +81,9 @@ def test_a_dump_as_it_is_taken_in_needs_nothing_beside_its_row() -> None:
 
 
 def test_the_row_of_an_odd_document_shows_what_it_can() -> None:
-    info = DumpInfo({"id": named(1), "revision": 10**30, "cmd": "a\0\udcff", "n": [0.1, 2.0, 10**30], FIELD: 1})
+    info = DumpInfo(
+        {"id": named(1), "revision": 10**30, "cmd": "a\0\udcff", "n": [0.1, 2.0, 10**30], "time": 5, FIELD: 1}
+    )
     row = stored(info)
     assert json.loads(row.pop(FIELD)[EXACT]) == info.document
     assert row == {
@@ -89,6 +91,7 @@ def test_the_row_of_an_odd_document_shows_what_it_can() -> None:
         "revision": MAX_WHOLE,
         "cmd": "a\ufffd\ufffd",
         "n": [0.1, 2, "1" + "0" * 30],
+        "time": "5",
     }
 
 
@@ -119,8 +122,8 @@ def test_a_row_of_no_dump_is_named() -> None:
 
 
 def test_arranged_takes_the_part_of_an_order() -> None:
-    orders = [[["b", 0], ["z", "a"]], [[], ["b", "a"]]]
-    (value,) = arranged([{"a": 1, "z": 2}], ("b",), orders)
+    own = {"order": [[["b", 0], ["z", "a"]], [[], ["b", "a"]]]}
+    (value,) = arranged([{"a": 1, "z": 2}], ("b",), own)
     assert list(value) == ["z", "a"]
 
 
