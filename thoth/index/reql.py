@@ -1,9 +1,9 @@
 """A query as ReQL, and the tables that it is asked of. Whatever a user wrote goes in as a value, never as a term.
 
-A row whose ``time`` is a number is *timed*: RethinkDB finds it by its index ``time``, oldest first, and judges it. The
-others stand *apart*, documents that RethinkDB cannot hold among them (``thoth/index/rethink_rows.py``). They are judged
-by ``thoth.query.matches`` in the end; an index of our own leads to them where there is one. What ReQL can only narrow
-down, and not decide, stays in ``residual`` for the same judge.
+A row whose ``time`` is a number is *timed*: RethinkDB finds it by its index ``time``, oldest first, and judges it.
+The others stand *apart*, documents that RethinkDB cannot hold among them (``thoth/index/rethink_rows.py``). They are
+judged by ``thoth.query.matches`` in the end; an index of our own leads to them where there is one. What ReQL can only
+narrow down, and not decide, stays in ``residual`` for the same judge.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rethinkdb import r
 
 from thoth.glob import glob_matches
 from thoth.index.rethink_rows import EXACT, FIELD, MAX_WHOLE, Row, is_short, is_text, ratio
-from thoth.model import Identity
+from thoth.model import Identity, Json
 from thoth.query import (
     MAX_PATTERN,
     Constraint,
@@ -86,6 +86,12 @@ def make_apart(database: str) -> Term:
 def begin_with(database: str, prefix: str) -> Term:
     """The rows whose identity begins with a prefix of hex digits."""
     return dumps(database).between(prefix, prefix + "g")  # all digits sort before g
+
+
+def is_timed(row: Mapping[str, Json]) -> bool:
+    """Whether a row that was read is timed."""
+    time = row.get(TIME)
+    return isinstance(time, int | float) and not isinstance(time, bool) and -MAX_WHOLE <= time <= MAX_WHOLE
 
 
 def _is_timed(row: Term) -> Term:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import Final, TypeVar
 
 from thoth.errors import CannotWrite
 from thoth.index import reql
 from thoth.index.base import TIME, Known, rarest_first, selected
 from thoth.index.reql import Asked, Term
-from thoth.index.rethink_connections import Connections, Held
+from thoth.index.rethink_connections import Connections
 from thoth.index.rethink_place import RethinkPlace
 from thoth.index.rethink_rows import FIELD, Row, arranged, info_of, row_of
-from thoth.index.rethink_tables import is_made, make, repair_hint
+from thoth.index.rethink_tables import is_made, make, wait_for_time
 from thoth.index.rethink_wire import Refused
 from thoth.index.rethink_writes import batches, delete, put
 from thoth.model import DumpInfo, Identity, Json
@@ -71,9 +71,7 @@ class RethinkIndex:
         try:
             return put(self._connections, batch)
         except Refused:
-            if is_made(self._connections):
-                raise
-        make(self._connections)
+            make(self._connections)  # it is missing, or was until another one made it a moment ago
         return put(self._connections, batch)
 
     def _refuse_read_only(self) -> None:
@@ -121,62 +119,71 @@ class RethinkIndex:
         asked = reql.asked(query.constraints)
         if asked.residual or _names(query):
             return sum(1 for _ in self._found(query))
-        counted = len(self._reading(lambda: self._apart(query, asked)) or [])
-        if not asked.timeless:
-            rows = self._timed(asked, in_order=False)
-            rows = rows if query.limit is None else rows.limit(query.limit)
-            counted += self._reading(lambda: int(self._connections.long(rows.count()))) or 0
+        question = self._question(query, asked, count=True)
+        apart, timed = self._parted(query, self._held(question, each=self.place.scan_timeout))
+        counted = len(apart) + next(timed, 0)
         return counted if query.limit is None else min(counted, query.limit)
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]:
         asked = reql.asked(query.constraints)
         if query.limit is not None or asked.residual or _names(query) or path[0] == FIELD:
             return rarest_first(Counter(label(lookup(info.document, path)) for _, info in self._found(query)))
-        others = self._reading(lambda: self._apart(query, asked)) or []
-        counts = Counter(label(lookup(info.document, path)) for _, info in others)
-        if not asked.timeless:
-            rows = self._timed(asked, in_order=False).map(reql.values([path]))
-            counts += self._reading(lambda: self._connections.streamed(rows, _labels(path))) or Counter()
-        return rarest_first(counts)
+
+        def counted(rows: Iterator[Json]) -> Counter[str]:
+            apart, timed = self._parted(query, rows)
+            counts = Counter(label(lookup(info.document, path)) for _, info in apart)
+            counts.update(label(arranged(value, path, own)) for _, _, (value,), own in timed)
+            return counts
+
+        question = self._question(query, asked, reql.values([path]), in_order=False)
+        return rarest_first(self._reading(lambda: self._connections.streamed(question, counted)) or {})
 
     def close(self) -> None:
         """Ends all connections, also those on which other threads are waiting."""
         self._connections.close()
 
-    # ---- documents ---------------------------------------------------------------------------------
+    # ---- answers -----------------------------------------------------------------------------------
 
     def _found(self, query: Query) -> Iterator[_Keyed[DumpInfo]]:
         """The documents that match, in order."""
-        names = _names(query)
+        names, asked = _names(query), reql.asked(query.constraints)
         if names:
             yield from islice(self._reading(lambda: self._by_name(query, names)) or [], query.limit)
             return
-        asked = reql.asked(query.constraints)
-        others = self._reading(lambda: self._apart(query, asked)) or []
-        timed = self._reading(lambda: self._judged(query, asked)) or iter(())
-        yield from islice(_merged(others, timed), query.limit)
 
-    def _judged(self, query: Query, asked: Asked) -> Iterator[_Keyed[DumpInfo]]:
-        """The timed documents that match."""
-        if asked.timeless:
-            return iter(())
-        rows = self._timed(asked, by_id=query.limit is not None)
-        if not asked.residual:
-            held = self._connections.held(rows if query.limit is None else rows.limit(query.limit))
-            return (self._keyed(row) for row in held.rows())
+        def first(rows: Iterator[Json]) -> list[_Keyed[DumpInfo]]:
+            return list(islice(self._judged(query, asked, rows), query.limit))
 
-        def judged(told: Iterator[Json]) -> list[_Keyed[DumpInfo]]:
-            infos = (self._keyed(row) for row in told)
-            meant = (each for each in infos if all(holds(left, each[1].document) for left in asked.residual))
-            return list(islice(meant, query.limit))
+        question = self._question(query, asked)
+        if asked.residual and query.limit is not None:  # the server cannot tell when these are enough
+            yield from self._reading(lambda: self._connections.streamed(question, first)) or []
+        else:
+            yield from islice(self._judged(query, asked, self._held(question)), query.limit)
 
-        return iter(self._connections.streamed(rows, judged))
+    def _judged(self, query: Query, asked: Asked, rows: Iterator[Json]) -> Iterator[_Keyed[DumpInfo]]:
+        """The documents among rows that match, in order."""
+        apart, timed = self._parted(query, rows)
+        infos = map(self._keyed, timed)
+        return _merged(
+            apart, (each for each in infos if all(holds(left, each[1].document) for left in asked.residual))
+        )
 
-    def _apart(self, query: Query, asked: Asked) -> list[_Keyed[DumpInfo]]:
-        """The documents that match and are not timed, in order."""
-        rows = asked.of_apart(reql.apart(self.place.database))
-        infos = (self._keyed(row) for row in self._connections.held(rows).rows())
-        return sorted((each for each in infos if matches(query, each[1].document)), key=_key)
+    def _selected(self, query: Query, asked: Asked, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
+        apart, timed = self._parted(query, self._held(self._question(query, asked, reql.values(paths))))
+        others = [(key, selected(info, paths)) for key, info in apart]
+        merged = _merged(others, (_keyed_values(row, paths) for row in timed))
+        yield from (row for _, row in islice(merged, query.limit))
+
+    def _parted(self, query: Query, rows: Iterator[Json]) -> tuple[list[_Keyed[DumpInfo]], Iterator[Json]]:
+        """Of an answer: the documents of rows that stand apart and match, in order, and all that follows them."""
+        apart: list[_Keyed[DumpInfo]] = []
+        for row in rows:
+            if not isinstance(row, dict) or reql.is_timed(row):
+                return sorted(apart, key=_key), chain([row], rows)
+            keyed = self._keyed(row)
+            if matches(query, keyed[1].document):
+                apart.append(keyed)
+        return sorted(apart, key=_key), iter(())
 
     def _by_name(self, query: Query, names: frozenset[str]) -> list[_Keyed[DumpInfo]]:
         """The documents that match, each of which has one of these names."""
@@ -186,14 +193,10 @@ class RethinkIndex:
         asked += [reql.begin_with(self.place.database, name) for name in sorted(names.difference(whole))]
         for each in asked:
             for row in self._connections.held(each).rows():
-                info = self._info(row)
-                if matches(query, info.document):
-                    found[info.id] = (sort_key(info), info)
+                keyed = self._keyed(row)
+                if matches(query, keyed[1].document):
+                    found[keyed[1].id] = keyed
         return sorted(found.values(), key=_key)
-
-    def _timed(self, asked: Asked, *, in_order: bool = True, by_id: bool = False) -> Term:
-        rows = reql.timed(self.place.database, asked.low, asked.high, in_order=in_order, by_id=by_id)
-        return asked.of_timed(rows)
 
     def _info(self, row: Json) -> DumpInfo:
         return info_of(row, str(self.place))
@@ -202,24 +205,36 @@ class RethinkIndex:
         info = self._info(row)
         return sort_key(info), info
 
-    # ---- values ------------------------------------------------------------------------------------
-
-    def _selected(self, query: Query, asked: Asked, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
-        others = self._reading(lambda: self._apart(query, asked)) or []
-        held = None if asked.timeless else self._reading(lambda: self._values(query, asked, paths))
-        timed = iter(()) if held is None else (_keyed_values(row, paths) for row in held.rows())
-        apart = [(key, selected(info, paths)) for key, info in others]
-        yield from (row for _, row in islice(_merged(apart, timed), query.limit))
-
-    def _values(self, query: Query, asked: Asked, paths: Sequence[KeyPath]) -> Held:
-        rows = self._timed(asked, by_id=query.limit is not None).map(reql.values(paths))
-        return self._connections.held(rows if query.limit is None else rows.limit(query.limit))
-
     # ---- asking ------------------------------------------------------------------------------------
 
     @property
     def _table(self) -> Term:
         return reql.dumps(self.place.database)
+
+    def _question(
+        self,
+        query: Query,
+        asked: Asked,
+        told: Callable[[Term], Term] | None = None,
+        *,
+        in_order: bool = True,
+        count: bool = False,
+    ) -> Term:
+        """For the rows that stand apart and then the timed ones: what is ``told`` of each of these, or how many."""
+        others = asked.of_apart(reql.apart(self.place.database))
+        if asked.timeless:
+            return others
+        by_id = query.limit is not None
+        in_order = in_order and not count
+        timed = reql.timed(self.place.database, asked.low, asked.high, in_order=in_order, by_id=by_id)
+        timed = asked.of_timed(timed)
+        timed = timed if told is None else timed.map(told)
+        timed = timed if query.limit is None or asked.residual else timed.limit(query.limit)
+        return others.union([timed.count()] if count else timed, interleave=False)
+
+    def _held(self, question: Term, each: float | None = None) -> Iterator[Json]:
+        held = self._reading(lambda: self._connections.held(question, each))
+        return iter(()) if held is None else held.rows()
 
     def _rows(self, question: Term) -> Iterator[Json]:
         return self._reading(lambda: self._connections.all(question)) or iter(())
@@ -228,10 +243,11 @@ class RethinkIndex:
         """What work gives; None when there is no index yet. Raises IndexFailure."""
         try:
             return work()
-        except Refused as error:
-            if is_made(self._connections):
-                raise repair_hint(self._connections, error) from error
-            return None
+        except Refused:
+            if not is_made(self._connections):
+                return None
+        wait_for_time(self._connections)  # perhaps another one is just making it
+        return work()
 
 
 def _names(query: Query) -> frozenset[str]:
@@ -250,7 +266,7 @@ def _key(keyed: _Keyed[T]) -> tuple[bool, float, str]:
 def _merged(apart: Sequence[_Keyed[T]], timed: Iterator[_Keyed[T]]) -> Iterator[_Keyed[T]]:
     """Both in order. ``timed`` are by time, but those of one time in any order."""
     ordered = (each for _, same in groupby(timed, lambda each: each[0][:2]) for each in sorted(same, key=_key))
-    seen = {key for (_, _, key), _ in apart}  # one that was changed between the two questions is not given twice
+    seen = {key for (_, _, key), _ in apart}  # one that was changed while the answer was read is not given twice
     return heapq.merge(apart, (each for each in ordered if each[0][2] not in seen), key=_key)
 
 
@@ -261,8 +277,3 @@ def _keyed_values(row: Json, paths: Sequence[KeyPath]) -> _Keyed[tuple[Json, ...
         (True, float(time), identity),
         tuple(float(time) if path == TIME else arranged(value, path, own) for path, value in told),
     )
-
-
-def _labels(path: KeyPath) -> Callable[[Iterator[Json]], Counter[str]]:
-    """Counts rows of one value by its label."""
-    return lambda rows: Counter(label(arranged(value, path, own)) for _, _, (value,), own in rows)

@@ -65,20 +65,19 @@ class Connections:
         seconds = self.place.answer_timeout
         return self.ask(lambda wire, end: Held(wire.replies(question, end, seconds), self.place), seconds).rows()
 
-    def held(self, question: Term) -> Held:
-        """The answer to a question about all dumps, once all of it is there. Raises as ``one`` does."""
-        return self.scan(lambda wire, end: Held(wire.replies(question, end, self._each), self.place))
+    def held(self, question: Term, each: float | None = None) -> Held:
+        """The answer to a question about all dumps, once all of it is there. Raises as ``one`` does.
 
-    def long(self, question: Term) -> Json:
-        """The one value that answers a question about all dumps. Raises as ``one`` does."""
-        seconds = self.place.scan_timeout
-        return self.scan(lambda wire, end: next(Held(wire.replies(question, end, seconds), self.place).rows(), None))
+        ``each``: seconds for a part of it, if not as many as for a question by name.
+        """
+        seconds = self.place.answer_timeout if each is None else each
+        return self.scan(lambda wire, end: Held(wire.replies(question, end, seconds), self.place))
 
     def streamed(self, question: Term, work: Callable[[Iterator[Json]], T]) -> T:
         """What work makes of the rows that answer a question about all dumps, as they come; it may leave some."""
 
         def read(wire: Wire, end: float) -> T:
-            replies = wire.replies(question, end, self._each)
+            replies = wire.replies(question, end, self.place.answer_timeout)
             return work(row for reply in replies for row in results(reply, self.place))
 
         return self.scan(read)
@@ -103,10 +102,6 @@ class Connections:
             used = list(self._used)
         for wire in [*self._take_all(), *used]:
             wire.close()
-
-    @property
-    def _each(self) -> float:
-        return self.place.answer_timeout
 
     def _done(self, work: Work[T], end: float) -> T:
         wire = self._take()

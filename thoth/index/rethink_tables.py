@@ -17,7 +17,7 @@ from thoth.index.reql import APART, TABLES, TIME, Term
 from thoth.index.rethink_connections import Connections
 from thoth.index.rethink_wire import Refused
 
-_SETTLES: Final = 2.0  # seconds until a table that another one has just made can be used
+_SETTLES: Final = 2.0  # seconds until what another one is just making can be used
 _PAUSE: Final = 0.05
 
 
@@ -28,18 +28,23 @@ def is_made(connections: Connections) -> bool:
     return bool(connections.one(r.branch(r.db_list().contains(database), tables, False)))
 
 
-def repair_hint(connections: Connections, error: Refused) -> IndexFailure:
-    """The error that tells why a question about an index that is there was refused: its own, or what is missing."""
-    if connections.one(reql.dumps(connections.place.database).index_list().contains(TIME)):
-        return error
-    return IndexFailure(f"{connections.place}: table 'dumps' has no index '{TIME}'; 'thoth init' makes it")
+def wait_for_time(connections: Connections) -> None:
+    """Returns when the table of dumps has the index that every list needs. Raises IndexFailure when it gets none."""
+    status = reql.dumps(connections.place.database).index_status()
+    ready = status.filter({"index": TIME, "ready": True}).is_empty().not_()
+    end = time.monotonic() + _SETTLES
+    while not connections.one(ready):
+        if time.monotonic() > end:
+            raise IndexFailure(f"{connections.place}: table 'dumps' has no index '{TIME}'; 'thoth init' makes it")
+        time.sleep(_PAUSE)
 
 
 def make(connections: Connections) -> list[str]:
     """Make what is missing; a line for each thing that was made. Raises IndexFailure."""
     database = connections.place.database
     made = [f"created {what}" for what, there, making in _parts(database) if _make(connections, there, making)]
-    connections.long(reql.dumps(database).index_wait(TIME, APART))
+    # For a table with many dumps this takes minutes.
+    connections.held(reql.dumps(database).index_wait(TIME, APART), connections.place.scan_timeout)
     return made
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +15,7 @@ from rethinkdb import r
 
 from tests.support.chaos import Proxy, Silence
 from tests.support.processes import wait_until
+from tests.support.reql_stub import ReqlStub
 from tests.support.reqlite import ReqlServer
 from tests.thoth.index.rows import dump, named
 from thoth.errors import BadDocument, CannotWrite, IndexFailure
@@ -85,20 +88,21 @@ class TestTables:
         assert index.create() == ["created index 'thoth_apart'"]
 
     def test_two_make_it_at_the_same_time(self, place: RethinkPlace) -> None:
-        made: list[str] = []
-        start = threading.Barrier(4)
-
-        def make() -> None:
-            with closing(RethinkIndex(place)) as index:
-                start.wait()
-                made.extend(index.create())
-
-        threads = [threading.Thread(target=make) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ExitStack() as undo:
+            indexes = [undo.enter_context(closing(RethinkIndex(place))) for _ in range(4)]
+            made = [line for lines in _at_once(*(index.create for index in indexes)) for line in lines]
         assert len(made) == len(set(made)) == 5
+
+    def test_who_asks_while_others_make_it_finds_what_is_there(self, reql: ReqlServer) -> None:
+        for _ in range(5):
+            with closing(RethinkIndex(reql.new_place())) as index:
+                seen = _at_once(
+                    *(lambda number=number: index.put(dump(number)) for number in range(3)),
+                    *(lambda: len(list(index.find(Query()))) for _ in range(3)),
+                )
+                assert seen[:3] == [True] * 3
+                assert set(seen[3:]) <= {0, 1, 2, 3}
+                assert ids(index) == [0, 1, 2]
 
     def test_asking_makes_nothing(self, index: RethinkIndex, place: RethinkPlace, run: Run) -> None:
         assert index.known([]) == index.known([named(1)]) == {}
@@ -254,6 +258,22 @@ class TestByName:
         assert ids(index, Named(frozenset(["zz", "\udcff", named(1) + "0"]))) == []
 
 
+def test_what_is_known_is_on_most_servers() -> None:
+    questions: list[Any] = []
+
+    def answer(question: Any) -> bytes:
+        questions.append(question)
+        return b'{"t":2,"r":[]}'
+
+    with (
+        ReqlStub(answer) as stub,
+        closing(RethinkIndex(RethinkPlace(stub.address[0], "x", stub.address[1]))) as index,
+    ):
+        assert index.known([named(number) for number in range(501)]) == {}
+    assert len(questions) == 2
+    assert all('"dumps"], {"read_mode": "majority"}' in json.dumps(question) for question in questions)
+
+
 class TestWriting:
     def test_batches_keep_order_and_size(self, monkeypatch: pytest.MonkeyPatch, index: RethinkIndex) -> None:
         monkeypatch.setattr(rethink_writes, "_BYTES", 500)
@@ -307,6 +327,18 @@ class TestClosing:
             asked.close()
             thread.join(5)
         assert raised == [f"{asked.place}: the index was closed while it was asked"]
+
+
+def _at_once(*works: Callable[[], Any]) -> list[Any]:
+    """What these give when all begin at the same time, each in a thread of its own."""
+    start = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], Any]) -> Any:
+        start.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(begin, works))
 
 
 def _through(place: RethinkPlace, proxy: Proxy) -> RethinkIndex:
