@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import stat
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +41,7 @@ class Draft:
     def _create(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
-            self._name = f".thoth-{secrets.token_hex(16)}.draft"
+            self._name = f".thoth-{os.urandom(16).hex()}.draft"
             self._fd = os.open(self._name, flags, 0o600, dir_fd=self._directory)
             os.fchmod(self._fd, 0o600)  # the umask may have taken bits away
             if _locked(self._fd) and os.fstat(self._fd).st_nlink:

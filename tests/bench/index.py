@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.bench.documents import NODE, RARE, documents, identity
 from tests.bench.table import Row, Run, run, show
 from thoth.index.sql import Parameter, where
-from thoth.index.sqlite import PUT, SqliteIndex, row_of
+from thoth.index.sqlite import SqliteIndex, put_rows, row_of
 from thoth.query import parse
 
 _DUMPS = int(os.environ.get("THOTH_BENCH_DUMPS", "1000000"))
@@ -144,7 +144,7 @@ def _fill(database: Path, now: float) -> None:
             connection.execute(f"DROP INDEX {name}")
         for rows in pool.imap(partial(_rows, now=now), range(0, _DUMPS, _CHUNK)):
             connection.execute("BEGIN")
-            connection.executemany(PUT, rows)
+            put_rows(connection, rows)
             connection.execute("COMMIT")
         for _, sql in removed:
             connection.execute(sql)
