@@ -85,6 +85,7 @@ class TestTables:
 
     def test_create_makes_what_is_missing(self, index: RethinkIndex, original: Run) -> None:
         assert index.create() == []
+        assert sorted(original(r.table("dumps").index_list())) == ["thoth_apart", "time"]
 
     def test_two_make_it_at_the_same_time(self, place: RethinkPlace) -> None:
         with ExitStack() as undo:
