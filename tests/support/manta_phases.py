@@ -19,7 +19,7 @@ from tests.support.manta_accounts import Caller
 from tests.support.manta_directories import iso
 from tests.support.manta_entries import NOTHING, Changed, Entry, parent_of
 from tests.support.manta_paths import decoded
-from tests.support.manta_tasks import Command, Finished, Task
+from tests.support.manta_tasks import PATH, Command, Finished, Task
 
 if TYPE_CHECKING:
     from tests.support.manta_exchange import Service
@@ -257,6 +257,7 @@ class Job:
 
     def _environment(self, mapped: str | None, reducer: int | None) -> dict[str, str]:
         environment = {
+            "PATH": ":".join([*map(str, self._service.programs), PATH]),
             "HOME": "/root",
             "USER": "root",
             "LOGNAME": "root",

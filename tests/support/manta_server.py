@@ -57,7 +57,7 @@ class MantaServer:
     """Listens from ``with`` to its end; then no thread, process or file of it is left, but those in ``folder``.
 
     ``folder`` keeps the objects, also for the next server that gets it. ``port`` 0: a free one. ``task_seconds`` is
-    how long a task of a job may run.
+    how long a task of a job may run, ``task_programs`` are folders that it has in its PATH.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class MantaServer:
         folder: Path | None = None,
         tls: Tls | None = None,
         task_seconds: float = 60.0,
+        task_programs: tuple[Path, ...] = (),
     ) -> None:
         self._accounts = Accounts.of(accounts)
         self._options = replace(options or Options(), tls=tls is not None)
@@ -75,6 +76,7 @@ class MantaServer:
         self._folder = folder
         self._tls = tls
         self._task_seconds = task_seconds
+        self._task_programs = task_programs
         self._undo = ExitStack()
         self._listener: Listener | None = None
         self._service: Service | None = None
@@ -105,6 +107,8 @@ class MantaServer:
         return self.service.moods
 
     def __enter__(self) -> Self:
+        if self._service is not None:
+            raise RuntimeError("a Manta test server runs once: make another one")
         with self._undo as undo:
             folder = self._folder or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="manta-server-")))
             contents = folder / "contents"
@@ -113,7 +117,7 @@ class MantaServer:
             undo.callback(entries.close)
             moods = Moods(entries)
             undo.callback(moods.clear)
-            service = Service(self._options, self._accounts, entries, contents, moods)
+            service = Service(self._options, self._accounts, entries, contents, moods, programs=self._task_programs)
             self._listener = Listener(service, self._port, _context(self._tls))
             undo.callback(self._listener.close)
             if self._options.v1:

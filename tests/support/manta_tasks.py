@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ISOLATE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
 # $1: the root to be, $2: a folder with assets/ and manta/, $3: the script of the task.
 _ENTER = """
@@ -104,7 +104,7 @@ class Task:
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env={"PATH": _PATH, **self._command.environment},
+                env=dict(self._command.environment),
                 start_new_session=True,
             )
             return self._process
