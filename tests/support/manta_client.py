@@ -6,7 +6,7 @@ import base64
 import http.client
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from types import TracebackType
@@ -20,7 +20,12 @@ from tests.support.manta_accounts import fingerprint
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
 _TIME = 20.0  # seconds
-_HASHES = {"sha1": hashes.SHA1, "sha256": hashes.SHA256, "sha384": hashes.SHA384, "sha512": hashes.SHA512}
+_HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
+    "sha1": hashes.SHA1,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,8 @@ class Client:
         return self.request("DELETE", path, headers=_named(headers))
 
     def mkdir(self, path: str, **headers: str) -> Reply:
-        return self.put(path, Content_Type="application/json; type=directory", **headers)
+        named = {"Content-Type": "application/json; type=directory", **_named(headers)}
+        return self.request("PUT", path, b"", headers=named)
 
 
 def _named(headers: Mapping[str, str]) -> dict[str, str]:

@@ -143,6 +143,7 @@ class Exchange:
     presigned: bool = False
     answered: bool = False
     stays: bool = True  # whether the connection is kept
+    hurries: bool = False  # whether it is closed at once, with no look at the rest of the body
     _code: str | None = None
     _started: float = field(default_factory=time.monotonic)
     _budget: int | None = None  # bytes of the answer's body that may still go
@@ -210,6 +211,7 @@ class Exchange:
 
     def refuse(self, refusal: Refusal) -> None:
         self._code = refusal.code
+        self.hurries = refusal.close
         self.stays &= not refusal.close
         document = {"code": refusal.code, "message": refusal.message}
         self.send_json(refusal.status, document, refusal.headers)

@@ -229,8 +229,8 @@ class Job:
         said = self._save(f"{base}.{number}.err.{uuid.uuid4()}", finished.stderr)
         if finished.status is None:
             raise Failed("InternalError", f"the task took longer than {self._seconds:.0f} s", said)
-        if finished.status < 0:
-            name = signal.Signals(-finished.status).name
+        if finished.status - 128 in [*signal.Signals]:
+            name = signal.Signals(finished.status - 128).name
             raise Failed("UserTaskError", f"user command terminated by signal ({name})", said)
         raise Failed("UserTaskError", f"user command exited with code {finished.status}", said)
 

@@ -29,7 +29,7 @@ from tests.support.manta_entries import Entries
 from tests.support.manta_exchange import Exchange, Limits, Options, Seen, Service
 from tests.support.manta_jobs import Jobs
 from tests.support.manta_moods import Moods, Reset
-from tests.support.manta_paths import cleaned, split
+from tests.support.manta_paths import cleaned, decoded, split
 from tests.support.manta_phases import Job
 from tests.support.manta_routes import handle
 from tests.support.manta_wire import Body, Garbled, Gone, Head, Stalled, Wire
@@ -113,8 +113,9 @@ class MantaServer:
             folder = self._folder or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="manta-server-")))
             contents = folder / "contents"
             contents.mkdir(parents=True, exist_ok=True)
-            entries = Entries(contents, folder / "entries.sqlite")
+            entries = Entries(contents, folder / "entries.sqlite" if self._folder else ":memory:")
             undo.callback(entries.close)
+            entries.sweep()
             moods = Moods(entries)
             undo.callback(moods.clear)
             service = Service(self._options, self._accounts, entries, contents, moods, programs=self._task_programs)
@@ -222,8 +223,8 @@ class Listener:
             exchange = self._exchange(wire, head, number)
             try:
                 handle(exchange)
-                if not exchange.stays and exchange.body.waits and not exchange.body.continued:
-                    return  # the client was told to go before it sent anything
+                if not exchange.stays and (exchange.hurries or exchange.body.unasked):
+                    return
                 exchange.body.drain()
             except (Gone, Stalled, Garbled):
                 exchange.give_up()
@@ -241,7 +242,7 @@ class Listener:
         if found is None:
             raise Garbled("not a path")
         path, query = found
-        moods = self._service.moods.of(head.method, path)
+        moods = self._service.moods.of(head.method, decoded(path) or path)
         return Exchange(
             self._service, wire, head, body, moods, path, cleaned(path) or "/", query, number, self._as_caller
         )

@@ -328,7 +328,7 @@ def test_a_race(server: MantaServer, connect: Connect, condition: dict[str, str]
     server.moods.add(Barrier(2), method="PUT")
     replies: list[Reply] = []
     clients = [connect(server) for _ in range(2)]
-    threads = [Thread(target=lambda c=c: replies.append(c.put(X, b"mine", **condition))) for c in clients]  # type: ignore[misc]
+    threads = [Thread(target=lambda c=c: replies.append(c.put(X, b"mine", **condition))) for c in clients]
     for thread in threads:
         thread.start()
     for thread in threads:

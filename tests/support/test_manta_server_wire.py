@@ -11,7 +11,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from ipaddress import ip_address
@@ -26,6 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.support.manta_client import Client, Signer
 from tests.support.manta_server import Limits, MantaServer, Options, Tls
+from tests.support.processes import wait_until
 
 X = "/alice/stor/x"
 REPOSITORY = Path(__file__).parents[2]
@@ -190,17 +192,49 @@ def test_tls(serve: Serve, certificate: Tls, alice: Signer) -> None:
         talk(server.port, "GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-def test_by_hand(tmp_path: Path, alice: Signer) -> None:
+@contextmanager
+def by_hand(tmp_path: Path, alice: Signer, *options: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The server as a process of its own, and its port."""
     (tmp_path / "key.pub").write_text(alice.public + " alice@host\n")
-    options = ["--user", "alice", "--key", str(tmp_path / "key.pub"), "--dir", str(tmp_path / "store"), "--no-mpu"]
-    command = [sys.executable, "-m", "tests.support.manta_server", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.manta_server",
+        "--user",
+        "alice",
+        "--key",
+        str(tmp_path / "key.pub"),
+    ]
+    command += ["--dir", str(tmp_path / "store"), *options]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        url = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", url)
-        with Client(int(url.rpartition(":")[2]), alice) as client:
+        try:
+            assert process.stdout
+            url = process.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", url)
+            yield process, int(url.rpartition(":")[2])
+        finally:
+            process.kill()
+
+
+def test_by_hand(tmp_path: Path, alice: Signer) -> None:
+    with by_hand(tmp_path, alice, "--no-mpu") as (process, port):
+        with Client(port, alice) as client:
             assert client.put(X, b"x").status == 204
             assert client.post("/alice/uploads", {}).status == 404
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert (tmp_path / "store").is_dir()
+
+
+def test_killed_in_the_middle_of_an_upload(tmp_path: Path, alice: Signer) -> None:
+    contents = tmp_path / "store" / "contents"
+    with by_hand(tmp_path, alice) as (process, port):
+        with Client(port, alice) as client:
+            client.put(X, b"kept")
+        with socket.create_connection(("127.0.0.1", port)) as link:
+            link.sendall(f"PUT {X} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n".encode())
+            link.sendall(_authorized(alice) + b"\r\n\r\n1234")
+            assert wait_until(lambda: len(list(contents.iterdir())) == 2, 10)
+            process.kill()
+            process.wait()
+    with by_hand(tmp_path, alice) as (process, port), Client(port, alice) as client:
+        assert client.get(X).body == b"kept" and len(list(contents.iterdir())) == 1
