@@ -34,20 +34,21 @@ class Body:
     """What a request carries: ``size`` bytes, or with None as many as come, in chunks.
 
     ``sent`` counts the bytes handed to the system, and ``whole`` says that they were all. A body of which nothing
-    was sent can be sent by another request.
+    was sent can be sent by another request. ``cancelled`` says that nobody may send it any more.
     """
 
     def __init__(self, blocks: Iterable[bytes | memoryview], size: int | None) -> None:
         self.size = size
         self.sent = 0
         self.whole = False
+        self.cancelled = False
         self._blocks = iter(blocks)
-        self._cancelled = False
+        self._rest = memoryview(b"")  # of the block that was taken last
         self._exchange: Exchange | None = None
 
     def cancel(self) -> None:
         """Break the connection, from any thread. Who sends the body gets an error."""
-        self._cancelled = True
+        self.cancelled = True
         if self._exchange is not None:
             self._exchange.shut()
 
@@ -57,21 +58,27 @@ class Body:
         self._check()
         if exchange.expects and not exchange.may_go_on():
             return
-        for block in self._blocks:
-            view = memoryview(block)
-            for start in range(0, len(view), BLOCK):
-                self._check()
-                if exchange.is_answered():
-                    return
-                piece = view[start : start + BLOCK]
-                exchange.limit()
-                yield piece
-                self.sent += len(piece)
+        while piece := self._piece():
+            self._check()
+            if exchange.is_answered():
+                return
+            exchange.limit()
+            yield piece
+            self.sent, self._rest = self.sent + len(piece), self._rest[len(piece) :]
         self._check()
         self.whole = True
 
+    def _piece(self) -> memoryview:
+        """The next bytes, which stay the next until they were sent; empty at the end."""
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            self._rest = memoryview(block)
+        return self._rest[:BLOCK]
+
     def _check(self) -> None:
-        if self._cancelled:
+        if self.cancelled:
             raise CalledOff
 
 
