@@ -49,8 +49,13 @@ class Body:
     def cancel(self) -> None:
         """Break the connection, from any thread. Who sends the body gets an error."""
         self.cancelled = True
-        if self._exchange is not None:
-            self._exchange.shut()
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.shut()
+
+    def let_go(self) -> None:
+        """The request is over."""
+        self._exchange = None
 
     def sending(self, exchange: Exchange) -> Iterator[memoryview]:
         """The bytes in pieces of at most BLOCK. Ends before its time when the answer is there already."""
@@ -66,6 +71,7 @@ class Body:
             yield piece
             self.sent, self._rest = self.sent + len(piece), self._rest[len(piece) :]
         self._check()
+        self._rest = memoryview(b"")  # an empty piece of a block keeps all of it
         self.whole = True
 
     def _piece(self) -> memoryview:
@@ -105,10 +111,17 @@ class Exchange:
         self._connection: http.client.HTTPConnection | None = None
         self._early = b""  # first bytes of the answer, read while the body was being sent
 
-    def attach(self, connection: http.client.HTTPConnection | None) -> None:
-        """The connection that is used, until it is None again."""
+    def attach(self, connection: http.client.HTTPConnection) -> None:
+        """The connection that is used from now on."""
         with self._lock:
             self._connection = connection
+
+    def end(self) -> None:
+        """The connection is others' again. Who calls the body off does nothing to it any more."""
+        with self._lock:
+            self._connection = None
+        if self.body is not None:
+            self.body.let_go()
 
     def start(self) -> None:
         """The time begins, that is for all but the body."""

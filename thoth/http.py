@@ -99,7 +99,7 @@ class Service:
                 data = found.read_all(_ERROR if found.status >= 300 else most)  # to its end, or it would be cut
                 return Answer(found.status, found.headers, data)
         finally:
-            exchange.attach(None)
+            exchange.end()
 
     def open(self, method: str, target: str, headers: Mapping[str, str], *, limited: bool = False) -> Download:
         """An answer whose body is read piece by piece, with ``limited`` all within ``limits.total``. Raises
