@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from thoth.index.base import Known
-    from thoth.ingest import Arrival, Receipt, annotate, is_wanted, receive
+    from thoth.ingest import Arrival, Receipt, Reopened, annotate, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
@@ -62,6 +62,7 @@ _HOME = {
     "Range": "dumps.source",
     "ReadAt": "dumps.source",
     "Receipt": "ingest",
+    "Reopened": "ingest",
     "Result": "model",
     "SourceChanged": "errors",
     "SourceDenied": "errors",
@@ -115,6 +116,7 @@ __all__ = [
     "Range",
     "ReadAt",
     "Receipt",
+    "Reopened",
     "Result",
     "SourceChanged",
     "SourceDenied",

@@ -82,6 +82,10 @@ class Multipart:
                 claim.release()
             raise
 
+    def is_at_work(self, directory: str) -> bool:
+        """Whether a process of this machine is at work on the upload whose parts go there."""
+        return self._registry is not None and self._registry.is_claimed(self._manta.url, directory)
+
     def _opened(self, goal: Goal, size: int, claim: Claim | None) -> Sink:
         found = self._found(claim)
         upload = found or self._manta.tries().run(lambda: self._begun(goal.name, size))

@@ -1,7 +1,8 @@
 """A process that uploads one object to Manta in parts, for tests that kill it.
 
-Usage: python -m tests.thoth.store.one_manta_upload URL KEYFILE UNFINISHED SIZE [PAUSE [PART]]. It says ``ready``,
-sends SIZE bytes made from nothing but their place, PAUSE seconds before each MiB, and says its peak memory in MiB.
+Usage: python -m tests.thoth.store.manta_parts.one_upload URL KEYFILE UNFINISHED SIZE [PAUSE [PART]]. It says
+``ready``, sends SIZE bytes made from nothing but their place, PAUSE seconds before each MiB, and says its peak memory
+in MiB.
 """
 
 from __future__ import annotations
