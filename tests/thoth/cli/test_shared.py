@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -15,65 +14,35 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from tests.support.manta_client import Signer
 from tests.support.manta_moods import Full
-from tests.support.manta_server import Account, MantaServer, Options
 from tests.support.node_client import NodeClient
 from tests.support.reqlite import ReqlServer
+from tests.support.site import HOME, Site
+from tests.support.site import site as a_site
 from tests.thoth.cli.conftest import Ran, Run
-from thoth.index.rethink_place import RethinkPlace
 
-HOME = "/bcantrill/stor/thoth"
 CORE = Callable[..., Path]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A Manta with one account, bcantrill, and the database that ``config.json`` there names."""
-
-    server: MantaServer
-    node: NodeClient
-    place: RethinkPlace
-
-    @property
-    def using(self) -> str:
-        return f"thoth: using database at {self.place.host}:{self.place.port} (configured from Manta)"
-
-    def configure(self, **told: object) -> None:
-        self.node.run("mput", "-q", "-p", f"{HOME}/config.json", stdin=json.dumps({"db": told}).encode())
-
-    def info(self, identity: str) -> dict[str, Any]:
-        """A document as the Node client reads it."""
-        document: dict[str, Any] = json.loads(self.node.run("mget", "-q", f"{HOME}/{identity}/info.json"))
-        return document
-
-
 Sites = Callable[..., Site]
 
 
 @pytest.fixture
 def sites(reql: ReqlServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sites]:
     """Makes one, whose environment the test gets; takes the options of the Manta server."""
-    key = ed25519.Ed25519PrivateKey.generate()
 
-    def site(**options: Any) -> Site:
-        account = Account("bcantrill", (Signer(key).public,))
-        server = undo.enter_context(MantaServer(account, options=Options(**options)))
-        node = NodeClient(server.url, tmp_path / "bc", key, "bcantrill")
-        for name, value in node.environment.items():
-            if name.startswith("MANTA_") or name == "HOME":
-                monkeypatch.setenv(name, value)
-        return Site(server, node, reql.new_place())
+    def made(**options: Any) -> Site:
+        found = undo.enter_context(a_site(reql, tmp_path / "bc", **options))
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        return found
 
     with ExitStack() as undo:
-        yield site
-    reql.drop_all()
+        yield made
 
 
 @pytest.fixture
 def site(sites: Sites) -> Site:
     made = sites()
-    made.configure(host=made.place.host, port=made.place.port, db=made.place.database)
+    made.share()
     return made
 
 
@@ -222,7 +191,7 @@ class TestWhatGoesWrong:
             assert f"127.0.0.1:{port}" in ran.err
             one_line(run("-q", "ls"), f"127.0.0.1:{port}")
         assert site.info(identity)["pid"] == "5"
-        site.configure(host=site.place.host, port=site.place.port, db=site.place.database)
+        site.share()
         assert run("-q", "index").code == 0
         assert run("-q", "ls").lines[1].startswith(identity[:16])
 
