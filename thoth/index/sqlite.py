@@ -62,7 +62,7 @@ class SqliteIndex:
     def put_many(self, infos: Iterable[DumpInfo]) -> int:
         rows = [row_of(info) for info in infos]  # before others have to wait
         with self._database.writing() as connection:
-            return sum(put_rows(connection, rows[at : at + BATCH]) for at in range(0, len(rows), BATCH))
+            return put_rows(connection, rows)
 
     def delete(self, identity: Identity) -> None:
         with self._database.writing() as connection, tallied(connection, [identity]):
@@ -192,7 +192,7 @@ def _listed(ids: list[Identity]) -> tuple[str]:
 def put_rows(connection: sqlite3.Connection, rows: Sequence[tuple[Parameter, ...]]) -> int:
     """Put rows of ``row_of``, in the caller's transaction; how many were stored."""
     with tallied(connection, [str(row[0]) for row in rows]):
-        return connection.executemany(_PUT, rows).rowcount
+        return max(0, connection.executemany(_PUT, rows).rowcount)
 
 
 def row_of(info: DumpInfo) -> tuple[Parameter, ...]:

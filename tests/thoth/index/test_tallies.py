@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.thoth.index.looking import ask_everything, tallies
 from tests.thoth.index.rows import dump, named
 from thoth.errors import BadDocument
-from thoth.index.sqlite import BATCH, SqliteIndex
+from thoth.index.sqlite import SqliteIndex
 from thoth.index.tallies import TALLIED
 from thoth.model import DumpInfo, Json
 from thoth.query import Query, label
@@ -93,9 +93,9 @@ def test_tallies_are_exact_after(index: SqliteIndex, kind: str) -> None:
 
 
 def test_many_at_once(index: SqliteIndex) -> None:
-    index.put_many(dump(number, node=str(number % 7)) for number in range(2 * BATCH + 1))
-    index.put_many(dump(number, node=str(number % 5), ticket="T") for number in range(BATCH, 3 * BATCH))
-    assert index.report(Query(), ("ticket",)) == {"undefined": BATCH, "T": 2 * BATCH}
+    index.put_many(dump(number, node=str(number % 7)) for number in range(2001))
+    index.put_many(dump(number, node=str(number % 5), ticket="T") for number in range(500, 3000))
+    assert index.report(Query(), ("ticket",)) == {"undefined": 500, "T": 2500}
     assert_exact(index)
 
 
