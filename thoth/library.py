@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from thoth.model import DumpInfo, Identity
 from thoth.places import index_place, store_directory
 from thoth.settings_file import database_url
 from thoth.store.base import ObjectStore
-from thoth.store.names import config_name, home, info_name
+from thoth.store.names import config_name, info_name
 
 Ask = Callable[[str], str]  # asks a person for a secret by a prompt
 
@@ -48,7 +48,7 @@ class Thoth:
 
     def check(self) -> None:
         """Raises StoreUnavailable or IndexFailure when one of them cannot be used, before a long work begins."""
-        next(iter(self.store.list(home(self.user))), None)
+        _require_answer(self.store, self.user)
         self.index.known([])
 
     def close(self) -> None:
@@ -134,7 +134,8 @@ def is_made(config: Config, setting: str) -> bool:
     if directory is not None:
         return directory.is_dir()
     with closing(_open_store(config, None, create=False, dry_run=True, ask=None)) as store:
-        return next(iter(store.list(home(config.user))), None) is not None
+        _require_answer(store, config.user)
+    return True
 
 
 def _answers(server: RethinkPlace) -> bool:
@@ -144,6 +145,12 @@ def _answers(server: RethinkPlace) -> bool:
 
 
 # ---- the store ------------------------------------------------------------------------------------
+
+
+def _require_answer(store: ObjectStore, user: str) -> None:
+    """Raises StoreError unless the store tells of an object whether it is there; a list may be long."""
+    with suppress(NoSuchObject):
+        store.stat(config_name(user))
 
 
 def _open_store(
