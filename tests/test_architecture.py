@@ -38,8 +38,9 @@ ROOMS: dict[str, set[str]] = {
     "dumps": {"errors", "model", "naming"},
     "store.base": set(),
     "digest": {"store.base"},
-    "http": {"errors"},
-    "store": {"digest", "durable", "errors", "http", "model", "patience", "store.base"},
+    "exchange": set(),
+    "http": {"errors", "exchange", "version"},
+    "store": {"digest", "durable", "errors", "exchange", "http", "model", "patience", "store.base"},
     "index.base": {"model", "query"},
     "index": {"errors", "glob", "index.base", "model", "query"},
     "library": {

@@ -39,7 +39,12 @@ ABSENT: Final = ""  # as ``if_match``: the object must not exist yet
 
 
 class StoredObject(Protocol):
-    """An object opened for reading: a ReadAt that is closed after use."""
+    """An object opened for reading: a ReadAt that is closed after use.
+
+    It never gives bytes of another object that has taken the name. A store that does not keep what was replaced or
+    deleted raises PreconditionFailed or NoSuchObject then. One that has a digest of the object compares it with what
+    was read when that was all of it, in order, and raises CorruptTransfer.
+    """
 
     @property
     def size(self) -> int: ...
@@ -61,8 +66,11 @@ class Upload(Protocol):
       not as many as ``digests`` says raise CorruptTransfer, and the object is as it was before. Their content is
       compared where that costs nothing (by a server that digests what it gets), or by ``wrappers.Verifying``.
       When ``begin`` was told what has to be there, and something else is, it raises PreconditionFailed.
-    - ``abort`` leaves no trace. It may be called at any time, any number of times, and after ``commit``, when it does
-      nothing. An upload whose process dies is swept away by a later one.
+    - ``abort`` leaves nothing that anybody sees under a name. It may be called at any time, any number of times, and
+      after ``commit``, when it does nothing. A store may keep what was sent of a large object, so that a later
+      ``begin`` of the same name and size need not send it again; it does not when ``part`` or ``commit`` raised
+      CorruptTransfer or PreconditionFailed. What an upload leaves whose process died, or that nobody goes on with, is
+      swept away by a later one.
     """
 
     def part(self, data: bytes) -> None: ...

@@ -11,6 +11,7 @@ from thoth.errors import (
     StoreError,
     StoreTransient,
     StoreUnavailable,
+    StoreUnreachable,
 )
 from thoth.patience import Patience
 from thoth.store.base import ABSENT, Entry, ObjectStat, ObjectStore, StoredObject, Upload
@@ -137,6 +138,15 @@ def test_F31_the_last_failure_is_raised_when_patience_ends(memory: MemoryStore, 
     with pytest.raises(StoreTransient, match="busy 4"):
         CALLS[call](retrying(Moody(memory, transient(9)), time))
     assert len(time.slept) == 4
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_F31_a_store_that_cannot_be_reached_is_unavailable_when_patience_ends(memory: MemoryStore, call: str) -> None:
+    time = Time()
+    with pytest.raises(StoreUnavailable, match="no connection"):
+        CALLS[call](retrying(Moody(memory, [StoreUnreachable("no connection")] * 9), time))
+    assert len(time.slept) == 4
+    CALLS[call](retrying(Moody(memory, [StoreUnreachable("no connection")] * 4), time))
 
 
 @pytest.mark.parametrize("error", [StoreError, StoreUnavailable, PreconditionFailed, NoSuchObject, CorruptTransfer])
