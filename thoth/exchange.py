@@ -189,6 +189,7 @@ class _Wire(io.RawIOBase):
         self._sock = sock
         self._exchange = exchange
         self._early = exchange.take_early()
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -200,7 +201,9 @@ class _Wire(io.RawIOBase):
             self._early = self._early[taken:]
             return taken
         self._exchange.limit(self._sock)
-        return self._raw.readinto(buffer)
+        length = self._raw.readinto(buffer)
+        self.ended = not length
+        return length
 
     def close(self) -> None:
         self._raw.close()
@@ -210,7 +213,13 @@ class _Wire(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     def __init__(self, exchange: Exchange, sock: socket.socket, *options: Any, **more: Any) -> None:
         super().__init__(sock, *options, **more)
-        self.fp = io.BufferedReader(_Wire(self.fp.detach(), sock, exchange), BLOCK)
+        self._wire = _Wire(self.fp.detach(), sock, exchange)
+        self.fp = io.BufferedReader(self._wire, BLOCK)
+
+    def begin(self) -> None:
+        super().begin()
+        if self._wire.ended:  # http.client takes that for the end of the head
+            raise ConnectionResetError("the answer ends in its head")
 
 
 class _Watched(http.client.HTTPConnection):

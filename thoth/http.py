@@ -96,7 +96,7 @@ class Service:
         exchange = Exchange(body, idle=idle, total=total, clock=self._clock, expects=expects)
         try:
             with self._opened(method, target, headers, exchange) as found:
-                data = b"" if method == "HEAD" else found.read_all(_ERROR if found.status >= 400 else most)
+                data = found.read_all(_ERROR if found.status >= 400 else most)  # to its end, or it would be cut
                 return Answer(found.status, found.headers, data)
         finally:
             exchange.attach(None)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
 
@@ -134,7 +134,10 @@ def fingerprint(
 def _load(text: str) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | dsa.DSAPublicKey:
     data = text.strip().encode()
     pem = data.startswith(b"-----")
-    key = serialization.load_pem_public_key(data) if pem else serialization.load_ssh_public_key(data)
+    try:
+        key = serialization.load_pem_public_key(data) if pem else serialization.load_ssh_public_key(data)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
     if not isinstance(key, _PUBLIC):
         raise ValueError(  # noqa: TRY004  # the text is what is wrong, not its type
             f"Manta has no use for keys of the type {type(key).__name__}"

@@ -94,13 +94,21 @@ class Entries:
         self._doomed: list[str] = []  # files to remove when the change at hand is done
         self._connection = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
         # Nothing here has to outlast the machine, only the server.
-        self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    def sweep(self) -> None:
+        """Removes files that no content holds: of uploads that were cut when an earlier server died."""
+        with self._lock:
+            known = {row[0] for row in self._connection.execute("SELECT file FROM pieces")}
+            for path in self.folder.iterdir():
+                if path.name not in known:
+                    path.unlink()
 
     # ---- looking ----------------------------------------------------------------------------------
 

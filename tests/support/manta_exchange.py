@@ -116,6 +116,7 @@ class Service:
     requests: list[Seen] = field(default_factory=list)
     tokens: dict[str, Caller] = field(default_factory=dict)
     name: str = field(default_factory=lambda: str(uuid.uuid4()))
+    programs: tuple[Path, ...] = ()  # folders that the tasks of jobs have in their PATH, before the system's
     jobs: Jobs | None = None
 
     def now_ms(self) -> int:
@@ -142,6 +143,7 @@ class Exchange:
     presigned: bool = False
     answered: bool = False
     stays: bool = True  # whether the connection is kept
+    hurries: bool = False  # whether it is closed at once, with no look at the rest of the body
     _code: str | None = None
     _started: float = field(default_factory=time.monotonic)
     _budget: int | None = None  # bytes of the answer's body that may still go
@@ -170,12 +172,15 @@ class Exchange:
         return self.query.get(name) if self.presigned else self.headers.get(name)
 
     def json(self, most: int) -> object:
-        """The body. Raises Refusal when it is too long or not JSON."""
+        """The body. Raises Refusal when it is too long, not JSON, or not what its digest says."""
         data = self.body.all(most)
         if data is None:
             raise Refusal(413, "RequestEntityTooLarge", f"the body is longer than {most} bytes")
         if self.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise Refusal(415, "UnsupportedMediaType", "application/json is wanted")
+        stated = self.headers.get("content-md5")
+        if stated and stated != md5_of(data):
+            raise Refusal(400, "BadDigest", f"Content-MD5 '{stated}' didn't match '{md5_of(data)}'")
         try:
             return json.loads(data or b"{}")
         except ValueError:
@@ -202,11 +207,11 @@ class Exchange:
 
     def send_json(self, status: int, document: object, headers: Mapping[str, str] | None = None) -> None:
         data = json.dumps(document, separators=(",", ":")).encode()
-        digest = b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        self.send(status, {"Content-Type": "application/json", "Content-MD5": digest, **(headers or {})}, data)
+        self.send(status, {"Content-Type": "application/json", "Content-MD5": md5_of(data), **(headers or {})}, data)
 
     def refuse(self, refusal: Refusal) -> None:
         self._code = refusal.code
+        self.hurries = refusal.close
         self.stays &= not refusal.close
         document = {"code": refusal.code, "message": refusal.message}
         self.send_json(refusal.status, document, refusal.headers)
@@ -343,6 +348,11 @@ class Exchange:
                 self.connection,
             )
         )
+
+
+def md5_of(data: bytes) -> str:
+    """As in the headers: base64."""
+    return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _phrase(status: int) -> str:

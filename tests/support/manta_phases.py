@@ -19,7 +19,7 @@ from tests.support.manta_accounts import Caller
 from tests.support.manta_directories import iso
 from tests.support.manta_entries import NOTHING, Changed, Entry, parent_of
 from tests.support.manta_paths import decoded
-from tests.support.manta_tasks import Command, Finished, Task
+from tests.support.manta_tasks import PATH, Command, Finished, Task
 
 if TYPE_CHECKING:
     from tests.support.manta_exchange import Service
@@ -229,8 +229,8 @@ class Job:
         said = self._save(f"{base}.{number}.err.{uuid.uuid4()}", finished.stderr)
         if finished.status is None:
             raise Failed("InternalError", f"the task took longer than {self._seconds:.0f} s", said)
-        if finished.status < 0:
-            name = signal.Signals(-finished.status).name
+        if finished.status - 128 in [*signal.Signals]:
+            name = signal.Signals(finished.status - 128).name
             raise Failed("UserTaskError", f"user command terminated by signal ({name})", said)
         raise Failed("UserTaskError", f"user command exited with code {finished.status}", said)
 
@@ -257,6 +257,7 @@ class Job:
 
     def _environment(self, mapped: str | None, reducer: int | None) -> dict[str, str]:
         environment = {
+            "PATH": ":".join([*map(str, self._service.programs), PATH]),
             "HOME": "/root",
             "USER": "root",
             "LOGNAME": "root",

@@ -29,7 +29,7 @@ from tests.support.manta_entries import Entries
 from tests.support.manta_exchange import Exchange, Limits, Options, Seen, Service
 from tests.support.manta_jobs import Jobs
 from tests.support.manta_moods import Moods, Reset
-from tests.support.manta_paths import cleaned, split
+from tests.support.manta_paths import cleaned, decoded, split
 from tests.support.manta_phases import Job
 from tests.support.manta_routes import handle
 from tests.support.manta_wire import Body, Garbled, Gone, Head, Stalled, Wire
@@ -57,7 +57,7 @@ class MantaServer:
     """Listens from ``with`` to its end; then no thread, process or file of it is left, but those in ``folder``.
 
     ``folder`` keeps the objects, also for the next server that gets it. ``port`` 0: a free one. ``task_seconds`` is
-    how long a task of a job may run.
+    how long a task of a job may run, ``task_programs`` are folders that it has in its PATH.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class MantaServer:
         folder: Path | None = None,
         tls: Tls | None = None,
         task_seconds: float = 60.0,
+        task_programs: tuple[Path, ...] = (),
     ) -> None:
         self._accounts = Accounts.of(accounts)
         self._options = replace(options or Options(), tls=tls is not None)
@@ -75,6 +76,7 @@ class MantaServer:
         self._folder = folder
         self._tls = tls
         self._task_seconds = task_seconds
+        self._task_programs = task_programs
         self._undo = ExitStack()
         self._listener: Listener | None = None
         self._service: Service | None = None
@@ -105,15 +107,18 @@ class MantaServer:
         return self.service.moods
 
     def __enter__(self) -> Self:
+        if self._service is not None:
+            raise RuntimeError("a Manta test server runs once: make another one")
         with self._undo as undo:
             folder = self._folder or Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="manta-server-")))
             contents = folder / "contents"
             contents.mkdir(parents=True, exist_ok=True)
-            entries = Entries(contents, folder / "entries.sqlite")
+            entries = Entries(contents, folder / "entries.sqlite" if self._folder else ":memory:")
             undo.callback(entries.close)
+            entries.sweep()
             moods = Moods(entries)
             undo.callback(moods.clear)
-            service = Service(self._options, self._accounts, entries, contents, moods)
+            service = Service(self._options, self._accounts, entries, contents, moods, programs=self._task_programs)
             self._listener = Listener(service, self._port, _context(self._tls))
             undo.callback(self._listener.close)
             if self._options.v1:
@@ -218,8 +223,8 @@ class Listener:
             exchange = self._exchange(wire, head, number)
             try:
                 handle(exchange)
-                if not exchange.stays and exchange.body.waits and not exchange.body.continued:
-                    return  # the client was told to go before it sent anything
+                if not exchange.stays and (exchange.hurries or exchange.body.unasked):
+                    return
                 exchange.body.drain()
             except (Gone, Stalled, Garbled):
                 exchange.give_up()
@@ -237,7 +242,7 @@ class Listener:
         if found is None:
             raise Garbled("not a path")
         path, query = found
-        moods = self._service.moods.of(head.method, path)
+        moods = self._service.moods.of(head.method, decoded(path) or path)
         return Exchange(
             self._service, wire, head, body, moods, path, cleaned(path) or "/", query, number, self._as_caller
         )

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ISOLATE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
 # $1: the root to be, $2: a folder with assets/ and manta/, $3: the script of the task.
 _ENTER = """
@@ -29,7 +29,7 @@ for entry in /* /.[!.]*; do
     fi
 done
 for name in assets manta; do mkdir "$1/$name"; mount --bind "$2/$name" "$1/$name"; done
-exec chroot "$1" /bin/bash "$3"
+chroot "$1" /bin/bash "$3"  # no exec: the first process of a namespace cannot be killed from within
 """
 
 
@@ -51,7 +51,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """``status`` is as Popen has it, negative for a signal; None when the time was over."""
+    """``status`` is a shell's, over 128 for a signal; None when the time was over."""
 
     status: int | None
     stdout: Path
@@ -78,7 +78,7 @@ class Task:
         with self._stdin().open("rb") as source, stdout.open("wb") as out, stderr.open("wb") as err:
             process = self._start(source.fileno(), out.fileno(), err.fileno())
             if process is None:
-                return Finished(-signal.SIGKILL, stdout, stderr)
+                return Finished(128 + signal.SIGKILL, stdout, stderr)
             try:
                 status: int | None = process.wait(self._seconds)
             except subprocess.TimeoutExpired:
@@ -104,7 +104,7 @@ class Task:
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                env={"PATH": _PATH, **self._command.environment},
+                env=dict(self._command.environment),
                 start_new_session=True,
             )
             return self._process

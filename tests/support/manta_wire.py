@@ -218,6 +218,11 @@ class Body:
     def done(self) -> bool:
         return self._done
 
+    @property
+    def unasked(self) -> bool:
+        """Whether the client waits to be told to send it, and was not told."""
+        return self.waits and not self.continued
+
     def accept(self) -> None:
         """Tells a client that waits for it to go on. Raises Gone, Stalled."""
         self._wire.socket.settimeout(self.patience)

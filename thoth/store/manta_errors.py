@@ -119,6 +119,8 @@ def _denied(answer: Response, code: str, asker: Asker) -> StoreError:
         return StoreUnavailable(f"Manta {asker.url}: refuses what is not encrypted; write https:// in MANTA_URL")
     signer = f"the key {asker.key_id}" if asker.key_id else "requests without a key"
     hint = "check MANTA_USER and MANTA_KEY_ID, and that the account has this key"
+    if code == "InvalidAlgorithm":
+        hint = "this Manta does not know keys of its kind; name another in MANTA_KEY_ID, such as an RSA key"
     if code in ("AuthorizationFailed", "NoMatchingRoleTag"):
         hint = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
     return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: refuses {signer}: {_words(answer)}; {hint}")

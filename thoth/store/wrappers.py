@@ -128,8 +128,8 @@ def _blocks(found: StoredObject) -> Iterator[bytes]:
 
 
 class Retrying(Passing):
-    """A store that tries again after StoreTransient, with growing pauses, and then raises the last of them; of a store
-    that cannot be reached StoreUnavailable.
+    """A store that tries again after StoreTransient, with growing pauses, and then raises the last of them, or
+    StoreUnavailable for a store that cannot be reached.
 
     Uploads are passed on: a stream cannot be sent twice. ``sleep`` and ``clock`` are in seconds, ``clock`` is
     monotonic, ``random`` gives numbers from 0 to 1.
