@@ -159,7 +159,31 @@ def _open_store(
 
 
 def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
-    raise UsageError(f"MANTA_URL asks for Manta at {settings.url}, which this version cannot use yet")
+    import random
+    import time
+
+    from thoth.store.keys import KeyOwner, KeyPlaces, find_signer
+    from thoth.store.manta import MantaAccess, MantaStore
+    from thoth.store.wrappers import Retrying
+
+    signer = None
+    if not settings.no_auth:
+        places = KeyPlaces(_path(settings.home), settings.agent or None)
+        owner = KeyOwner(settings.user, settings.subuser or None)
+        signer = find_signer(owner, settings.key_id, places=places, ask=ask)
+    access = MantaAccess(
+        url=settings.url,
+        account=settings.user,
+        roles=settings.roles,
+        tls_insecure=settings.tls_insecure,
+        proxy=settings.proxy or None,
+    )
+    store = MantaStore(access, signer, unfinished=_path(settings.unfinished))
+    return Retrying(store, sleep=time.sleep, clock=time.monotonic, random=random.random)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 # ---- the index ------------------------------------------------------------------------------------
