@@ -76,6 +76,14 @@ class Changes:
     def __bool__(self) -> bool:
         return bool(self.edits) or self.stack is not None or self.expanded is not None
 
+    def followed_by(self, later: Changes) -> Changes:
+        """These, and then those."""
+        return Changes(
+            (*self.edits, *later.edits),
+            self.stack if later.stack is None else later.stack,
+            later.expanded or self.expanded,
+        )
+
     def described(self) -> list[dict[str, Json]]:
         """Each change as JSON: ``{"set": "triage.engineer", "value": "bmc"}``, ``{"ticket": "OS-2359"}``, ..."""
         told = [_described(edit) for edit in self.edits]

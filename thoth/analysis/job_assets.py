@@ -1,6 +1,7 @@
-"""What the tasks of a job find in Manta: one script, and the documents of the dumps, under names of their own.
+"""What the tasks of a job, and sessions of mlogin, find in Manta: a script, and the documents of the dumps.
 
-They lie in ``/USER/stor/thoth/jobs``, are deleted when the job has ended, and by a later one when nobody did that.
+Their names are nobody else's. They lie in ``/USER/stor/thoth/jobs``, and are deleted when the job has ended, or by a
+later one when nobody did that.
 """
 
 from __future__ import annotations
@@ -16,52 +17,67 @@ from typing import Final
 from thoth.analysis.changes import LARGEST, MOST
 from thoth.analysis.run import Analyzer, Task
 from thoth.edit import SYSTEM
-from thoth.errors import StoreError
+from thoth.errors import NoSuchObject, StoreError
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 from thoth.objects import dump_object
 from thoth.store.names import home, jobs_dir
 
 _OLD: Final = 7 * 86_400.0  # seconds after which what is left there is nobody's any more: no job runs as long
-_SUFFIXES: Final = (".sh", ".documents")
+_SUFFIXES: Final = (".sh", ".documents", ".result")
 _FIRST_LINE: Final = 16  # bytes of the first line of the documents
 
 
 @dataclass(frozen=True, slots=True)
 class Assets:
-    """The objects of one job."""
+    """The objects of one job, by their names."""
 
-    name: str  # the beginning of both names: no other job has it
+    name: str  # the beginning of all of them: no other job has it
     script: str
     documents: str
+    result: str  # what a session of mlogin leaves
 
     @property
     def command(self) -> str:
-        """What a task runs."""
+        """What is to be run."""
         return f"bash {shlex.quote('/assets' + self.script)}"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.script, self.documents
 
 
 @contextmanager
-def put_assets(
+def task_assets(
     thoth: Thoth, task: Task, documents: bytes, *, timeout: float, output: int, say: Callable[[str], None]
 ) -> Iterator[Assets]:
-    """Put them there, for as long as the context lasts. ``timeout`` in seconds and ``output`` in bytes are the
-    limits of one task. Raises StoreError."""
-    name = f"thoth-{secrets.token_hex(8)}"
-    script, table = (f"{jobs_dir(thoth.user)}/{name}{suffix}" for suffix in _SUFFIXES)
-    assets = Assets(name, script, table)
-    try:
-        thoth.store.put(table, documents)
-        thoth.store.put(script, _script(thoth, task, table, timeout, output))
+    """What the tasks of a job need, for as long as the context lasts. ``timeout`` in seconds and ``output`` in bytes
+    are the limits of one task. Raises StoreError."""
+    limits = {"thoth_timeout": f"{timeout:g}", "thoth_output": str(output)}
+    with _held(thoth, say) as assets:
+        thoth.store.put(assets.documents, documents)
+        thoth.store.put(assets.script, _script(thoth, task, assets, "task.sh", limits))
         yield assets
+
+
+@contextmanager
+def login_assets(thoth: Thoth, analyzer: Analyzer, info: DumpInfo, say: Callable[[str], None]) -> Iterator[Assets]:
+    """The same, for a session of mlogin in which an analyzer is developed. Raises StoreError."""
+    with _held(thoth, say) as assets:
+        more = {"thoth_prompt": f"{thoth.user}@thoth # ", "thoth_result": assets.result, "thoth_name": analyzer.name}
+        thoth.store.put(assets.documents, documents_asset(thoth, [info]))
+        thoth.store.put(assets.script, _script(thoth, analyzer, assets, "login.sh", more))
+        yield assets
+
+
+@contextmanager
+def _held(thoth: Thoth, say: Callable[[str], None]) -> Iterator[Assets]:
+    name = f"thoth-{secrets.token_hex(8)}"
+    names = [f"{jobs_dir(thoth.user)}/{name}{suffix}" for suffix in _SUFFIXES]
+    try:
+        yield Assets(name, *names)
     finally:
-        for each in assets.names:
+        for each in names:
             try:
                 thoth.store.delete(each)
+            except NoSuchObject:
+                continue  # it did not come to that
             except StoreError as error:
                 say(f"{each} is left behind: {error}")
 
@@ -78,20 +94,20 @@ def sweep_assets(thoth: Thoth, now: float) -> None:
 # ---- the script -----------------------------------------------------------------------------------
 
 
-def _script(thoth: Thoth, task: Task, documents: str, timeout: float, output: int) -> bytes:
+def _script(thoth: Thoth, task: Task, assets: Assets, name: str, more: Mapping[str, str]) -> bytes:
     variables: Mapping[str, bytes] = {
-        "thoth_documents": f"/assets{documents}".encode(),
+        "thoth_documents": f"/assets{assets.documents}".encode(),
         "thoth_environment": environment(),
         "thoth_analyzer": task.script if isinstance(task, Analyzer) else b"",
-        "thoth_dcmd": b"" if isinstance(task, Analyzer) else task.command.encode(),
-        "thoth_timeout": f"{timeout:g}".encode(),
-        "thoth_output": str(output).encode(),
+        "thoth_dcmd": b"" if isinstance(task, Analyzer) else task.command.encode("utf-8", "surrogateescape"),
         "thoth_changes": str(MOST).encode(),
         "thoth_values": str(LARGEST).encode(),
         "thoth_home": home(thoth.user).encode(),
         "THOTH_RESERVED": " ".join(sorted({*SYSTEM, "ticket"})).encode(),
+        **{name: value.encode() for name, value in more.items()},
     }
-    return b"".join(_assigned(name, value) for name, value in variables.items()) + _job_text("task.sh")
+    assigned = b"".join(_assigned(name, value) for name, value in variables.items())
+    return assigned + _job_text("prepare.sh") + _job_text(name)
 
 
 def environment() -> bytes:
@@ -113,7 +129,7 @@ def _assigned(name: str, value: bytes) -> bytes:
 
 
 def documents_asset(thoth: Thoth, infos: Iterable[DumpInfo]) -> bytes:
-    """The documents of the dumps, behind a table of them: job/task.sh has the format."""
+    """The documents of the dumps, behind a table of them: job/prepare.sh has the format."""
     rows, documents, start = [], [], 0
     for info in infos:
         document = as_document(info)

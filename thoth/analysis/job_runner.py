@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from thoth.analysis.cache import Cache
 from thoth.analysis.changes import LARGEST_RECORD, changed
 from thoth.analysis.fetching import wanted
-from thoth.analysis.job_assets import as_document, documents_asset, put_assets, sweep_assets
+from thoth.analysis.job_assets import as_document, documents_asset, sweep_assets, task_assets
 from thoth.analysis.job_records import Record, changes_of, ended, records_in
 from thoth.analysis.job_run import Done, JobFailed, JobRun, Talk, Times
 from thoth.analysis.parallel import in_order
@@ -117,11 +117,11 @@ class JobRunner:
         limits = self._limits
         documents = documents_asset(self.thoth, [dump.info for dump in ready])
         memory, disk = sizes(self.settings.limits, [dump.info for dump in ready])
-        with put_assets(
+        with task_assets(
             self.thoth, self.task, documents, timeout=limits.timeout, output=limits.output, say=self.complain
         ) as assets:
             phases = (
-                Phase("storage-map", assets.command, assets.names, memory, disk),
+                Phase("storage-map", assets.command, (assets.script, assets.documents), memory, disk),
                 Phase("reduce", "cat"),
             )
             run = JobRun(self.thoth, self.jobs, self.say, self.complain, self.patience + limits.timeout, self.times)

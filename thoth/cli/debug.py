@@ -82,14 +82,22 @@ exit status: 0 done; 1 failed, or the debugger or the shell did; 2 there is no s
 
 def debug(arguments: Namespace, console: Console) -> int:
     """Debug a dump, or an analyzer on it."""
+    from thoth.analysis.analyzers import check_name
     from thoth.analysis.cache import Cache
-    from thoth.cli.analyzer_shell import develop
+    from thoth.cli.analyzer_shell import develop, develop_there
+    from thoth.cli.mlogin import debug_there, session
 
     seconds = _checked(arguments)
     config = configured(arguments)
     with opened(config, console) as thoth, ExitStack() as held:
         info = the_one(thoth, Word(arguments.dump, local_identity(arguments.dump)))
         console.say(f"debugging {info.id}")
+        there = session(thoth, config, info, arguments, _which)
+        if there is not None and arguments.analyzer is None:
+            return debug_there(there, console)
+        if there is not None:
+            check_name(arguments.analyzer)
+            return develop_there(thoth, info, arguments.analyzer, there, console)
         _refuse_early(info, arguments)
         cache = Cache(Path(config.cache))
         dump = Fetched(info, held.enter_context(_fetched(thoth, info, cache, console)))
