@@ -301,7 +301,9 @@ def test_process_dump_stores_the_expanded_dump(bench: JobBench, make: Make) -> N
     assert (expanded["dump"], expanded["size"]) == (f"/alice/stor/thoth/{dump.id}/vmcore.0", len(vmcore))
     with bench.store.open(expanded["dump"]) as found:
         assert found.read_at(0, found.size) == vmcore
-    with bench.cache.borrow(bench.thoth, stored(bench, dump), keep=False) as copy:  # holds size and SHA-256 against it
+    with bench.cache.borrow(
+        bench.thoth, stored(bench, dump), keep=False
+    ) as copy:  # holds size and SHA-256 against it
         assert copy.read_bytes() == vmcore
 
 

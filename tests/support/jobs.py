@@ -67,7 +67,9 @@ class JobBench:
 
 def expanded_form(compressed: bytes) -> bytes:
     """What savecore could make of a vmdump: the same header, without the flag."""
-    return compressed[:8] + (int.from_bytes(compressed[8:12], "little") & ~0x8).to_bytes(4, "little") + compressed[12:]
+    return (
+        compressed[:8] + (int.from_bytes(compressed[8:12], "little") & ~0x8).to_bytes(4, "little") + compressed[12:]
+    )
 
 
 def quick_times(pause: float = 0.02) -> Times:

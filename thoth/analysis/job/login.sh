@@ -31,7 +31,7 @@ printf 'thoth: analyzer "%s" is in $THOTH_ANALYZER\n' "$thoth_name"
 echo 'thoth: run "thoth_analyze" to run $THOTH_ANALYZER'
 echo 'thoth: any changes to $THOTH_ANALYZER will be stored upon successful exit'
 
-bash --noprofile --rcfile "$work/start" -i
+HOME=$run TMPDIR=$run bash --noprofile --rcfile "$work/start" -i
 status=$?
 
 cd "$work" || fail 'the directory of the session is gone'

@@ -55,7 +55,6 @@ export THOTH_NAME THOTH_TYPE THOTH_FILENAME THOTH_RESERVED
 export THOTH_DUMP=$MANTA_INPUT_FILE THOTH_INFO=$run/info.json THOTH_ANALYZER=$run/analyzer
 export THOTH_CHANGES=$run/changes THOTH_PLACE=$thoth_home/$THOTH_NAME
 export THOTH_ENVIRONMENT=$run/environment.sh BASH_ENV='$THOTH_ENVIRONMENT'
-export HOME=$run TMPDIR=$run
 export LIBPROC_INCORE_ELF=1 # mdb is not to load whatever node lies on the PATH
 export DTRACE_DOF_INIT_DISABLE=1
 

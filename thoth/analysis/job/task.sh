@@ -24,7 +24,7 @@ mkfifo "$work/pipe" || fail 'there is no place to work in'
 { ( trap '' XFSZ; ulimit -f "$((thoth_output / 512 + 1))"; cat > "$work/output" ); cat > /dev/null; } \
     < "$work/pipe" 2> /dev/null &
 reader=$!
-"$@" < /dev/null > "$work/pipe" 2>&1 &
+HOME=$run TMPDIR=$run "$@" < /dev/null > "$work/pipe" 2>&1 &
 program=$!
 { sleep "$thoth_timeout"; : > "$work/late"; kill -KILL -- "-$program"; } > /dev/null 2>&1 &
 watch=$!
