@@ -196,7 +196,7 @@ def _path(text: str) -> Path | None:
 
 
 def _job_service(config: Config, store: ObjectStore) -> Callable[[], Jobs | None]:
-    if config.store != MANTA or config.manta.no_jobs:
+    if config.store != MANTA or config.manta.no_jobs or not config.manta.user:
         return _no_jobs
     from thoth.store.manta import MantaStore
     from thoth.store.wrappers import Passing

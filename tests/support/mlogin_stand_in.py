@@ -1,8 +1,8 @@
 """Stands in for the Node client's mlogin, whose other half on Manta's side is gone for good: a terminal in a task.
 
 It says what that says, fetches the dump and the assets as the user whose environment it has, and runs the command as
-a task would, in a root of its own, on the terminal that it was started from. ``python mlogin_stand_in.py [-s ASSET]...
-[-c COMMAND] [--memory=MB] DUMP``; THOTH_TEST_MLOGIN_LOG names a file that gets its words as a line of JSON.
+a task would, in a root of its own, on the terminal that it was started from. ``mlogin [-s ASSET]... [-c COMMAND]
+[--memory=MB] DUMP``; THOTH_TEST_MLOGIN_LOG names a file that gets its words as a line of JSON.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def _run(folder: Path, asked: argparse.Namespace, files: dict[str, Path]) -> int
         "HOME": os.environ["HOME"],
         "PATH": os.environ["PATH"],
         "TERM": "dumb",
+        "TMPDIR": str(folder),
         **{name: value for name, value in os.environ.items() if name.startswith("MANTA_")},
     }
     work = folder / "work"

@@ -37,7 +37,9 @@ def declare_analyze(parser: ArgumentParser) -> None:
         "A last word that begins with :: or $ is a command of mdb instead, which is run on each dump.\n"
         "What the analyzer sets is kept whatever its exit status; when it had to be stopped nothing is.\n"
         "Of a specification it leaves out dumps that were purged.\n"
-        "It sees a copy of the dump that it can only read, a directory of its own, and none of our secrets."
+        "It sees a copy of the dump that it can only read, a directory of its own, and none of our secrets.\n"
+        "Where Manta runs jobs (v1) it runs there, beside the dumps, as one job over all of them; THOTH_NO_JOBS=1\n"
+        "has it run on this machine, and so has -n."
     )
     parser.epilog = f"""\
 {SPECIFICATION}

@@ -111,7 +111,9 @@ def declare_upload(parser: ArgumentParser) -> None:
     parser.description = (
         "Store dumps, describe and index them, and print the identity of each, one a line.\n"
         "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
-        "A whole dump takes the place of one that was cut short. One that was purged is not stored again."
+        "A whole dump takes the place of one that was cut short. One that was purged is not stored again.\n"
+        "Where Manta runs jobs (v1) a crash dump is uncompressed and processed there; elsewhere, or when that\n"
+        "fails, 'thoth analyze DUMP process-dump' does it later."
     )
     parser.epilog = """\
 examples:

@@ -133,9 +133,7 @@ class Jobs:
             if found or answered:
                 return found[0] if found else None
             # It may still be on its way: a second one is not made on a guess.
-            lost = (
-                f"job {name}: Manta did not say whether it was made, and does not list it; see 'mjob list -n {name}'"
-            )
+            lost = f"job {name}: Manta did not say whether it was made; 'mjob list -n {name}' may tell"
             tries.pause(StoreTransient(lost))
 
     def _named(self, name: str) -> list[str]:
