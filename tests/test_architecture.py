@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "query": {"errors", "glob", "model"},
     "settings_file": {"errors"},
     "config": {"errors", "settings_file"},
-    "places": {"config", "errors", "settings_file"},
+    "places": {"config", "errors", "index", "settings_file"},
     "render": {"errors", "model", "naming", "query"},
     "dumps": {"errors", "model", "naming"},
     "store.base": set(),
@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str]] = {
     "http": {"errors", "exchange", "version"},
     "store": {"digest", "durable", "errors", "exchange", "http", "model", "patience", "store.base"},
     "index.base": {"model", "query"},
-    "index": {"errors", "glob", "index.base", "model", "query"},
+    "index": {"errors", "glob", "index.base", "model", "naming", "query"},
     "library": {
         "config",
         "errors",
@@ -127,7 +127,8 @@ ONLY_IMPORTERS: dict[str, set[str]] = {
     "paramiko": {"sdc_thoth/session.py", "thoth/store/agentkeys.py"},
     "cryptography": {"sdc_thoth/private_key.py", "thoth/store/keyfiles.py", "thoth/store/signing.py"},
     "requests": {"thoth/http.py"},
-    "rethinkdb": {"thoth/index/rethink.py"},
+    # its language in two, and its protocol in one that translates its errors
+    "rethinkdb": {"thoth/index/reql.py", "thoth/index/rethink_tables.py", "thoth/index/rethink_wire.py"},
     "apscheduler": {"sdc_thoth/service.py"},
     "elftools": {"thoth/dumps/symbols.py", "thoth/dumps/unwind_cfi.py"},
     "platformdirs": {"sdc_thoth/config.py", "thoth/config.py"},

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from thoth.config import DEFAULT, MANTA, Config, MantaSettings, described
-from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable, UsageError
+from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable
 from thoth.index.base import Index
+from thoth.index.rethink_place import RethinkPlace
 from thoth.model import DumpInfo, Identity
-from thoth.places import RethinkServer, index_place, store_directory
+from thoth.places import index_place, store_directory
 from thoth.settings_file import database_url
 from thoth.store.base import ObjectStore
 from thoth.store.names import config_name, home, info_name
@@ -145,7 +146,7 @@ def is_made(config: Config, setting: str) -> bool:
         return next(iter(store.list(home(config.user))), None) is not None
 
 
-def _answers(server: RethinkServer) -> bool:
+def _answers(server: RethinkPlace) -> bool:
     with closing(_open_index(server, dry_run=True)) as index:
         index.known([])
     return True
@@ -210,8 +211,8 @@ def _job_service(config: Config, store: ObjectStore) -> Callable[[], Jobs | None
 
 
 def _shared_index(
-    config: Config, store: ObjectStore, place: Path | RethinkServer
-) -> tuple[Path | RethinkServer, str, str]:
+    config: Config, store: ObjectStore, place: Path | RethinkPlace
+) -> tuple[Path | RethinkPlace, str, str]:
     """The index's place, its URL, and who names it: ``config.json`` in the store where nobody else does."""
     own = config.origins.get("db", "db")
     directory = store_directory(config)
@@ -229,15 +230,17 @@ def _shared_index(
     return index_place(url, name, config.user), url, origin
 
 
-def _open_index(place: Path | RethinkServer, *, dry_run: bool) -> Index:
+def _open_index(place: Path | RethinkPlace, *, dry_run: bool) -> Index:
     from thoth.index.dry import DryRunIndex
 
     index = _sqlite(place, dry_run) if isinstance(place, Path) else _rethink(place, dry_run)
     return DryRunIndex(index) if dry_run else index
 
 
-def _rethink(place: RethinkServer, dry_run: bool) -> Index:
-    raise UsageError(f"RethinkDB at {place.host} is asked for, which this version cannot use yet")
+def _rethink(place: RethinkPlace, dry_run: bool) -> Index:
+    from thoth.index.rethink import RethinkIndex
+
+    return RethinkIndex(place, read_only=dry_run)
 
 
 def _sqlite(place: Path, dry_run: bool) -> Index:

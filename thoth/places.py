@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from thoth.config import MANTA, Config, without_credentials
 from thoth.errors import UsageError
+from thoth.index.rethink_place import RethinkPlace, TlsPlace
 from thoth.settings_file import database_name
-
-_PORT = 28015  # of RethinkDB's drivers
-
-
-@dataclass(frozen=True, slots=True)
-class RethinkServer:
-    """A database of a RethinkDB server and how to log in there."""
-
-    host: str
-    port: int
-    database: str
-    user: str
-    password: str = field(repr=False)
-    tls: bool
-    ca: Path | None  # certificates to trust; None: those of the system
 
 
 def store_directory(config: Config) -> Path | None:
@@ -35,17 +21,17 @@ def store_directory(config: Config) -> Path | None:
     return local_path(config.store, "store", config.origins.get("store", "store"), "file", "or 'manta'")
 
 
-def index_place(url: str, origin: str, user: str) -> Path | RethinkServer:
+def index_place(url: str, origin: str, user: str) -> Path | RethinkPlace:
     """The SQLite file or the RethinkDB that a URL names. Raises UsageError for one that names nothing we know.
 
     ``origin`` says who gave the URL, and ``user`` is whose dumps these are.
     """
     if url.startswith("rethinkdb:"):
-        return _rethink_server(url, f"{origin}: db {without_credentials(url)!r}", user)
+        return _rethink_place(url, f"{origin}: db {without_credentials(url)!r}", user)
     return local_path(url, "db", origin, "sqlite", "and rethinkdb://HOST[:PORT][/DATABASE]")
 
 
-def _rethink_server(url: str, shown: str, user: str) -> RethinkServer:
+def _rethink_place(url: str, shown: str, user: str) -> RethinkPlace:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -59,15 +45,14 @@ def _rethink_server(url: str, shown: str, user: str) -> RethinkServer:
     options = dict(parse_qsl(parts.query))
     if options.keys() - {"tls", "ca"}:
         raise UsageError(f"{shown}: after ? stand tls=1 and ca=FILE only")
-    return RethinkServer(
-        host=host,
-        port=port or _PORT,
-        database=unquote(parts.path.strip("/")) or database_name(user),
+    place = RethinkPlace(
+        host,
+        unquote(parts.path.strip("/")) or database_name(user),
         user=unquote(parts.username or "") or "admin",
         password=unquote(parts.password or ""),
-        tls=bool(options) and options.get("tls") != "0",
-        ca=Path(options["ca"]) if "ca" in options else None,
+        tls=TlsPlace(options.get("ca")) if options and options.get("tls") != "0" else None,
     )
+    return replace(place, port=port) if port else place
 
 
 def local_path(url: str, setting: str, origin: str, scheme: str, others: str) -> Path:

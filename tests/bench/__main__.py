@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import identity, index, manta, node, stream
+from tests.bench import identity, index, manta, node, rethink, stream
 
 _PARTS = {
     "identity": identity.measure,
     "index": index.measure,
     "node": node.measure,
+    "rethink": rethink.measure,
     "stream": stream.measure,
     "manta": manta.measure,
 }

@@ -29,7 +29,9 @@ def measure() -> None:
         core = _make_core(home / "core.big.1")
         with _server(home, key) as url:
             environment = _environment(home, key, url)
-            rounds = [(_curl(environment, core), _mput(environment, core), _upload(environment, core)) for _ in range(4)]
+            rounds = [
+                (_curl(environment, core), _mput(environment, core), _upload(environment, core)) for _ in range(4)
+            ]
     curl, mput, ours = (min(each[at].seconds for each in rounds) for at in range(3))
     rss = max(each[2].rss for each in rounds)
     figure = f"{curl / ours:.2f} x ({_SIZE / ours / 1e6:.0f} MB/s)"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.manta_store import manta_store
 from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreError
-from thoth.store.base import ABSENT, MAX_SMALL, Digests, ObjectStat, ObjectStore
+from thoth.store.base import ABSENT, MAX_SMALL, Digests, ObjectStat, ObjectStore, Unfinished
 from thoth.store.directory import DirectoryStore
 from thoth.store.manta import PartSizes
 from thoth.store.memory import MemoryStore
@@ -305,6 +305,23 @@ def test_an_upload_of_unknown_size(store: ObjectStore) -> None:
     incoming.part(b"def")
     assert incoming.commit(digests(b"abcdef")) == store.stat(CORE)
     assert content(store, CORE) == b"abcdef"
+
+
+def test_nothing_is_unfinished_that_is_done_or_under_way(store: ObjectStore) -> None:
+    upload(store, CORE, b"abc")
+    incoming = store.begin(INFO, 3)
+    incoming.part(b"abc")
+    assert [*store.unfinished("/alice/stor/thoth")] == []
+    incoming.commit(digests(b"abc"))
+    assert [*store.unfinished("/alice/stor/thoth")] == []
+
+
+def test_what_is_not_unfinished_cannot_be_forgotten(store: ObjectStore) -> None:
+    upload(store, CORE, b"abc")
+    for name in (CORE, "/alice/uploads/none", "/.uploads/none"):
+        with pytest.raises(NoSuchObject, match=name):
+            store.forget(Unfinished(name, 3, 0.0))
+    assert content(store, CORE) == b"abc"
 
 
 # ---- reading --------------------------------------------------------------------------------------

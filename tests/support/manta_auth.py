@@ -44,7 +44,7 @@ def check_date(exchange: Exchange) -> None:
     if stated is None:
         return
     if exchange.options.now() - _seconds(stated) > exchange.options.limits.max_request_age:
-        raise Refusal(400, "RequestExpired", f"Date header {stated} is too old")
+        raise Refusal(400, "RequestExpired", f"the request was dated {stated}, too old by now")
 
 
 def authenticate(exchange: Exchange) -> None:
@@ -77,15 +77,15 @@ def _signed_header(exchange: Exchange, value: str) -> Signed | None:
     if scheme.lower() == "token":
         return None
     if scheme.lower() != "signature":
-        raise Refusal(403, "AuthorizationSchemeNotAllowed", f"{scheme} is not allowed (use 'signature')")
+        raise Refusal(403, "AuthorizationSchemeNotAllowed", f"Signature or Token is wanted, not {scheme}")
     try:
         signed = _parse(scheme, rest, exchange)
     except ValueError as error:
         raise invalid_header(f"Invalid Signature Authorization header: {error}") from None
     allowed = _ALLOWED if exchange.options.v1 else _ALLOWED_SINCE_2023
     if signed.algorithm not in allowed:
-        names = ", ".join(sorted(name.upper() for name in allowed))
-        message = f"{signed.algorithm.upper()} is not a supported signing algorithm. Supported algorithms are {names}"
+        names = ", ".join(sorted(allowed))
+        message = f"{signed.algorithm} is none of the algorithms that count here: {names}"
         raise Refusal(401, "InvalidAlgorithm", message)
     return signed
 
@@ -93,22 +93,22 @@ def _signed_header(exchange: Exchange, value: str) -> Signed | None:
 def _parse(scheme: str, text: str, exchange: Exchange) -> Signed:
     """Raises ValueError with what http-signature would complain of."""
     if not _PARAMETERS.fullmatch(text):
-        raise ValueError("bad param format")
+        raise ValueError("its parameters are malformed")
     found = dict(_PARAMETER.findall(text))
     if scheme != "Signature":
-        raise ValueError('scheme was not "Signature"')
+        raise ValueError("its scheme is not written Signature")
     for name in ("keyId", "algorithm", "signature"):
         if not found.get(name):
-            raise ValueError(f"{name} was not specified")
+            raise ValueError(f"it has no {name}")
     algorithm = found["algorithm"].lower()
     if not _KNOWN.fullmatch(algorithm):
-        raise ValueError(f"{algorithm} is not supported")
+        raise ValueError(f"{algorithm} is unknown")
     dated = "x-date" if "x-date" in exchange.headers else "date"
     names = found["headers"].lower().split(" ") if found.get("headers") else [dated]
     lines = [_line(name, exchange) for name in names]
     _check_skew(exchange)
     if dated not in names:
-        raise ValueError(f"{dated} was not a signed header")
+        raise ValueError(f"{dated} is not signed")
     return Signed(found["keyId"], algorithm, "\n".join(lines), found["signature"])
 
 
@@ -118,7 +118,7 @@ def _line(name: str, exchange: Exchange) -> str:
     if name == "(request-target)":
         return f"(request-target): {exchange.method.lower()} {exchange.head.target}"
     if name not in exchange.headers:
-        raise ValueError(f"{name} was not in the request")
+        raise ValueError(f"{name} is signed but was not sent")
     return f"{name}: {exchange.headers[name]}"
 
 
@@ -129,14 +129,14 @@ def _check_skew(exchange: Exchange) -> None:
     most = exchange.options.limits.clock_skew
     skew = abs(exchange.options.now() - _seconds(stated))
     if skew > most:
-        raise ValueError(f"clock skew of {skew:.3f}s was greater than {most:.0f}s")
+        raise ValueError(f"clock skew of {skew:.3f} s, over {most:.0f} s")
 
 
 def _seconds(date: str) -> float:
     try:
         return parsedate_to_datetime(date).timestamp()
     except ValueError:
-        raise invalid_header(f"Date header is invalid: {date}") from None
+        raise invalid_header(f"not a date: {date}") from None
 
 
 # ---- signed URLs --------------------------------------------------------------------------------------
@@ -146,16 +146,16 @@ def _signed_url(exchange: Exchange) -> Signed:
     query = exchange.query
     methods = sorted(re.split(r"\s*,\s*", query.get("method") or exchange.method))
     if exchange.method not in methods:
-        raise _query(f"{exchange.method} was not a signed method")
+        raise _query(f"the URL is not signed for {exchange.method}")
     if missing := [name for name in _FOUR if not query.get(name)]:
-        raise _query(f'parameters "{", ".join(missing)}" are required')
+        raise _query(f"the URL lacks {', '.join(missing)}")
     if not re.match("[0-9]+", query["expires"]):
-        raise _query("expires is invalid")
+        raise _query("expires is not a number")
     if int(exchange.options.now()) > int(re.match("[0-9]+", query["expires"])[0]):  # type: ignore[index]  # it matched above
-        raise _query("request expired")
+        raise _query("the URL has expired")
     algorithm = query["algorithm"].lower()
     if algorithm not in (_ALLOWED if exchange.options.v1 else _ALLOWED_SINCE_2023):
-        raise _query(f"{algorithm.upper()} is not a supported signing algorithm")
+        raise _query(f"{algorithm} does not count here")
     text = "\n".join([",".join(methods), exchange.headers.get("host", ""), exchange.path_sent, _canonical(query)])
     return Signed(query["keyId"], algorithm, text, query["signature"])
 
@@ -177,7 +177,7 @@ def _require_tls(exchange: Exchange) -> None:
     insecure = exchange.options.require_tls and not exchange.options.tls
     public = exchange.reads and is_public(exchange.path)
     if insecure and not exchange.presigned and not public:
-        raise Refusal(403, "SecureTransportRequired", "Manta requires a secure transport (SSL/TLS)")
+        raise Refusal(403, "SecureTransportRequired", "plain HTTP is not taken here: use HTTPS")
 
 
 def is_public(path: str) -> bool:
@@ -191,7 +191,7 @@ def _token(exchange: Exchange) -> Caller | None:
         return None
     caller = exchange.service.tokens.get(token)
     if caller is None:
-        message = "the authentication token you provided is malformed"
+        message = "nobody was given this token"
         raise Refusal(403, "InvalidAuthenticationToken", message)
     return caller
 
@@ -201,15 +201,15 @@ def _caller(exchange: Exchange, signed: Signed) -> Caller:
     account = _account(exchange, login)
     subuser = account.subuser(user) if user is not None else None
     if user is not None and subuser is None:
-        raise Refusal(403, "UserDoesNotExist", f"{login}/{user} does not exist")
+        raise Refusal(403, "UserDoesNotExist", f"there is no user {login}/{user}")
     keys = exchange.service.accounts.keys(account, subuser)
     if name not in keys:
         who = f"/{login}/{user}" if user is not None else f"/{login}"
-        raise Refusal(403, "KeyDoesNotExist", f"{who}/keys/{name} does not exist")
+        raise Refusal(403, "KeyDoesNotExist", f"{who}/keys/{name} is no key that is known")
     if not _KNOWN.fullmatch(signed.algorithm):  # a signed URL with sha384: allowed, yet http-signature throws
-        raise Refusal(500, "InternalError", "an unexpected error occurred")
+        raise Refusal(500, "InternalError", "something broke")
     if not keys.verifies(name, signed.algorithm, signed.text, signed.signature):
-        raise Refusal(403, "InvalidSignature", "The signature we calculated does not match the one you sent")
+        raise Refusal(403, "InvalidSignature", "the signature is not of this text and this key")
     return Caller(account, subuser)
 
 
@@ -219,7 +219,7 @@ def _key_parts(key_id: str) -> tuple[str, str | None, str]:
     known = (len(pieces), pieces[-2] if len(pieces) > 1 else "") in ((4, "keys"), (5, "keys"))
     decoded = [_decoded(piece) for piece in pieces] if known else []
     if not known or "" in decoded[1:]:
-        raise Refusal(403, "InvalidKeyId", "the KeyId token you provided is invalid")
+        raise Refusal(403, "InvalidKeyId", "keyId is not of the form /ACCOUNT/keys/FINGERPRINT")
     return decoded[1], decoded[2] if len(decoded) == 5 else None, decoded[-1]
 
 
@@ -233,9 +233,9 @@ def _decoded(piece: str) -> str:
 def _account(exchange: Exchange, login: str) -> Account:
     account = exchange.service.accounts.by_login.get(login)
     if account is None:
-        raise Refusal(403, "AccountDoesNotExist", f"{login} does not exist")
+        raise Refusal(403, "AccountDoesNotExist", f"there is no account {login}")
     if account.blocked and not account.operator:
-        raise Refusal(403, "AccountBlocked", f"{login} is not an active account")
+        raise Refusal(403, "AccountBlocked", f"the account {login} is closed")
     return account
 
 
@@ -267,7 +267,7 @@ def _with_roles(exchange: Exchange) -> Caller:
     names = tuple(re.split(r"\s*,\s*", wanted))
     for name in names:
         if caller.account.role(name) is None or name not in held:
-            raise Refusal(409, "InvalidRole", f'Role "{name}" is invalid.')
+            raise Refusal(409, "InvalidRole", f"{name} is no role of yours")
     return replace(caller, roles=names)
 
 
@@ -279,7 +279,7 @@ def role_tags(exchange: Exchange) -> tuple[str, ...]:
     names = tuple(re.split(r"\s*,\s*", wanted))
     for name in names:
         if exchange.owner is None or exchange.owner.role(name) is None:
-            raise Refusal(409, "InvalidRoleTag", f'Role tag "{name}" is invalid.')
+            raise Refusal(409, "InvalidRoleTag", f"{name} is no role of the account")
     return names
 
 
@@ -302,7 +302,7 @@ def _authorize_subuser(exchange: Exchange, subuser: Subuser, action: str, tags: 
     owner = exchange.owner
     matching = [role for name in exchange.caller.roles if name in tags and owner and (role := owner.role(name))]
     if not matching:
-        message = "None of your active roles are present on the resource."
+        message = "the resource has none of the active roles"
         raise Refusal(403, "NoMatchingRoleTag", message)
     if not any(role.actions is None or action in role.actions for role in matching):
         raise not_allowed(exchange.caller.login, exchange.path)

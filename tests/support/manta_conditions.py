@@ -29,11 +29,11 @@ def check(method: str, headers: Mapping[str, str], entry: Entry | None) -> None:
     reads = method in ("GET", "HEAD")
     wanted, unwanted = headers.get("if-match"), headers.get("if-none-match")
     if wanted and not _names(wanted, etag):
-        raise precondition_failed(f"if-match '{wanted}' didn't match etag '{etag}'")
+        raise precondition_failed(f"If-Match names {wanted}, the etag is {etag or 'that of nothing'}")
     if unwanted and _names(unwanted, etag):
         if reads:
             raise NotModified
-        raise precondition_failed(f"if-none-match '{unwanted}' matched etag '{etag}'")
+        raise precondition_failed(f"If-None-Match names {unwanted}, and that is there")
     if entry is not None:
         _check_dates(headers, entry.mtime // 1000, reads=reads)
 
@@ -52,9 +52,9 @@ def _check_dates(headers: Mapping[str, str], changed: int, *, reads: bool) -> No
     if since and changed <= _seconds(since):
         if reads:
             raise NotModified
-        raise precondition_failed(f"object was modified at '{said}'; if-modified-since '{since}'")
+        raise precondition_failed(f"not changed since {since}, but on {said}")
     if until and changed > _seconds(until):
-        raise precondition_failed(f"object was modified at '{said}'; if-unmodified-since '{until}'")
+        raise precondition_failed(f"changed on {said}, after {until}")
 
 
 def _seconds(date: str) -> float:

@@ -64,19 +64,19 @@ def delete(exchange: Exchange, entry: Entry) -> None:
 def link(exchange: Exchange, entry: Entry | None, parent: Entry | None) -> None:
     """PutSnapLink. Raises Refusal, in v2 always."""
     if not exchange.options.v1:
-        raise Refusal(403, "SnaplinksDisabledError", "snaplinks have been disabled")
+        raise Refusal(403, "SnaplinksDisabledError", "this Manta has no SnapLinks")
     check_parent(exchange, parent)
     location = exchange.headers.get("location")
     if not location:
-        raise Refusal(400, "LocationRequired", "An HTTP Location header must be specified")
+        raise Refusal(400, "LocationRequired", "Location has to name the object")
     source_path = decoded(location)
     if source_path is None or not re.match("/[^/]+/(stor|public)/.", source_path):
-        raise Refusal(400, "InvalidLink", f"{location} is an invalid link")
+        raise Refusal(400, "InvalidLink", f"no link can be made to {location}")
     source = exchange.service.entries.get(source_path)
     if source is None:
-        raise Refusal(404, "SourceObjectNotFound", f"{location} was not found")
+        raise Refusal(404, "SourceObjectNotFound", f"there is no {location}")
     if source.kind != "object":
-        raise Refusal(400, "LinkNotObject", f"{location} is not an object")
+        raise Refusal(400, "LinkNotObject", f"{location} is a directory")
     new = replace(source, path=exchange.key, mtime=exchange.service.now_ms(), roles=role_tags(exchange))
     commit(exchange, new, entry)
     exchange.send(204, {"Etag": new.etag or "", "Last-Modified": http_date(new.mtime)})
@@ -108,7 +108,7 @@ def _page(exchange: Exchange) -> Page:
     query = exchange.query
     limit = query.get("limit") or str(_DEFAULT)
     if not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= _MOST:
-        raise Refusal(400, "InvalidArgumentError", f"limit={limit} is invalid: must be between [1, {_MOST}]")
+        raise Refusal(400, "InvalidArgumentError", f"limit is 1 to {_MOST}, not {limit}")
     _refuse_what_operators_may(exchange)
     by_time = query.get("sort") == "mtime"
     marker: str | int | None = query.get("marker") or None
@@ -124,7 +124,7 @@ def _refuse_what_operators_may(exchange: Exchange) -> None:
         name for name, value in (("sort", "none"), ("skip_owner_check", "true")) if exchange.query.get(name) == value
     ]
     if asked and not (account and account.operator and exchange.caller.subuser is None):
-        message = f"Use of these query parameters is restricted to operators: {', '.join(asked)}"
+        message = f"only operators may ask for {', '.join(asked)}"
         raise Refusal(403, "QueryParameterForbidden", message)
 
 
@@ -141,7 +141,7 @@ def _milliseconds(marker: str) -> int:
     try:
         return round(datetime.fromisoformat(marker).timestamp() * 1000)
     except ValueError:
-        raise Refusal(400, "InvalidParameter", f'"{marker}" is invalid for "marker"') from None
+        raise Refusal(400, "InvalidParameter", f"marker is not a time: {marker}") from None
 
 
 def _line(entry: Entry) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What the Manta test server refuses, with the statuses and codes of the real one.
 
-A code has no suffix ``Error``, but for the three that have it on the wire too. Source: MU lib/errors.js, by way of
-the specification; the messages are ours, but for the parts that clients look at.
+A code has no suffix ``Error``, but for the three that have it on the wire too. Source: muskie's lib/errors.js, by way
+of the specification; the messages are ours, but for the parts that clients look at.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def bad_request(message: str) -> Refusal:
 
 
 def not_found(what: str) -> Refusal:
-    return Refusal(404, "ResourceNotFound", f"{what} was not found")
+    return Refusal(404, "ResourceNotFound", f"there is no {what}")
 
 
 def not_offered(method: str, path: str) -> Refusal:
@@ -46,23 +46,25 @@ def not_offered(method: str, path: str) -> Refusal:
 
 
 def no_directory(parent: str) -> Refusal:
-    return Refusal(404, "DirectoryDoesNotExist", f"{parent} does not exist")
+    return Refusal(404, "DirectoryDoesNotExist", f"there is no directory {parent}")
 
 
 def parent_not_directory(parent: str) -> Refusal:
-    return Refusal(400, "ParentNotDirectory", f"{parent} is not a directory")
+    return Refusal(400, "ParentNotDirectory", f"{parent} is an object")
 
 
 def on_directory(method: str, path: str) -> Refusal:
-    return Refusal(400, "OperationNotAllowedOnDirectory", f"{path} is a directory: {method} is not allowed")
+    return Refusal(400, "OperationNotAllowedOnDirectory", f"{method} is for objects, and {path} is a directory")
 
 
 def on_root(method: str, path: str) -> Refusal:
-    return Refusal(400, "OperationNotAllowedOnRootDirectory", f"{method} is not allowed on {path}")
+    return Refusal(
+        400, "OperationNotAllowedOnRootDirectory", f"{path} is a top directory, which {method} cannot change"
+    )
 
 
 def not_allowed(who: str, path: str) -> Refusal:
-    return Refusal(403, "AuthorizationFailed", f"{who} is not allowed to access {path}")
+    return Refusal(403, "AuthorizationFailed", f"{who} may not do this to {path}")
 
 
 def precondition_failed(message: str) -> Refusal:
@@ -70,11 +72,11 @@ def precondition_failed(message: str) -> Refusal:
 
 
 def concurrent(path: str) -> Refusal:
-    return Refusal(409, "ConcurrentRequest", f"{path} was being concurrently updated")
+    return Refusal(409, "ConcurrentRequest", f"another request changed {path} meanwhile")
 
 
 def invalid_update(name: str, rest: str = "") -> Refusal:
-    return Refusal(400, "InvalidUpdate", f'overwrite of "{name}" forbidden{rest}')
+    return Refusal(400, "InvalidUpdate", f"{name} cannot be changed{rest}")
 
 
 def upload_argument(message: str) -> Refusal:
@@ -86,16 +88,16 @@ def upload_state(message: str) -> Refusal:
 
 
 def invalid_durability(most: int) -> Refusal:
-    return Refusal(400, "InvalidDurabilityLevel", f"durability-level must be between 1 and {most}")
+    return Refusal(400, "InvalidDurabilityLevel", f"1 to {most} copies can be kept")
 
 
 def too_long(limit: int) -> Refusal:
-    return Refusal(413, "MaxContentLengthExceeded", f"request has exceeded {limit} bytes")
+    return Refusal(413, "MaxContentLengthExceeded", f"more than the {limit} bytes came that were promised")
 
 
 def no_space(size: int) -> Refusal:
-    return Refusal(507, "NotEnoughSpace", f"not enough free space for {-(-size >> 20)} MB")
+    return Refusal(507, "NotEnoughSpace", f"no room for {size} bytes")
 
 
 def upload_timeout() -> Refusal:
-    return Refusal(408, "UploadTimeout", "request took too long to send data", close=True)
+    return Refusal(408, "UploadTimeout", "the body stopped coming", close=True)

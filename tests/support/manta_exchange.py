@@ -180,7 +180,7 @@ class Exchange:
             raise Refusal(415, "UnsupportedMediaType", "application/json is wanted")
         stated = self.headers.get("content-md5")
         if stated and stated != md5_of(data):
-            raise Refusal(400, "BadDigest", f"Content-MD5 '{stated}' didn't match '{md5_of(data)}'")
+            raise Refusal(400, "BadDigest", f"the body has the MD5 {md5_of(data)}, not {stated}")
         try:
             return json.loads(data or b"{}")
         except ValueError:

@@ -46,7 +46,7 @@ class Jobs:
             return False
         job = self._jobs.get(found[1])
         if job is None or job.login != login:
-            raise Refusal(404, "JobNotFound", f"{exchange.path} was not found")
+            raise Refusal(404, "JobNotFound", f"there is no job {found[1]}")
         authorize(exchange, "getjob" if exchange.reads else "managejob", ())
         actions: Mapping[tuple[str, str], Callable[[Exchange, Job], None]] = {
             ("POST", "in"): _add,
@@ -97,7 +97,7 @@ class Jobs:
         authorize(exchange, "listjobs", ())
         state = exchange.query.get("state") or exchange.query.get("status")
         if state not in (None, "live", "running"):
-            raise Refusal(400, "InvalidParameter", f'"{state}" is invalid for "state"')
+            raise Refusal(400, "InvalidParameter", f"not a state to list by: {state}")
         login, name = exchange.key.split("/")[1], exchange.query.get("name")
         jobs = [job for job in self._jobs.values() if job.login == login and name in (None, job.name)]
         lines = [job.line() for job in jobs if state is None or job.state != "done"]
@@ -107,19 +107,19 @@ class Jobs:
 def _checked(document: object) -> tuple[str, tuple[Phase, ...]]:
     """Name and phases. Raises Refusal."""
     if not isinstance(document, dict) or not isinstance(document.get("phases"), list) or not document["phases"]:
-        raise _invalid('property "phases": is missing or empty')
+        raise _invalid("it has no phases")
     name = document.get("name", "")
     if not isinstance(name, str):
-        raise _invalid('property "name": a string is wanted')
+        raise _invalid("its name is not a string")
     return name, tuple(_phase(number, phase) for number, phase in enumerate(document["phases"]))
 
 
 def _phase(number: int, phase: object) -> Phase:
     where = f"phases[{number}]"
     if not isinstance(phase, dict) or not isinstance(phase.get("exec"), str):
-        raise _invalid(f'property "{where}.exec": is missing')
+        raise _invalid(f"{where} has no exec")
     if unknown := phase.keys() - {"type", "exec", "init", "assets", "count", "memory", "disk", "image"}:
-        raise _invalid(f'property "{where}.{min(unknown)}": unsupported property')
+        raise _invalid(f"{where}.{min(unknown)} means nothing")
     kind = phase.get("type", "map")
     assets = phase.get("assets", [])
     count = phase.get("count", 1)
@@ -132,7 +132,7 @@ def _phase(number: int, phase: object) -> Phase:
         "disk": phase.get("disk", _DISK[0]) in _DISK,
     }
     if bad := [name for name, good in checks.items() if not good]:
-        raise _invalid(f'property "{where}.{bad[0]}": invalid value')
+        raise _invalid(f"{where}.{bad[0]} cannot be that")
     keys = tuple(decoded(each) or "" for each in assets)
     return Phase(kind == "reduce", phase["exec"], phase.get("init"), keys, count, phase)
 
@@ -165,7 +165,7 @@ def _cancel(exchange: Exchange, job: Job) -> None:
 
 
 def _wrong_state(job: Job) -> Refusal:
-    return Refusal(409, "InvalidJobState", f"job {job.id} is in state '{job.state}'")
+    return Refusal(409, "InvalidJobState", f"the job {job.id} is {job.state}, and takes nothing more")
 
 
 def _status(exchange: Exchange, job: Job) -> None:

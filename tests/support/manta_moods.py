@@ -25,7 +25,7 @@ class Answer:
 
     status: int
     code: str = "InternalError"
-    message: str = "an unexpected error occurred"
+    message: str = "as a mood wants it"
     retry_after: int | None = None  # seconds
     when: When = "first"
 

@@ -97,7 +97,7 @@ def promised(exchange: Exchange) -> Promise:
     """Raises Refusal where the head cannot be taken at its word."""
     limits = exchange.options.limits
     if exchange.headers.get("content-length", "").startswith("-"):
-        raise Refusal(411, "ContentLengthRequired", "Content-Length must be >= 0")
+        raise Refusal(411, "ContentLengthRequired", "a length cannot be negative")
     most = exchange.body.length
     if most is None:
         most = _max_content_length(exchange.headers.get("max-content-length"), limits.max_streaming)
@@ -114,7 +114,7 @@ def _max_content_length(stated: str | None, default: int) -> int:
     if stated is None:
         return default
     if not re.fullmatch("[0-9]{1,18}", stated):
-        raise Refusal(400, "InvalidMaxContentLength", f"{stated} is an invalid max-content-length value")
+        raise Refusal(400, "InvalidMaxContentLength", f"max-content-length is not a number of bytes: {stated}")
     return int(stated)
 
 
@@ -129,7 +129,7 @@ def check_parent(exchange: Exchange, parent: Entry | None) -> None:
         raise parent_not_directory(above)
     most = exchange.options.limits.max_entries
     if exchange.service.entries.count(above) > most:
-        raise Refusal(409, "DirectoryLimitExceeded", f"{above} cannot exceed {most:,} entries")
+        raise Refusal(409, "DirectoryLimitExceeded", f"{above} is full: {most} entries")
 
 
 def is_root(key: str, options: Options) -> bool:
@@ -168,7 +168,7 @@ def take(exchange: Exchange, promise: Promise) -> Content:
     if promise.empty:
         return manta_content.empty()  # muskie does not look at the digest of one either
     if wanted and not _is_digest(wanted):
-        raise bad_request("Content-MD5 invalid")
+        raise bad_request("Content-MD5 is not the base64 of 16 bytes")
     exchange.make_room(promise.most)
     exchange.body.accept()
     service = exchange.service
@@ -180,7 +180,7 @@ def take(exchange: Exchange, promise: Promise) -> Content:
         raise upload_timeout() from None
     if wanted and wanted != content.md5:
         service.entries.discard(content)
-        raise Refusal(400, "ContentMD5Mismatch", f"Content-MD5 expected {wanted}, but was {content.md5}")
+        raise Refusal(400, "ContentMD5Mismatch", f"the body has the MD5 {content.md5}, not {wanted}")
     return content
 
 
@@ -249,10 +249,10 @@ def get(exchange: Exchange, entry: Entry) -> None:
     """GetObject and HeadObject. Raises Refusal, NotModified."""
     kind = entry.content_type or "application/octet-stream"
     if not _accepts(exchange.headers.get("accept"), kind):
-        raise Refusal(406, "NotAcceptable", f"{exchange.path} accepts {kind}")
+        raise Refusal(406, "NotAcceptable", f"{exchange.path} is {kind}, which is not accepted")
     conditions.check(exchange.method, exchange.headers, entry)
     if "," in exchange.headers.get("range", ""):
-        raise Refusal(501, "NotImplemented", "multi-range requests not supported")
+        raise Refusal(501, "NotImplemented", "one range at a time")
     opened = exchange.service.entries.open(exchange.key)
     if opened is None:
         raise not_found(exchange.path)
@@ -302,7 +302,7 @@ def _range(stated: str, size: int) -> tuple[int, int]:
     elif found:
         first, last = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
     if not found or first >= last:
-        message = f"{stated} is an invalid range"
+        message = f"no such bytes: {stated}"
         raise Refusal(416, "RequestedRangeNotSatisfiable", message, {"Content-Range": f"bytes */{size}"})
     return first, last
 

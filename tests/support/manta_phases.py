@@ -235,8 +235,8 @@ class Job:
             raise Failed("InternalError", f"the task took longer than {self._seconds:.0f} s", said)
         if finished.status - 128 in [*signal.Signals]:
             name = signal.Signals(finished.status - 128).name
-            raise Failed("UserTaskError", f"user command terminated by signal ({name})", said)
-        raise Failed("UserTaskError", f"user command exited with code {finished.status}", said)
+            raise Failed("UserTaskError", f"the command was ended by {name}", said)
+        raise Failed("UserTaskError", f"the command exited with status {finished.status}", said)
 
     @contextmanager
     def _at_hand(self, task: Task) -> Iterator[Task]:
@@ -282,13 +282,13 @@ class Job:
         """An object's bytes in a file of the task's own. Raises Failed."""
         opened = self._service.entries.open(key)
         if opened is None:
-            raise Failed("ResourceNotFound", f'no such object: "{key}"')
+            raise Failed("ResourceNotFound", f"there is no object {key}")
         return _copied(opened[1], target)
 
     def _asset(self, key: str, target: Path) -> Path:
         opened = self._service.entries.open(key)
         if opened is None:
-            raise Failed("TaskInitError", f'failed to load asset: "{key}" does not exist')
+            raise Failed("TaskInitError", f"there is no asset {key}")
         return _copied(opened[1], target)
 
     def _save(self, name: str, source: Path) -> str:

@@ -112,10 +112,10 @@ def _create(exchange: Exchange) -> None:
     asked = document if isinstance(document, dict) else {}
     path = asked.get("objectPath")
     if not isinstance(path, str) or not path.startswith("/"):
-        raise upload_argument('cannot create upload: a valid "objectPath" is required')
+        raise upload_argument("no upload: objectPath has to be a path")
     key = decoded(path)
     if key is None:
-        raise Refusal(400, "InvalidResource", f'"{path}" is invalid')
+        raise Refusal(400, "InvalidResource", f"not a path: {path}")
     headers = _asked_headers(asked.get("headers") or {})
     copies = _copies(exchange, headers)
     exchange.make_room(headers.get("content-length", exchange.options.limits.max_streaming))
@@ -143,13 +143,13 @@ def _create(exchange: Exchange) -> None:
 
 def _asked_headers(asked: object) -> dict[str, Any]:
     if not isinstance(asked, dict):
-        raise upload_argument("cannot create upload: headers must be an object")
+        raise upload_argument("no upload: headers has to be an object")
     headers = {name.lower(): value for name, value in asked.items()}
     if any(name in headers for name in _CONDITIONS):
-        raise upload_argument("cannot create upload: conditional headers are not supported")
+        raise upload_argument("no upload: conditions cannot be kept for it")
     size = headers.get("content-length", 0)
     if type(size) is not int or size < 0:
-        raise upload_argument('cannot create upload: "content-length" must be a number >= 0')
+        raise upload_argument("no upload: content-length has to be a number, 0 or more")
     return headers
 
 
@@ -187,9 +187,9 @@ def _check_part(exchange: Exchange, upload: Entry, number: str) -> None:
     if not _PART.fullmatch(number) or int(number) > most:
         raise upload_argument(f"upload {record['id']}: {number} is not a part number between 0 and {most}")
     if record["state"] != "created":
-        raise upload_state(f"upload {record['id']}: already finalized")
+        raise upload_state(f"upload {record['id']}: it is finalized")
     if "durability-level" in exchange.headers or "x-durability-level" in exchange.headers:
-        raise upload_argument(f"upload {record['id']}: durability-level cannot be set on a part")
+        raise upload_argument(f"upload {record['id']}: a part has no durability of its own")
 
 
 def _head_part(exchange: Exchange) -> None:
@@ -265,7 +265,7 @@ def _check_state(record: Mapping[str, Any], summary: str) -> None:
     if record["type"] == "abort":
         raise upload_state(f"upload {record['id']}: already aborted")
     if record["type"] == "commit" and record["partsMD5"] != summary:
-        raise upload_state(f"upload {record['id']}: already has a commit in progress")
+        raise upload_state(f"upload {record['id']}: a commit with other parts was there before")
 
 
 def _assemble(exchange: Exchange, upload: Entry, parts: Sequence[str], summary: str) -> Mapping[str, Any]:
@@ -276,14 +276,14 @@ def _assemble(exchange: Exchange, upload: Entry, parts: Sequence[str], summary: 
     size = sum(content.size for content in contents)
     stated = record["headers"].get("content-length")
     if stated is not None and stated != size:
-        message = f"upload {record['id']}: expected content-length {stated}, but object was {size}"
+        message = f"upload {record['id']}: content-length {stated} was promised, the parts have {size}"
         raise upload_argument(message)
     record = {**record, "state": "finalizing", "type": "commit", "partsMD5": summary}
     entries.put(replace(upload, upload=record))  # as muskie does, before it knows the digest
     content = manta_content.joined(contents, folder) if size else manta_content.empty()
     wanted = record["headers"].get("content-md5")
     if wanted and wanted != content.md5:
-        message = f'upload {record["id"]}: expected content-md5 "{wanted}", but object has md5 "{content.md5}"'
+        message = f"upload {record['id']}: content-md5 {wanted} was promised, the parts have {content.md5}"
         raise upload_argument(message)
     exchange.moods.meet()
     return _finish(exchange, upload, record, content)
@@ -320,7 +320,7 @@ def _check_target(exchange: Exchange, record: Mapping[str, Any]) -> None:
     old, above = entries.get(key), entries.get(parent_of(key))
     pieces = key.split("/")
     if len(pieces) < 4 or pieces[2] not in exchange.options.tops:
-        raise Refusal(400, "InvalidResource", f'"{record["objectPath"]}" is invalid')
+        raise Refusal(400, "InvalidResource", f"not a place for an object: {record['objectPath']}")
     login = exchange.owner.login if exchange.owner else ""
     if pieces[1] != login:
         raise not_allowed(exchange.caller.login, key)
@@ -338,17 +338,17 @@ def _parts(exchange: Exchange, upload: Entry, parts: Sequence[str]) -> list[Cont
     name = _record(upload)["id"]
     most, least = exchange.options.parts, exchange.options.limits.min_part
     if len(parts) > most:
-        raise upload_argument(f"upload {name}: too many parts provided ({len(parts)} provided; max is {most})")
+        raise upload_argument(f"upload {name}: too many parts: {len(parts)}, of {most} at most")
     found = []
     for number, etag in enumerate(parts):
         part = exchange.service.entries.get(f"{upload.path}/{number}")
         if etag == "":
-            raise upload_argument(f"upload {name}: [part {number}] no etag provided")
+            raise upload_argument(f"upload {name}: part {number} has no etag in the list")
         if part is None or part.content is None:
-            raise upload_argument(f"upload {name}: [part {number}] part does not exist")
+            raise upload_argument(f"upload {name}: there is no part {number}")
         if part.etag != etag:
-            raise upload_argument(f'upload {name}: [part {number}] invalid etag "{etag}"')
+            raise upload_argument(f"upload {name}: part {number} has another etag than {etag}")
         if part.size < least and number < len(parts) - 1:
-            raise upload_argument(f"upload {name}: [part {number}] part is too small (size {part.size})")
+            raise upload_argument(f"upload {name}: part {number} is too small, with {part.size} bytes")
         found.append(part.content)
     return found

@@ -249,6 +249,8 @@ class Body:
 
     def drain(self) -> None:
         """Reads the rest and forgets it, as muskie does after an error. Raises Gone, Garbled, Stalled."""
+        if self._done:
+            return
         scrap = memoryview(bytearray(_READ))
         self._wire.socket.settimeout(self.patience)
         while self.read_into(scrap):

@@ -112,7 +112,7 @@ def test_tasks_that_fail(old: Client) -> None:
         "phase": "0",
         "what": f'phase 0: map input "{keys[0]}"',
         "code": "UserTaskError",
-        "message": "user command exited with code 3",
+        "message": "the command exited with status 3",
         "input": keys[0],
         "p0input": keys[0],
     }
@@ -125,9 +125,9 @@ def test_tasks_that_fail(old: Client) -> None:
 @pytest.mark.parametrize(
     ("phase", "code", "said"),
     [
-        ({"exec": "kill -9 $$"}, "UserTaskError", "terminated by signal (SIGKILL)"),
-        ({"exec": "true", "init": "exit 4"}, "UserTaskError", "exited with code 4"),
-        ({"exec": "true", "assets": ["/alice/stor/nothing"]}, "TaskInitError", "failed to load asset"),
+        ({"exec": "kill -9 $$"}, "UserTaskError", "ended by SIGKILL"),
+        ({"exec": "true", "init": "exit 4"}, "UserTaskError", "exited with status 4"),
+        ({"exec": "true", "assets": ["/alice/stor/nothing"]}, "TaskInitError", "no asset"),
     ],
 )
 def test_how_tasks_end(old: Client, phase: dict[str, object], code: str, said: str) -> None:

@@ -277,6 +277,23 @@ class TestNothingIsLeft:
         assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
         assert list((tmp_path / ".uploads").iterdir()) == []
 
+    def test_but_what_a_large_dump_is_gone_on_with(self, tmp_path: Path) -> None:
+        core = linux_core(7, size=10 << 20)
+
+        def breaking() -> Iterator[bytes]:
+            yield core[: 9 << 20]
+            raise SourceChanged("the node went away")
+
+        thoth = Thoth(DirectoryStore(tmp_path, create=True, resume_from=1 << 20), MemoryIndex(), "bmc")
+        with pytest.raises(SourceChanged, match="went away"):
+            receive(thoth, arrival(core), breaking(), now=NOW)
+        (left,) = thoth.store.unfinished("/bmc/stor/thoth")
+        assert 0 < left.size <= 9 << 20
+        assert objects(thoth) == {}
+        assert take(thoth, core).result is Result.STORED
+        assert core in objects(thoth).values()
+        assert [*thoth.store.unfinished("/bmc/stor/thoth")] == []
+
     def test_by_a_stream_that_breaks(self, thoth: Thoth) -> None:
         def breaking() -> Iterator[bytes]:
             yield CORE[:5000]

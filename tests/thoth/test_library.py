@@ -31,6 +31,13 @@ def test_the_user_s_own_database_where_nobody_names_one(config: Config) -> None:
         assert thoth.database == f"{config.db} (default)"
 
 
+def test_the_database_that_the_store_names(config: Config, tmp_path: Path) -> None:
+    shared(config, {"db": {"host": "nowhere.invalid", "authKey": "I<3dumps"}})
+    with open_thoth(config) as thoth:
+        assert thoth.database == "nowhere.invalid:28015 (configured from the store)"
+    assert list(tmp_path.glob("thoth/*.db")) == []
+
+
 def test_one_that_the_environment_names_wins_over_it(config: Config, tmp_path: Path) -> None:
     shared(config, {"db": {"host": "nowhere.invalid"}})
     named = load_config({"THOTH_USER": "bc", "THOTH_STORE": config.store, "THOTH_DB": f"sqlite://{tmp_path}/x.db"})

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from thoth.errors import UsageError
-from thoth.places import RethinkServer, index_place
+from thoth.index.rethink_place import RethinkPlace, TlsPlace
+from thoth.places import index_place
 
 
-def server(url: str, user: str = "bcantrill") -> RethinkServer:
+def server(url: str, user: str = "bcantrill") -> RethinkPlace:
     place = index_place(url, "THOTH_DB", user)
-    assert isinstance(place, RethinkServer)
+    assert isinstance(place, RethinkPlace)
     return place
 
 
@@ -29,7 +30,7 @@ def test_a_file() -> None:
 def test_a_server_by_its_name_alone() -> None:
     found = server("rethinkdb://db")
     assert (found.host, found.port, found.database) == ("db", 28015, "bcantrill")
-    assert (found.user, found.password, found.tls, found.ca) == ("admin", "", False, None)
+    assert (found.user, found.password, found.tls) == ("admin", "", None)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def test_the_database_is_the_user_s(user: str, database: str) -> None:
 
 def test_all_that_a_url_can_say() -> None:
     found = server("rethinkdb://ops:I%3C3%40dumps@[::1]:29000/x?tls=1&ca=%2Fetc%2Fca.pem")
-    assert found == RethinkServer("::1", 29000, "x", "ops", "I<3@dumps", True, Path("/etc/ca.pem"))
+    assert found == RethinkPlace("::1", "x", 29000, "ops", "I<3@dumps", TlsPlace("/etc/ca.pem"))
     assert "dumps" not in repr(found)
-    assert server("rethinkdb://db?tls=1").tls
-    assert not server("rethinkdb://db?tls=0").tls
+    assert server("rethinkdb://db?tls=1").tls == TlsPlace(None)
+    assert server("rethinkdb://db?tls=0").tls is None
 
 
 @pytest.mark.parametrize(

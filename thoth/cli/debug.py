@@ -44,8 +44,8 @@ def declare_debug(parser: ArgumentParser) -> None:
 Open a debugger on a dump: mdb for what comes from illumos, gdb or lldb for cores of other systems, crash for
 kernel dumps of Linux. The dump is fetched into a private cache first, and found there the next time.
 With an ANALYZER, open a shell instead in which that analyzer can be edited, and run on this dump.
-Where Manta runs jobs (v1) and mlogin is installed, mdb and the shell run there, beside the dump, and nothing is
-fetched; THOTH_NO_JOBS=1 has them run on this machine."""
+Where Manta runs jobs (v1) and mlogin is installed, mdb and the shell run there, beside the dump, and nothing
+is fetched; THOTH_NO_JOBS=1 has them run on this machine."""
     parser.epilog = """\
 The program that the core is of is looked for on this machine, and its build-id held against that in the
 core: another build is never taken. --exec names it where it lies elsewhere. The debugger runs in an empty

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
-from thoth.store.base import MAX_SMALL, Entry, ObjectStat
+from thoth.store.base import MAX_SMALL, Entry, ObjectStat, Unfinished
 from thoth.store.jobs import Jobs
 from thoth.store.manta_listing import entries
-from thoth.store.manta_multipart import MantaUploads, PendingUpload
+from thoth.store.manta_multipart import MantaUploads
 from thoth.store.manta_parts import Multipart, PartSizes
 from thoth.store.manta_reading import MantaObject
 from thoth.store.manta_service import (
@@ -33,7 +33,7 @@ from thoth.store.manta_upload import SMALL, Goal, MantaUpload, Stream, put
 if TYPE_CHECKING:
     from thoth.store.signing import Signer
 
-__all__ = ["MantaAccess", "MantaStore", "PartSizes", "PendingUpload", "Times"]
+__all__ = ["MantaAccess", "MantaStore", "PartSizes", "Times"]
 
 _JOBS: Final = "Manta"  # what a Manta that runs jobs calls itself, exactly; later ones say Manta/2
 
@@ -94,14 +94,15 @@ class MantaStore:
             return MantaUpload(goal, lambda: self._multipart.open(goal, size), gather=-1)
         return MantaUpload(goal, lambda: Stream(goal), gather=SMALL)
 
-    def pending_uploads(self, home: str, *, before: float) -> Iterator[PendingUpload]:
-        """The uploads in parts, of any machine's, of what was to lie below ``home`` and that were begun before this
-        time, in seconds since 1970. Raises StoreError."""
-        return MantaUploads(self._manta).pending(home, before=before)
+    def unfinished(self, home: str) -> Iterator[Unfinished]:
+        """Uploads in parts. What another machine works on is among them, and was written to a moment ago."""
+        return (each for each in MantaUploads(self._manta).pending(home) if not self._multipart.is_at_work(each.name))
 
-    def abort_upload(self, upload: PendingUpload) -> None:
-        """End an upload in parts; who still works on it has to begin again. Raises StoreError."""
-        MantaUploads(self._manta).abort(upload.directory, upload.name)
+    def forget(self, unfinished: Unfinished) -> None:
+        uploads = MantaUploads(self._manta)
+        if self._multipart.is_at_work(unfinished.name) or not uploads.is_pending(unfinished.name):
+            raise NoSuchObject(f"{unfinished.name}: no such upload, or one that goes on")
+        uploads.abort(unfinished.name, unfinished.name)
 
     @property
     def has_jobs(self) -> bool:

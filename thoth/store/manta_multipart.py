@@ -15,6 +15,7 @@ from typing import Any, Final
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
 from thoth.exchange import Body
 from thoth.http import Answer
+from thoth.store.base import Unfinished
 from thoth.store.manta_errors import code_of
 from thoth.store.manta_listing import entries
 from thoth.store.manta_service import (
@@ -29,7 +30,7 @@ from thoth.store.names import parts
 
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _JSON: Final = {"Content-Type": "application/json"}
-_COMMIT: Final = 600.0  # seconds that Manta may take to put the parts together before it answers
+_COMMIT: Final = 10.0  # times as long as usual Manta may be silent while it puts the parts together
 _OPEN: Final = "created"  # the state of an upload that takes parts
 _REFUSED: Final = "AuthorizationFailed"
 
@@ -45,15 +46,6 @@ class Part:
     size: int
     md5: str
     etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class PendingUpload:
-    """An upload that was neither committed nor aborted. ``begun`` is in seconds since 1970."""
-
-    directory: str
-    name: str  # of the object that it was to become
-    begun: float
 
 
 class MantaUploads:
@@ -92,7 +84,7 @@ class MantaUploads:
 
     def put_part(self, directory: str, number: int, name: str, body: Body, md5: str | None) -> Part:
         """Send a part; ``md5``, in base64, if it is known before. Raises StoreTransient for one that came to harm."""
-        headers = {"Content-MD5": md5} if md5 else {}
+        headers = {"Content-MD5": md5} if md5 else {"Expect": "100-continue"}  # what passes by is sent once
         answer = self._manta.ask("PUT", target(f"{directory}/{number}"), name, headers=headers, body=body)
         if answer.status == 404 or code_of(answer) == "InvalidMultipartUploadState":
             raise StoreTransient(f"{name}: its upload was ended by somebody else; begin another")
@@ -126,17 +118,29 @@ class MantaUploads:
         if answer.status not in (404, 409):
             self._manta.require(answer, name, 204)
 
-    def pending(self, home: str, *, before: float) -> Iterator[PendingUpload]:
-        """The uploads of what was to lie below ``home`` that were begun before this time. Raises StoreError."""
+    def pending(self, home: str) -> Iterator[Unfinished]:
+        """The uploads of what was to lie below ``home`` that have no end yet, by their directories.
+
+        Raises StoreError.
+        """
         place = f"/{parts(home)[0]}/uploads"
         for directory in self._directories(place):
             try:
                 told = self._state(directory, directory)
             except NoSuchObject:
                 continue  # cleared away meanwhile
-            name, begun = str(told.get("targetObject", "")), _seconds(told.get("creationTimeMs"))
-            if told.get("state") == _OPEN and name.startswith(f"{home}/") and begun < before:
-                yield PendingUpload(directory, name, begun)
+            if told.get("state") == _OPEN and str(told.get("targetObject", "")).startswith(f"{home}/"):
+                sent = list(entries(self._manta, directory))
+                begun = _seconds(told.get("creationTimeMs"))
+                yield Unfinished(
+                    directory, sum(part.size for part in sent), max((part.mtime for part in sent), default=begun)
+                )
+
+    def is_pending(self, directory: str) -> bool:
+        """Whether this is the directory of an upload that has no end yet. Raises StoreError."""
+        _, _, top, *below = [*directory.split("/"), "", ""]
+        named = top == "uploads" and any(_ID.fullmatch(each) for each in below)
+        return named and self.is_open(directory, directory)
 
     def _directories(self, place: str) -> Iterator[str]:
         """All uploads, each in a directory named by its id, which lies below one or more others."""
@@ -149,7 +153,8 @@ class MantaUploads:
 
     def _asked_to_commit(self, directory: str, etags: Sequence[str], name: str) -> Answer:
         body = json_body({"parts": list(etags)})
-        return self._manta.ask("POST", target(f"{directory}/commit"), name, headers=_JSON, body=body, idle=_COMMIT)
+        idle = _COMMIT * self._manta.access.limits.idle
+        return self._manta.ask("POST", target(f"{directory}/commit"), name, headers=_JSON, body=body, idle=idle)
 
     def _is_committed(self, directory: str, name: str) -> bool:
         told = self._state(directory, name)

@@ -95,6 +95,19 @@ class Registry:
             finally:
                 claim.release()
 
+    def is_claimed(self, url: str, directory: str) -> bool:
+        """Whether a process works on the upload whose parts the service keeps there."""
+        with _noting(self._directory):
+            notes = list(self._directory.glob(f"*{_NOTE}")) if self._directory.is_dir() else []
+        for note in notes:
+            upload = _read(note)
+            if upload is not None and (upload.url, upload.directory) == (url, directory):
+                claim = self._claimed(note.stem)
+                if claim is None:
+                    return True
+                claim.release()
+        return False
+
     def _claimed(self, key: str) -> Claim | None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # over NFS a lock needs a writer
         while True:
