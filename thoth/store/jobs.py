@@ -29,6 +29,7 @@ _SHOWN: Final = 100  # lines of a live list: the newest; the archive has them al
 _LIST: Final = 64 << 20  # bytes of a list
 _ARCHIVED: Final = 120.0  # seconds within which the archive of a job that is done has to appear
 _TICK: Final = 2.0  # seconds between two looks for it
+_WRONG_STATE: Final = "InvalidJobState"
 _GONE: Final = (404, 410)  # what is live is not for ever: then there is the archive
 _JSON: Final = {"Content-Type": "application/json"}
 _TEXT: Final = {"Content-Type": "text/plain"}
@@ -153,7 +154,10 @@ class Jobs:
         while keys:
             body = bytes_body("".join(f"{key}\n" for key in keys).encode())
             try:
-                self._live("POST", job, "in", 204, headers=_TEXT, body=body)
+                answer = self._live("POST", job, "in", headers=_TEXT, body=body)
+                if code_of(answer) == _WRONG_STATE:
+                    raise StoreError(f"job {job}: takes no more input: somebody has ended or cancelled it")
+                self._manta.require(answer, f"job {job}", 204)
             except StoreTransient as error:
                 tries.pause(error)
                 there = set(
@@ -174,7 +178,7 @@ class Jobs:
     def _once(self, job: str, action: str) -> None:
         def asked() -> None:
             answer = self._live("POST", job, action)
-            if code_of(answer) != "InvalidJobState":  # it is so already: the answer to an earlier try was lost
+            if code_of(answer) != _WRONG_STATE:  # it is so already: the answer to an earlier try was lost
                 self._manta.require(answer, f"job {job}", 202, 204)
 
         self._patiently(asked)

@@ -63,6 +63,17 @@ def test_one_job_for_all_dumps_and_nothing_is_left(bench: JobBench) -> None:
     ]
 
 
+def test_large_documents_are_spread_over_several_jobs(bench: JobBench) -> None:
+    """Each task gets the documents of all dumps of its job."""
+    dumps = keep(bench, 1, 2)
+    for dump in dumps:
+        large = dump.changed(properties={"large": "x" * (9 << 20)})
+        bench.store.put(f"/alice/stor/thoth/{dump.id}/info.json", large.to_json().encode())
+    outcomes = run(bench, "json properties.large.length < $THOTH_INFO", *dumps)
+    assert [each.output for each in outcomes if isinstance(each, Analysis)] == [b"%d\n" % (9 << 20)] * 2
+    assert len(jobs_made(bench)) == 2
+
+
 def test_dumps_of_which_none_can_be_analyzed_need_no_job(bench: JobBench) -> None:
     (dump,) = keep(bench, 1)
     bench.store.delete(f"/alice/stor/thoth/{dump.id}/core.1")
@@ -83,7 +94,7 @@ def test_a_task_that_fails_is_told_by_its_last_words(bench: JobBench) -> None:
     assert not outcomes[1].failed
     bench.server.moods.add(Answer(404, "ResourceNotFound"), path="*.err.*", method="GET", count=None)
     (again,) = run(bench, "kill -9 $PPID", first)
-    assert again.reason == "its task failed: user command terminated by signal (SIGKILL) (UserTaskError)"
+    assert (again.reason or "").startswith("its task failed: the command was ended by SIGKILL")
 
 
 def test_a_reducer_that_fails_fails_all(bench: JobBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +104,8 @@ def test_a_reducer_that_fails_fails_all(bench: JobBench, monkeypatch: pytest.Mon
     )
     bench.tools.directory.joinpath("cat").chmod(0o755)
     outcomes = run(bench, "thoth_set x 1", *dumps)
-    assert {each.reason for each in outcomes} == {"its job failed: user command exited with code 4 (UserTaskError)"}
+    for each in outcomes:
+        assert (each.reason or "").startswith("its job failed: the command exited with status 4")
     assert bench.left_behind() == []
 
 
@@ -101,7 +113,7 @@ def test_a_job_that_somebody_else_cancels(bench: JobBench) -> None:
     (dump,) = keep(bench, 1)
 
     def cancel() -> None:
-        assert wait_until(lambda: bool(bench.said), 10)
+        assert wait_until(lambda: len(bench.said) == 2, 10)  # it is waited for
         bench.jobs.cancel(bench.said[0].split()[-1])
 
     helper = threading.Thread(target=cancel)
