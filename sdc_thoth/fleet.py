@@ -110,8 +110,11 @@ class Fleet:
             self._queue.put(_Done())
 
     def _collected(self, node: Node) -> Iterator[Outcome]:
-        if self._stopped is not None:
-            yield Outcome(Result.FAILED, node.name, stage="connect", reason=f"not reached: {self._stopped}")
+        if node.instead is not None:
+            yield node.instead
+            return
+        if (why := self._stopped or self._task.halt.reason) is not None:
+            yield Outcome(Result.FAILED, node.name, stage="connect", reason=f"not reached: {why}")
             return
         self._task.say(f"discovering dumps on {node.name}")
         try:
