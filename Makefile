@@ -1,17 +1,19 @@
-# Each target makes .venv first when it is not there. Tests and demo need some programs of the system: see tests/system-packages.
+# Each target makes .venv first when it is not there. Tests and demo need some programs of the system: see tests/system-packages;
+# tests and bench also some packages of npm, which go into .node: see tests/support/node_packages.py.
 PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/ready
+PREPARE = tests/system-packages && $(BIN)/python -m tests.support.node_packages
 
 .PHONY: demo test lint bench soak dist clean
 
 demo: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.demo
-test: $(READY) ; @tests/system-packages && $(BIN)/python -m pytest
-soak: $(READY) ; @tests/system-packages && $(BIN)/python -m pytest --soak
-bench: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.bench
+test: $(READY) ; @$(PREPARE) && $(BIN)/python -m pytest
+soak: $(READY) ; @$(PREPARE) && $(BIN)/python -m pytest --soak
+bench: $(READY) ; @$(PREPARE) && $(BIN)/python -m tests.bench
 lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && for script in sdc_thoth/node.sh tests/system-packages .ci/run thoth/analysis/environment.sh thoth/analysis/bundled/*; do bash -n $$script || exit 1; done
 dist: $(READY) ; $(BIN)/python -m build --outdir dist .
-clean: ; rm -rf .venv dist
+clean: ; rm -rf .venv .node dist
 
 $(READY): pyproject.toml
 	@echo "making .venv"

@@ -36,8 +36,9 @@ ROOMS: dict[str, set[str]] = {
     "dumps": {"errors", "model", "naming"},
     "store.base": set(),
     "digest": {"store.base"},
-    "http": {"errors"},
-    "store": {"digest", "durable", "errors", "http", "model", "patience", "store.base"},
+    "exchange": set(),
+    "http": {"errors", "exchange", "version"},
+    "store": {"digest", "durable", "errors", "exchange", "http", "model", "patience", "store.base"},
     "index.base": {"model", "query"},
     "index": {"errors", "glob", "index.base", "model", "query"},
     "library": {"config", "errors", "index", "index.base", "model", "store", "store.base"},
@@ -100,6 +101,7 @@ ROOMS: dict[str, set[str]] = {
 # Each of these is wrapped by one module that translates its errors and sets its timeouts.
 ONLY_IMPORTERS: dict[str, set[str]] = {
     "paramiko": {"sdc_thoth/session.py", "thoth/store/agentkeys.py"},
+    "cryptography": {"sdc_thoth/private_key.py", "thoth/store/keyfiles.py", "thoth/store/signing.py"},
     "requests": {"thoth/http.py"},
     "rethinkdb": {"thoth/index/rethink.py"},
     "apscheduler": {"sdc_thoth/service.py"},

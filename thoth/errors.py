@@ -57,6 +57,25 @@ class AmbiguousName(ThothError):
     """A prefix that several dumps share."""
 
 
+# ---- a service that is asked over HTTP -------------------------------------------------------------
+
+
+class ServiceError(ThothError):
+    """The service gave no answer that can be used."""
+
+
+class NoAnswer(ServiceError):
+    """The answer did not come, or broke off: what was asked for may have been done all the same."""
+
+
+class Unreachable(NoAnswer):
+    """No connection could be made: what was asked for has not been done."""
+
+
+class Untrusted(ServiceError):
+    """The service cannot prove, by TLS, that it is what its URL says."""
+
+
 # ---- the store ------------------------------------------------------------------------------------
 
 
@@ -96,6 +115,10 @@ class StoreTransient(StoreError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class StoreUnreachable(StoreTransient):
+    """Nobody could be connected to. When that lasts it is StoreUnavailable: no other request would fare better."""
 
 
 class CannotWrite(ThothError):

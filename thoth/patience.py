@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from thoth.errors import StoreTransient
+from thoth.errors import StoreError, StoreTransient, StoreUnavailable, StoreUnreachable
 
 _T = TypeVar("_T")
 
@@ -42,7 +42,7 @@ class Tries:
         self.failed = 0
 
     def run(self, once: Callable[[], _T]) -> _T:
-        """What ``once`` returns, the first time that it does not raise StoreTransient; raises the last of them."""
+        """What ``once`` returns, the first time that it does not raise StoreTransient. Raises what ``pause`` does."""
         while True:
             try:
                 return once()
@@ -50,11 +50,16 @@ class Tries:
                 self.pause(error)
 
     def pause(self, error: StoreTransient) -> None:
-        """Wait before another try, or raise ``error`` when there is to be none."""
+        """Wait before another try. When there is to be none raise ``error``, or StoreUnavailable for a store that
+        cannot be reached: the next object would wait as long, for nothing."""
         self.failed += 1
         # Jitter: or all who were turned away at once come back at once.
         pause = self._patience.first * 2 ** (self.failed - 1) * (0.5 + self._random())
         pause = max(pause, error.retry_after or 0.0)
         if self.failed >= self._patience.attempts or self._clock() + pause > self._deadline:
-            raise error
+            raise _at_last(error)
         self._sleep(pause)
+
+
+def _at_last(error: StoreTransient) -> StoreError:
+    return StoreUnavailable(str(error)) if isinstance(error, StoreUnreachable) else error

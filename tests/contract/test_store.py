@@ -126,7 +126,7 @@ def test_compare_and_set(store: ObjectStore) -> None:
 def test_compare_and_set_of_what_is_not_there_changes_nothing(store: ObjectStore) -> None:
     with pytest.raises(PreconditionFailed):
         store.put(INFO, b"x", if_match="an-etag")
-    assert names(store, "/alice") == []
+    assert names(store, "/alice/stor") == []
     with pytest.raises(NoSuchObject):
         store.stat(INFO)
 
@@ -186,7 +186,7 @@ def test_an_upload_is_the_sum_of_its_parts(store: ObjectStore, blocks: tuple[byt
 def test_nothing_is_visible_before_commit(store: ObjectStore) -> None:
     incoming = store.begin(CORE, 3)
     incoming.part(b"abc")
-    assert names(store, "/alice") == []
+    assert names(store, "/alice/stor") == []
     with pytest.raises(NoSuchObject):
         store.stat(CORE)
     incoming.commit(digests(b"abc"))
@@ -296,11 +296,11 @@ def test_an_upload_of_unknown_size(store: ObjectStore) -> None:
 
 def test_what_is_not_there(store: ObjectStore) -> None:
     store.put(INFO, b"{}")
-    for name in ("/bob/x", f"{INFO}/below", HOME, f"{HOME}/x"):
+    for name in ("/alice/stor/nobody/x", f"{INFO}/below", HOME, f"{HOME}/x"):
         for ask in (store.stat, store.get, store.open):
             with pytest.raises(NoSuchObject, match=name):
                 ask(name)
-    for name in ("/bob/x", f"{INFO}/below", f"{HOME}/x"):
+    for name in ("/alice/stor/nobody/x", f"{INFO}/below", f"{HOME}/x"):
         with pytest.raises(NoSuchObject, match=name):
             store.delete(name)
 

@@ -1,0 +1,254 @@
+"""One request and its answer on the wire: time limits, a body that waits for leave, an answer that comes early.
+
+What urllib3 lacks, put into its connections: ``Expect: 100-continue``, an eye on the answer while the body is
+being sent, a limit for all of an answer and not only for each of its pieces, and a body that another thread can
+call off. Everything here raises what sockets and urllib3 raise; ``thoth.http`` translates.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import select
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Final
+
+import urllib3.connection
+import urllib3.connectionpool
+
+BLOCK: Final = 256 << 10  # bytes handed to the system in one call, for which a time limit holds as a whole
+_LEAVE: Final = 3.0  # seconds to wait for "100 Continue"; who does not know it says nothing
+_LONGEST: Final = 8 << 10  # bytes of a "100 Continue" with its headers
+
+
+class CalledOff(Exception):
+    """The body was called off by ``Body.cancel``."""
+
+
+class Body:
+    """What a request carries: ``size`` bytes, or with None as many as come, in chunks.
+
+    ``sent`` counts the bytes handed to the system, and ``whole`` says that they were all. A body of which nothing
+    was sent can be sent by another request.
+    """
+
+    def __init__(self, blocks: Iterable[bytes | memoryview], size: int | None) -> None:
+        self.size = size
+        self.sent = 0
+        self.whole = False
+        self._blocks = iter(blocks)
+        self._cancelled = False
+        self._exchange: Exchange | None = None
+
+    def cancel(self) -> None:
+        """Break the connection, from any thread. Who sends the body gets an error."""
+        self._cancelled = True
+        if self._exchange is not None:
+            self._exchange.shut()
+
+    def sending(self, exchange: Exchange) -> Iterator[memoryview]:
+        """The bytes in pieces of at most BLOCK. Ends before its time when the answer is there already."""
+        self._exchange = exchange
+        self._check()
+        if exchange.expects and not exchange.may_go_on():
+            return
+        for block in self._blocks:
+            view = memoryview(block)
+            for start in range(0, len(view), BLOCK):
+                self._check()
+                if exchange.is_answered():
+                    return
+                piece = view[start : start + BLOCK]
+                exchange.limit()
+                yield piece
+                self.sent += len(piece)
+        self._check()
+        self.whole = True
+
+    def _check(self) -> None:
+        if self._cancelled:
+            raise CalledOff
+
+
+class Exchange:
+    """One request. ``idle`` is how many seconds the peer may be silent, ``total`` how many all may take, but for a
+    body, by ``clock``; with ``expects`` the body is not sent before the service says that it wants it."""
+
+    def __init__(
+        self,
+        body: Body | None,
+        *,
+        idle: float,
+        total: float | None,
+        clock: Callable[[], float],
+        expects: bool = False,
+    ) -> None:
+        self.body = body
+        self.expects = expects
+        self._idle = idle
+        self._total = total
+        self._deadline: float | None = None
+        self._clock = clock
+        self._connection: http.client.HTTPConnection | None = None
+        self._early = b""  # first bytes of the answer, read while the body was being sent
+
+    def attach(self, connection: http.client.HTTPConnection) -> None:
+        self._connection = connection
+
+    def start(self) -> None:
+        """The time begins, that is for all but the body."""
+        self._deadline = None if self._total is None else self._clock() + self._total
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part of the body was left out: nothing else can go through this connection."""
+        return self.body is not None and not self.body.whole
+
+    def limit(self, sock: socket.socket | None = None, seconds: float | None = None) -> None:
+        """Set how long the next call on the socket may take. Raises TimeoutError when there is no time left."""
+        left = self._idle if seconds is None else min(seconds, self._idle)
+        if self._deadline is not None:
+            left = min(left, self._deadline - self._clock())
+        if left <= 0:
+            raise TimeoutError("timed out")
+        (sock or self._socket()).settimeout(left)
+
+    def _socket(self) -> socket.socket:
+        sock = self._connection.sock if self._connection else None
+        if sock is None:
+            raise ConnectionAbortedError("the connection is closed")
+        return sock
+
+    def shut(self) -> None:
+        """Wake up whoever waits for the socket."""
+        try:
+            sock = self._socket()
+            socket.socket.shutdown(
+                sock, socket.SHUT_RDWR
+            )  # SSLSocket's own would take the TLS state away under its user
+        except OSError:
+            return  # it is closed already, or was never connected
+
+    def may_go_on(self) -> bool:
+        """Wait for "100 Continue", but not long. False: the answer came instead, or nothing ever will."""
+        try:
+            self.limit(seconds=_LEAVE)
+            while not self._early.endswith(b"\r\n\r\n"):
+                byte = self._socket().recv(1)
+                self._early += byte
+                if not byte or (len(self._early) == 12 and self._early[8:] != b" 100") or len(self._early) > _LONGEST:
+                    return False
+        except (TimeoutError, ssl.SSLWantReadError):
+            return not self._early
+        self._early = b""
+        return True
+
+    def is_answered(self) -> bool:
+        """Whether the answer, or the end of the connection, is there although the body is not yet sent."""
+        if self._early:
+            return True
+        sock = self._socket()
+        if not _is_readable(sock):
+            return False
+        sock.settimeout(0)
+        try:
+            self._early = sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False  # TLS had something to tell itself
+        return True
+
+    def take_early(self) -> bytes:
+        early, self._early = self._early, b""
+        return early
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+CURRENT: Final[ContextVar[Exchange]] = ContextVar("exchange")  # of this thread: pools make connections as they like
+
+
+class _Wire(io.RawIOBase):
+    """The bytes of an answer, each read within the limits of its exchange."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, exchange: Exchange) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._exchange = exchange
+        self._early = exchange.take_early()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if self._early:
+            taken = min(len(buffer), len(self._early))
+            buffer[:taken] = self._early[:taken]
+            self._early = self._early[taken:]
+            return taken
+        self._exchange.limit(self._sock)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, exchange: Exchange, sock: socket.socket, *options: Any, **more: Any) -> None:
+        super().__init__(sock, *options, **more)
+        self.fp = io.BufferedReader(_Wire(self.fp.detach(), sock, exchange), BLOCK)
+
+
+class _Watched(http.client.HTTPConnection):
+    """What both kinds of connection do beside what urllib3's do: obey the exchange of their thread."""
+
+    def request(self, *options: Any, **more: Any) -> None:
+        exchange = CURRENT.get()
+        exchange.attach(self)
+        self.response_class = partial(_Response, exchange)  # type: ignore[assignment]  # called, never subclassed
+        self._exchange = exchange
+        if exchange.body is None:
+            exchange.start()
+        super().request(*options, **more)
+
+    def getresponse(self) -> Any:
+        if self._exchange.body is not None:
+            self._exchange.start()
+        response = super().getresponse()
+        if self._exchange.is_cut and self.sock is not None:
+            sock, self.sock = self.sock, None
+            sock.close()  # when the answer has been read, which has a share in it
+        return response
+
+
+class _Plain(_Watched, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _Secure(_Watched, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class PlainPool(urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class SecurePool(urllib3.connectionpool.HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+    def _validate_conn(self, conn: Any) -> None:
+        if conn.sock is None:  # urllib3's own would warn of each connection that is not verified: that was asked for
+            conn.connect()
+
+
+POOLS: Final = {"http": PlainPool, "https": SecurePool}

@@ -1,0 +1,96 @@
+"""Manta as a store: ``/USER/stor/x`` is the object of that path. Facts of its protocol: docs of manta-muskie.
+
+An etag is Manta's own. A compare-and-set is an ``If-Match`` that Manta checks before it takes the body and again when
+it writes the object's metadata. A listing never proves that something is not there: ``stat`` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
+from thoth.store.base import MAX_SMALL, Entry, ObjectStat
+from thoth.store.manta_listing import entries
+from thoth.store.manta_reading import MantaObject
+from thoth.store.manta_service import (
+    Manta,
+    MantaAccess,
+    MantaDownload,
+    Times,
+    is_directory,
+    length_of,
+    md5_in_base64,
+    target,
+)
+from thoth.store.manta_upload import SMALL, Goal, MantaUpload, Stream, put
+
+if TYPE_CHECKING:
+    from thoth.store.signing import Signer
+
+__all__ = ["MantaAccess", "MantaStore", "Times"]
+
+_JOBS: Final = "Manta"  # what a Manta that runs jobs calls itself, exactly; later ones say Manta/2
+
+
+class MantaStore:
+    """A store in Manta. ``signer`` None: requests are not signed. ``times`` are clocks, pauses and chance."""
+
+    def __init__(self, access: MantaAccess, signer: Signer | None, *, times: Times | None = None) -> None:
+        self._manta = Manta(access, signer, times or Times())
+
+    def stat(self, name: str) -> ObjectStat:
+        headers = self._manta.head(name).headers
+        return ObjectStat(length_of(headers, name), headers["Etag"])
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        found = self._manta.open(target(name), name, 200, small=True)
+        try:
+            data = _whole(found, name)
+        finally:
+            found.close()
+        digest = md5_in_base64(hashlib.md5(data, usedforsecurity=False).hexdigest())
+        if found.headers.get("Content-MD5", digest) != digest:
+            raise CorruptTransfer(f"{name}: what came is not what its MD5 in Manta says; read it again, or scrub")
+        return data, found.headers["Etag"]
+
+    def put(self, name: str, data: bytes, *, if_match: str | None = None) -> str:
+        target(name)
+        if len(data) > MAX_SMALL:
+            raise StoreError(f"{name}: too large to be written at once ({len(data)} bytes)")
+        return put(self._manta, name, [data], if_match)
+
+    def open(self, name: str) -> MantaObject:
+        return MantaObject(self._manta, name)
+
+    def list(self, name: str) -> Iterator[Entry]:
+        return entries(self._manta, name)
+
+    def delete(self, name: str) -> None:
+        self._manta.ask("DELETE", target(name), name, 204)
+
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MantaUpload:
+        target(name)
+        goal = Goal(self._manta, name, size, if_match)
+        return MantaUpload(goal, lambda: Stream(goal), gather=SMALL)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether this Manta runs jobs. Raises StoreError when it has to be asked and does not answer."""
+        return self._manta.server == _JOBS
+
+    def close(self) -> None:
+        self._manta.close()
+
+
+def _whole(found: MantaDownload, name: str) -> bytes:
+    if is_directory(found.headers):
+        raise NoSuchObject(f"{name}: no such object, but a directory")
+    size = length_of(found.headers, name)
+    if size > MAX_SMALL:
+        raise StoreError(f"{name}: too large to be read whole ({size} bytes)")
+    data = found.read(size) if size else b""
+    if len(data) != size:
+        raise StoreTransient(f"{name}: the connection broke after {len(data)} of {size} bytes")
+    return data

@@ -1,0 +1,173 @@
+"""What Manta's refusals mean, as errors whose line says what to do. Statuses and codes are manta-muskie's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+from typing import Final, Protocol
+
+from thoth.errors import (
+    NoAnswer,
+    NoRoom,
+    NoSuchObject,
+    PreconditionFailed,
+    ServiceError,
+    StoreError,
+    StoreTransient,
+    StoreUnavailable,
+    StoreUnreachable,
+    Unreachable,
+)
+
+SKEW: Final = 300.0  # seconds that the clocks may differ before Manta refuses a signature
+_SHOWN: Final = 200  # characters of a text of the server's
+_TRANSIENT: Final = {408, 429, 500, 502, 503, 504}
+_CLOCK_CODES: Final = {"InvalidHeader", "RequestExpired"}
+_PLAIN: Final = {
+    "DirectoryNotEmpty": "is not empty",
+    "OperationNotAllowedOnDirectory": "is a directory",
+    "OperationNotAllowedOnRootDirectory": "is one of Manta's own directories, which cannot be written or removed",
+    "ParentNotDirectory": "one of the directories in its name is an object",
+    "DirectoryLimitExceeded": "its directory holds as many entries as Manta allows",
+    "MaxContentLengthExceeded": "is larger than what was announced to Manta, or than it takes",
+}
+
+
+class Response(Protocol):
+    """An answer whose body, if there was one, was read."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def body(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asked, for the lines about keys and clocks."""
+
+    url: str
+    account: str
+    key_id: str  # empty: nobody signs
+
+
+def code_of(answer: Response) -> str:
+    """The error's code; empty for an answer without one, such as any to HEAD."""
+    return _told(answer, "code")
+
+
+def refusal(answer: Response, about: str, asker: Asker, now: float) -> StoreError:
+    """The error for an answer that is not the one that was due. ``about`` is the object, ``now`` our clock."""
+    code = code_of(answer)
+    if not _is_mantas(answer):
+        return _stranger(answer, asker)
+    if skewed := _skew(answer, code, now):
+        return StoreUnavailable(f"Manta {asker.url}: check the clock: {skewed} ({_words(answer)})")
+    if answer.status in (401, 403):
+        return _denied(answer, code, asker)
+    if code in _PLAIN:
+        return StoreError(f"{about}: {_PLAIN[code]}")
+    return _of_one_request(answer, about, code, now)
+
+
+def _of_one_request(answer: Response, about: str, code: str, now: float) -> StoreError:
+    status, text = answer.status, f"{about}: Manta: {_words(answer)}"
+    if status == 404:
+        return NoSuchObject(f"{about}: no such object")
+    if status == 412:
+        return PreconditionFailed(f"{about}: is not, or no longer, what it was expected to be; read it again")
+    if status == 507:
+        return NoRoom(f"{text}; free some space there, or try later")
+    if status in _TRANSIENT or code in ("ConcurrentRequest", "ContentMD5Mismatch"):
+        return StoreTransient(text, _retry_after(answer, now))
+    return StoreError(text)
+
+
+def no_answer(error: ServiceError, about: str) -> StoreError:
+    """The error for a request that got no answer at all."""
+    if isinstance(error, Unreachable):
+        return StoreUnreachable(str(error))
+    if isinstance(error, NoAnswer):
+        return StoreTransient(f"{about}: {error}")
+    return StoreUnavailable(str(error))
+
+
+def _stranger(answer: Response, asker: Asker) -> StoreError:
+    kind = answer.headers.get("Content-Type", "nothing").split(";")[0]
+    text = (
+        f"Manta {asker.url}: somebody else answered, {answer.status} with {shown(kind)}: is there a proxy in between?"
+    )
+    if 300 <= answer.status < 400:
+        text += f" It points to {shown(answer.headers.get('Location', 'nowhere'))}"
+    elif answer.status in _TRANSIENT:
+        return StoreTransient(text)
+    return StoreUnavailable(f"{text}; check MANTA_URL")
+
+
+def _is_mantas(answer: Response) -> bool:
+    return "x-request-id" in answer.headers
+
+
+def _denied(answer: Response, code: str, asker: Asker) -> StoreError:
+    if code == "SecureTransportRequired":
+        return StoreUnavailable(f"Manta {asker.url}: refuses what is not encrypted; write https:// in MANTA_URL")
+    signer = f"the key {asker.key_id}" if asker.key_id else "requests without a key"
+    hint = "check MANTA_USER and MANTA_KEY_ID, and that the account has this key"
+    if code in ("AuthorizationFailed", "NoMatchingRoleTag"):
+        hint = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
+    return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: refuses {signer}: {_words(answer)}; {hint}")
+
+
+def _skew(answer: Response, code: str, now: float) -> str:
+    """How the clocks differ, when that is why a request was refused; else empty. HEAD has no code to tell."""
+    said = _told(answer, "message").lower()
+    named = code in _CLOCK_CODES and ("clock skew" in said or code == "RequestExpired")
+    if answer.status not in (400, 401, 403) or (code and not named):
+        return ""
+    there = _date(answer.headers.get("Date", ""))
+    if there is None or (not named and abs(there - now) < SKEW):
+        return "it and the server's are too far apart" if named else ""
+    return f"this machine says {formatdate(now, usegmt=True)}, the server {formatdate(there, usegmt=True)}"
+
+
+def _words(answer: Response) -> str:
+    code, message = code_of(answer), _told(answer, "message")
+    said = f"{code}: {message}" if code and message else code or message or f"status {answer.status}"
+    return f"{shown(said)} (request {shown(answer.headers.get('x-request-id', 'without id'))})"
+
+
+def _told(answer: Response, field: str) -> str:
+    try:
+        document = json.loads(answer.body) if answer.body else {}
+    except ValueError:
+        return ""  # not Manta's, or cut: the status decides then
+    value = document.get(field) if isinstance(document, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def shown(text: str) -> str:
+    """A text of the server's, fit for a line on a terminal."""
+    kept = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return "".join(each if each.isprintable() else "?" for each in kept)
+
+
+def _retry_after(answer: Response, now: float) -> float | None:
+    """Seconds, from a number or a date."""
+    value = answer.headers.get("Retry-After", "")
+    if value.isascii() and value.isdigit():
+        return float(value)
+    at = _date(value)
+    return None if at is None else max(0.0, at - now)
+
+
+def _date(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
