@@ -108,10 +108,11 @@ def _orders(arguments: argparse.Namespace) -> Orders:
 def _collect(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.cnapi import nodes_of
     from sdc_thoth.config import load_settings
+    from sdc_thoth.connections import Connections
     from sdc_thoth.halt import Halt
     from sdc_thoth.lock import run_lock
     from sdc_thoth.options import hostkeys_command
-    from sdc_thoth.passes import Voices, check_types, connector, run_pass
+    from sdc_thoth.passes import Voices, check_types, run_pass
 
     orders = _orders(arguments)
     settings = load_settings(
@@ -119,12 +120,13 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     )
     check_types(orders, settings)
     nodes = nodes_of(settings, orders.names, orders.exclude)
-    connect = connector(orders, settings, hostkeys_command(arguments))
+    connections = Connections(timeout=orders.timeout, idle=orders.idle, hostkeys=hostkeys_command(arguments))
+    connections.begin(settings.ssh, nodes)
     report, say = _report(arguments, console)
     # A dry run takes no lock: it writes nothing, and must not keep a real run from starting.
     lock = nullcontext() if orders.dry_run else run_lock(settings.directory, arguments.lockfile)
     with lock:
-        run_pass(orders, settings, nodes, connect, report, voices=Voices(say, console.talk), halt=Halt())
+        run_pass(orders, settings, nodes, connections, report, voices=Voices(say, say, console.talk), halt=Halt())
     return report.tally.exit_code
 
 

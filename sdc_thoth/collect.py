@@ -61,6 +61,7 @@ class Task:
     budget: Budget  # bytes of small dumps that are in memory
     storing: Executor  # stores small dumps while the next ones come
     say: Callable[[str], None]  # takes a line of talk
+    progress: Callable[[str], None]  # takes a line on how far the pass is
     arrivals: Arrivals  # takes what was stored, for the autoanalyzers
     halt: Halt  # why nothing new is to be begun, if so
     meter: Meter  # of the time in which dumps are on their way
@@ -370,7 +371,7 @@ class Collection:
                 self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))
             else:
                 what = f"{escaped(dump.found.path)} from {self._node.name} ({size_text(dump.found.size)})"
-                self._task.say(f"uploading {what}")
+                self._task.progress(f"uploading {what}")
                 self._under_way = dump.found
                 outcome = self._intake.store(arrival, dump.found, body)
                 self._under_way = None

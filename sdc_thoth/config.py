@@ -1,6 +1,6 @@
 """The collector's settings: defaults, then a TOML file, then an inventory file of the same shape.
 
-    [ssh]     key, known_hosts, user
+    [ssh]     key, known_hosts, user, port
     [paths]   core, crash: lists of patterns, each a directory and a name; * and ? stand for parts of either
     [limits]  settle, max_size
     [schedule] cron, every, jitter, timezone, at_start, grace: of the daemon
@@ -48,6 +48,7 @@ class SshSettings:
     key: Path | None
     known_hosts: Path
     user: str = "root"
+    port: int = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _applied(settings: Settings, file: TomlFile) -> Settings:
     paths = file.table("paths")
     core, crash = _patterns(paths, "core"), _patterns(paths, "crash")
     paths.done()
-    nodes = _nodes(file.tables("node"), ssh.user)
+    nodes = _nodes(file.tables("node"), ssh)
     return replace(
         settings,
         ssh=ssh,
@@ -161,6 +162,7 @@ def _ssh(before: SshSettings, table: TomlTable) -> SshSettings:
         key=_path(table, "key") or before.key,
         known_hosts=_path(table, "known_hosts") or before.known_hosts,
         user=table.matching("user", _NAME, "a user's name") or before.user,
+        port=int(table.number_in("port", 1, 65535, whole=True) or before.port),
     )
     table.done()
     return settings
@@ -235,19 +237,19 @@ def _pattern(value: str, key: str, table: TomlTable) -> Pattern:
 # ---- [[node]] --------------------------------------------------------------------------------------
 
 
-def _nodes(tables: Sequence[TomlTable], user: str) -> tuple[Node, ...]:
-    nodes = tuple(_node(table, user) for table in tables)
+def _nodes(tables: Sequence[TomlTable], ssh: SshSettings) -> tuple[Node, ...]:
+    nodes = tuple(_node(table, ssh) for table in tables)
     _refuse_twice(zip(nodes, tables, strict=True))
     return nodes
 
 
-def _node(table: TomlTable, user: str) -> Node:
+def _node(table: TomlTable, ssh: SshSettings) -> Node:
     name = table.matching("name", _NAME, "a name of letters, digits, '.', '_' and '-'")
     if name is None:
         raise table.error("name", "missing")
     address = table.matching("address", _ADDRESS, "a host name or IP address") or name
     port = table.number_in("port", 1, 65535, whole=True)
-    login = table.matching("user", _NAME, "a user's name") or user
+    login = table.matching("user", _NAME, "a user's name") or ssh.user
     uuid = table.text("uuid")
     if uuid is not None and not _UUID.fullmatch(uuid := uuid.lower()):
         raise table.error("uuid", f"not a UUID: {uuid[:80]!r}")
@@ -255,7 +257,7 @@ def _node(table: TomlTable, user: str) -> Node:
     if thoth is not None and not (thoth.startswith("/") and thoth.isprintable()):
         raise table.error("remote_thoth", "not an absolute path")
     table.done()
-    return Node(name, address, 22 if port is None else int(port), login, uuid, thoth)
+    return Node(name, address, int(port or ssh.port), login, uuid, thoth)
 
 
 def _refuse_twice(nodes: Iterable[tuple[Node, TomlTable]]) -> None:

@@ -52,6 +52,10 @@ class Desk:
         self._next_due = next_due
         self._say(schedule=schedule.shown, late=schedule.jitter)
 
+    def next_due(self) -> float | None:
+        """When the next pass is due; None: not known, or never."""
+        return self._next_due()
+
     def state(self, state: State) -> None:
         """The daemon does something else now."""
         self._say(state=state, since=self._clock())

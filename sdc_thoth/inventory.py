@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thoth import Outcome, UsageError, escaped
 
@@ -18,7 +18,9 @@ class Node:
     user: str = "root"
     uuid: str | None = None  # lower-case
     remote_thoth: str | None = None  # path of a thoth on the node that names dumps there
-    instead: Outcome | None = None  # what is told of it in place of a visit: it is not running, has no address
+    instead: Outcome | None = field(
+        default=None, hash=False
+    )  # what is told of it in place of a visit: it is not running, has no address
 
     @property
     def place(self) -> str:

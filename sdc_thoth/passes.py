@@ -14,6 +14,7 @@ from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.budget import Budget
 from sdc_thoth.collect import Task
 from sdc_thoth.config import Settings
+from sdc_thoth.connections import Connections
 from sdc_thoth.fleet import Fleet
 from sdc_thoth.halt import Halt, Interrupted
 from sdc_thoth.inventory import Node
@@ -23,7 +24,6 @@ from sdc_thoth.notes import PassNote
 from sdc_thoth.places import places
 from sdc_thoth.publish import publish
 from sdc_thoth.report import Tally
-from sdc_thoth.session import Session, open_session, read_credentials
 from sdc_thoth.status import beside_a_daemon, gathered
 from thoth import Autoanalyzer, Config, Outcome, Thoth, ThothError, environment, load_config, one_line, open_thoth
 
@@ -64,6 +64,7 @@ class Voices:
     """Where a pass says what. Each takes a line."""
 
     say: Callable[[str], None]  # of the pass, among the lines of the report
+    progress: Callable[[str], None]  # of how far it is, likewise
     talk: Callable[[str], None]  # of the collector itself
 
 
@@ -71,20 +72,20 @@ def run_pass(
     orders: Orders,
     settings: Settings,
     nodes: Sequence[Node],
-    connect: Callable[[Node], Session],
+    connections: Connections,
     report: Report,
     *,
     voices: Voices,
     halt: Halt,
 ) -> PassNote:
-    """Go through the nodes. The caller holds the run's lock, unless it is a dry run.
+    """Go through the nodes. The caller holds the run's lock, unless it is a dry run; ``connections`` have begun.
 
     Raises UsageError, StoreUnavailable, IndexFailure when a pass cannot begin, and lets Interrupted through once
     everything that is under way has its outcome, and all is noted.
     """
     began, started = time.time(), time.monotonic()
     with _task(orders, settings, voices, halt) as task:
-        fleet = Fleet(nodes, task, connect, parallelism=orders.parallelism, deadline=orders.deadline)
+        fleet = Fleet(nodes, task, connections, parallelism=orders.parallelism, deadline=orders.deadline)
         interruption = _gone_through(fleet, task, _Noting(report, task), started + orders.deadline)
         task.arrivals.tell_left()
         rate = task.journal.rate()
@@ -140,7 +141,7 @@ def _note(began: float, seconds: float, tally: Tally, task: Task, interruption: 
 
 
 def _gone_through(fleet: Fleet, task: Task, noting: _Noting, deadline: float) -> Interrupted | None:
-    """All nodes, then the analyzers; the signal that has cut it short, if one has. ``deadline``: by time.monotonic."""
+    """All nodes, then the analyzers; the signal that has cut it short, if any. ``deadline``: by time.monotonic."""
     with fleet, task.halt.cutting(fleet.stop):
         interruption = _reported(fleet, noting, task.halt)
     if interruption is not None:
@@ -151,17 +152,6 @@ def _gone_through(fleet: Fleet, task: Task, noting: _Noting, deadline: float) ->
 def check_types(orders: Orders, settings: Settings) -> None:
     """Raises UsageError for a type of dumps that there is not."""
     places(orders.types, settings.core, settings.crash)
-
-
-def connector(orders: Orders, settings: Settings, hostkeys: str) -> Callable[[Node], Session]:
-    """What opens a session to a node. ``hostkeys``: the command that messages advise. Raises UsageError for a key or
-    a known_hosts that cannot be used."""
-    credentials = read_credentials(settings.ssh, hostkeys=hostkeys)
-
-    def connect(node: Node) -> Session:
-        return open_session(node, credentials, connect_timeout=orders.timeout, idle_timeout=orders.idle)
-
-    return connect
 
 
 @contextmanager
@@ -182,6 +172,7 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Ite
             budget=Budget(_IN_MEMORY),
             storing=stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store")),
             say=voices.say,
+            progress=voices.progress,
             arrivals=Arrivals(_autoanalyzer(thoth, config, voices.say), voices.say),
             halt=halt,
             meter=Meter(),

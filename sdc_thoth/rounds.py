@@ -10,6 +10,7 @@ from typing import Final, Self
 
 from sdc_thoth.cnapi import nodes_of
 from sdc_thoth.config import Settings
+from sdc_thoth.connections import Connections
 from sdc_thoth.desk import Desk
 from sdc_thoth.errors import AlreadyRunning
 from sdc_thoth.event_report import EventReport
@@ -18,9 +19,10 @@ from sdc_thoth.halt import Halt
 from sdc_thoth.inventory import Node
 from sdc_thoth.lock import run_lock
 from sdc_thoth.notes import PassNote
-from sdc_thoth.passes import Voices, check_types, connector, run_pass
+from sdc_thoth.passes import Voices, check_types, run_pass
 from sdc_thoth.plan import Plan
 from sdc_thoth.service import PassedOver
+from sdc_thoth.session import read_credentials
 from sdc_thoth.status import State
 from thoth import ThothError, escaped
 
@@ -41,6 +43,10 @@ class Rounds:
         self._idle.set()
         self._began = 0.0
         self._last_nodes: Sequence[Node] = ()
+        orders = plan.orders
+        self._connections = Connections(
+            timeout=orders.timeout, idle=orders.idle, hostkeys=plan.hostkeys, until_next=self._until_next
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -48,7 +54,7 @@ class Rounds:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        self._connections.close()
 
     @property
     def settings(self) -> Settings:
@@ -68,7 +74,7 @@ class Rounds:
     def take(self, settings: Settings) -> None:
         """Use these settings from the next pass on. Raises UsageError when they cannot be used, and keeps the old."""
         check_types(self._plan.orders, settings)
-        connector(self._plan.orders, settings, self._plan.hostkeys)
+        read_credentials(settings.ssh, hostkeys=self._plan.hostkeys)
         if not settings.from_cnapi:
             nodes_of(settings, self._plan.orders.names, self._plan.orders.exclude)
         self._settings = settings
@@ -102,10 +108,17 @@ class Rounds:
         settings, orders = self._settings, self._plan.orders
         with run_lock(settings.directory, self._plan.lockfile):
             nodes = self._nodes(settings)
-            connect = connector(orders, settings, self._plan.hostkeys)
+            self._connections.begin(settings.ssh, nodes)
             self._log.info("pass begins", nodes=len(nodes))
-            voices = Voices(self._log.info, self._log.warning)
-            run_pass(orders, settings, nodes, connect, EventReport(self._log), voices=voices, halt=self._halt)
+            voices = Voices(self._log.info, self._log.debug, self._log.warning)
+            run_pass(
+                orders, settings, nodes, self._connections, EventReport(self._log), voices=voices, halt=self._halt
+            )
+
+    def _until_next(self) -> float | None:
+        """Seconds to the next pass."""
+        due = self._desk.next_due()
+        return None if due is None else due - time.time()
 
     def _nodes(self, settings: Settings) -> Sequence[Node]:
         """The nodes of the moment. While CNAPI does not answer, those that it named last."""

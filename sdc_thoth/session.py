@@ -78,6 +78,8 @@ def read_credentials(ssh: SshSettings, *, hostkeys: str = "sdc-thoth hostkeys") 
 
 _WINDOW: Final = 2 << 20  # bytes; four times as much made it no faster
 _KEEPALIVE: Final = 30.0  # seconds without anything sent
+_ATTENTIVE: Final = 0.1  # seconds between looks of a session in use, as paramiko has it
+_RESTING: Final = 5.0  # of one that rests
 _EXTENSIONS_MAX: Final = 64
 
 
@@ -233,6 +235,21 @@ class SshSession:
         self._wire.established(idle)
         self._transport.clear_to_send_timeout = idle
         self._transport.set_keepalive(_KEEPALIVE)
+
+    # ---- between passes --------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Nobody will use the session for a while. paramiko looks ten times a second whether anything is to be done,
+        which costs more than all else; in a session that rests it does so every few seconds."""
+        self._wire.settimeout(_RESTING)
+
+    def wake(self, seconds: float) -> None:
+        """Make it ready for use. Raises NodeError when the node does not answer within that time."""
+        self._wire.settimeout(_ATTENTIVE)
+        try:
+            self._transport.open_session(_WINDOW, timeout=seconds).close()
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._error(error) from error
 
     # ---- commands --------------------------------------------------------------------------------
 

@@ -105,6 +105,8 @@ ONLY_IMPORTERS: dict[str, set[str]] = {
     "requests": {"thoth/http.py"},
     "rethinkdb": {"thoth/index/rethink.py"},
     "apscheduler": {"sdc_thoth/service.py"},
+    "structlog": {"sdc_thoth/events.py"},
+    "prometheus_client": {"sdc_thoth/metrics.py"},
     "elftools": {"thoth/dumps/symbols.py", "thoth/dumps/unwind_cfi.py"},
     "platformdirs": {"sdc_thoth/config.py", "thoth/config.py"},
     "rich": {"thoth/cli/progress.py"},

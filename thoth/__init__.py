@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         IndexFailure,
         NoRoom,
         NotADump,
+        ServiceError,
         SourceChanged,
         SourceDenied,
         SourceError,
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
         StoreError,
         StoreUnavailable,
         ThothError,
+        Unreachable,
         UsageError,
     )
+    from thoth.http import Service
     from thoth.index.base import Known
     from thoth.ingest import Arrival, Receipt, annotate, is_wanted, receive
     from thoth.library import Thoth, open_thoth
@@ -63,6 +66,8 @@ _HOME = {
     "ReadAt": "dumps.source",
     "Receipt": "ingest",
     "Result": "model",
+    "Service": "http",
+    "ServiceError": "errors",
     "SourceChanged": "errors",
     "SourceDenied": "errors",
     "SourceError": "errors",
@@ -71,6 +76,7 @@ _HOME = {
     "StoreUnavailable": "errors",
     "Thoth": "library",
     "ThothError": "errors",
+    "Unreachable": "errors",
     "UsageError": "errors",
     "Verdict": "analysis.verdicts",
     "__version__": "version",
@@ -116,6 +122,8 @@ __all__ = [
     "ReadAt",
     "Receipt",
     "Result",
+    "Service",
+    "ServiceError",
     "SourceChanged",
     "SourceDenied",
     "SourceError",
@@ -124,6 +132,7 @@ __all__ = [
     "StoreUnavailable",
     "Thoth",
     "ThothError",
+    "Unreachable",
     "UsageError",
     "Verdict",
     "__version__",

@@ -24,7 +24,7 @@ def lines(outcomes: Iterable[Outcome], *, dry_run: bool = False, verbose: bool =
     report = TextReport(written.append, dry_run=dry_run, verbose=verbose)
     for outcome in outcomes:
         report.take(outcome)
-    report.end(1.25)
+    report.end(1.25, None)
     return written
 
 
@@ -33,7 +33,7 @@ def document(outcomes: Iterable[Outcome], *, dry_run: bool = False) -> dict[str,
     report = JsonReport(written.append, dry_run=dry_run)
     for outcome in outcomes:
         report.take(outcome)
-    report.end(1.25)
+    report.end(1.25, None)
     text = "".join(written)
     assert text.isascii() and "\x7f" not in text and "\x1b" not in text
     parsed: dict[str, Any] = json.loads(text)
@@ -122,7 +122,7 @@ def test_names_and_reasons_are_escaped() -> None:
 )
 def test_run_time(seconds: float, shown: str) -> None:
     written: list[str] = []
-    TextReport(written.append, dry_run=False, verbose=False).end(seconds)
+    TextReport(written.append, dry_run=False, verbose=False).end(seconds, None)
     assert written[-1] == f"total run time {shown}"
 
 
