@@ -21,7 +21,7 @@ from thoth import Outcome, Result, Service, ServiceError, Unreachable, UsageErro
 
 CONFIG: Final = Path("/lib/sdc/config.sh")  # of a headnode: prints what it was set up with
 _PAGE: Final = 1000  # servers; CNAPI gives no more
-_PAGES: Final = 100
+_PAGES: Final = 20
 _LARGEST: Final = 256 << 20  # bytes of a page: a server's sysinfo has some 20 KiB
 _SECONDS: Final = 60.0  # to read the headnode's configuration
 _FIELDS: Final = "uuid,hostname,status,setup,sysinfo"
@@ -55,18 +55,18 @@ def nodes_of(settings: Settings, names: Sequence[str] | None, exclude: bool = Fa
     if not settings.from_cnapi:
         return select(settings.nodes, names, exclude)
     urls = [settings.cnapi] if settings.cnapi else headnode_urls()
-    return select(_listed(urls, settings.ssh), names, exclude)
+    return select(list_nodes(urls, settings.ssh), names, exclude)
 
 
-def _listed(urls: Sequence[str], ssh: SshSettings) -> tuple[Node, ...]:
-    """The nodes, by the first of the URLs that can be reached."""
+def list_nodes(urls: Sequence[str], ssh: SshSettings) -> tuple[Node, ...]:
+    """All servers as nodes, by the first of the URLs that can be reached. Raises ServiceError."""
     service = Service("CNAPI", urls[0])
     try:
-        return nodes_from(service, f"CNAPI {service.base}", ssh)
+        return _nodes_from(service, f"CNAPI {service.base}", ssh)
     except Unreachable:  # its name may be unknown while its address is not
         if not urls[1:]:
             raise
-        return _listed(urls[1:], ssh)
+        return list_nodes(urls[1:], ssh)
     finally:
         service.close()
 
@@ -116,7 +116,7 @@ def _headnode_configuration(script: Path) -> Mapping[str, Any]:
 # ---- what it lists ---------------------------------------------------------------------------------
 
 
-def nodes_from(service: Asks, where: str, ssh: SshSettings) -> tuple[Node, ...]:
+def _nodes_from(service: Asks, where: str, ssh: SshSettings) -> tuple[Node, ...]:
     """All servers as nodes; ``where`` is what errors call the service. Raises ThothError."""
     servers = list(_servers(service, where))
     counts = Counter(_hostname(server).lower() for server in servers)

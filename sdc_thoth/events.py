@@ -110,7 +110,8 @@ def _rendering(as_json: bool, out: TextIO) -> list[Callable[..., Any]]:
 
 
 def redacted(_logger: Any, _method: str, event: Event) -> Event:
-    """The event without secrets, and without what is None: fields whose name says so, and what looks like one inside of text."""
+    """The event without what is None, and without secrets: fields whose name says so, and what looks like one inside
+    of text."""
     return {name: _clean(name, value, 0) for name, value in event.items() if value is not None}
 
 
