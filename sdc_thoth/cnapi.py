@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from sdc_thoth.config import Settings, SshSettings
 from sdc_thoth.inventory import Node, select
-from thoth import Outcome, Result, Service, ServiceError, Unreachable, UsageError, escaped
+from thoth import Outcome, Result, ServiceError, Unreachable, UsageError, escaped
 
 CONFIG: Final = Path("/lib/sdc/config.sh")  # of a headnode: prints what it was set up with
 _PAGE: Final = 1000  # servers; CNAPI gives no more
@@ -60,6 +60,8 @@ def nodes_of(settings: Settings, names: Sequence[str] | None, exclude: bool = Fa
 
 def list_nodes(urls: Sequence[str], ssh: SshSettings) -> tuple[Node, ...]:
     """All servers as nodes, by the first of the URLs that can be reached. Raises ServiceError."""
+    from thoth import Service  # noqa: PLC0415 - requests takes its time to import, and most fleets are in a file
+
     service = Service("CNAPI", urls[0])
     try:
         return _nodes_from(service, f"CNAPI {service.base}", ssh)

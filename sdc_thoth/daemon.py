@@ -18,7 +18,7 @@ from typing import Final
 
 from sdc_thoth.desk import Desk
 from sdc_thoth.detach import Parent, detached
-from sdc_thoth.events import Log, is_json, open_log
+from sdc_thoth.events import Log, close_log, is_json, open_log
 from sdc_thoth.lock import run_lock
 from sdc_thoth.notify import Notifier
 from sdc_thoth.plan import Plan
@@ -55,6 +55,7 @@ def run_daemon(plan: Plan) -> int:
         return status
     finally:
         parent.release(1)
+        close_log()
 
 
 def no_core() -> None:

@@ -7,10 +7,12 @@ whoever it is from, and no event can reach the terminal with control characters 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
 import structlog
@@ -90,6 +92,16 @@ def open_log(*, as_json: bool, debug: bool = False, stream: TextIO | None = None
         "a thread failed", thread=args.thread.name if args.thread else None, exc_info=args.exc_value
     )
     return log
+
+
+def close_log() -> None:
+    """Leave nothing for Python to write to a stream that fails: it would end with a status of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class _Handler(logging.StreamHandler[TextIO]):

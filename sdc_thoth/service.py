@@ -128,6 +128,12 @@ class Timetable:
         return count
 
 
+def first_after(schedule: Schedule, at: datetime) -> datetime:
+    """When the work is due next after a time, without jitter."""
+    due: datetime = _trigger(schedule, 0.0).get_next_fire_time(at, at)
+    return due
+
+
 def _trigger(schedule: Schedule, jitter: float) -> Any:
     late = jitter or None
     if schedule.every is not None:
