@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -48,6 +48,32 @@ class Cron:
     weekdays: tuple[int, ...]  # 0 is Sunday
     either_day: bool  # both the days of the month and those of the week are restricted
 
+    def after(self, at: datetime, zone: tzinfo) -> datetime:
+        """The first time after ``at`` by the clock of that zone, in UTC.
+
+        A time that the clock leaves out in spring is due right after; of an hour that comes twice in autumn the first
+        one counts, and the second one too where the hour does not matter.
+        """
+        day = at.astimezone(zone).date() - timedelta(days=1)
+        while True:
+            if self._has_day(day):
+                times = [time for time in self._times(day, zone) if time > at]
+                if times:
+                    return min(times)
+            day += timedelta(days=1)
+
+    def _has_day(self, day: date) -> bool:
+        of_month, of_week = day.day in self.days, (day.weekday() + 1) % 7 in self.weekdays
+        on_day = (of_month or of_week) if self.either_day else (of_month and of_week)
+        return on_day and day.month in self.months
+
+    def _times(self, day: date, zone: tzinfo) -> Iterator[datetime]:
+        folds = (0, 1) if len(self.hours) == 24 else (0,)
+        for hour in self.hours:
+            for minute in self.minutes:
+                for fold in folds:
+                    yield datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone, fold=fold).astimezone(UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -59,6 +85,13 @@ class Schedule:
     timezone: tzinfo = UTC
     at_start: bool = True
     grace: float = 20.0
+
+    def after(self, at: datetime, anchor: datetime) -> datetime:
+        """When a pass is due next after ``at``, in UTC and without jitter; ``anchor``: when counting began."""
+        if self.every is None:
+            return (self.cron or DEFAULT).after(at, self.timezone)
+        every = timedelta(seconds=self.every)
+        return anchor + ((at - anchor) // every + 1) * every
 
     @property
     def shown(self) -> str:

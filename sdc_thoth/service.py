@@ -7,21 +7,21 @@ each time that was passed over is told.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_JOB_SUBMITTED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.combining import OrTrigger
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.triggers.base import BaseTrigger
 
-from sdc_thoth.schedule import DEFAULT, Cron, Schedule
+from sdc_thoth.schedule import Schedule
 
 _JOB: Final = "pass"
+_LEAP: Final = timedelta(hours=1)
 _COUNTED: Final = 10_000  # times that were passed over, of which more need not be counted
 
 
@@ -48,10 +48,9 @@ class Timetable:
         self._work = work
         self._passed_over = passed_over
         self._raised = raised
+        self._anchor = datetime.now(UTC)
         self._expected: datetime | None = None
-        self._scheduler = BackgroundScheduler(
-            timezone=schedule.timezone, executors={"default": ThreadPoolExecutor(1)}
-        )
+        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
         # Beginnings, ends and what is passed over are told by us; tracebacks by apscheduler.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
@@ -84,8 +83,9 @@ class Timetable:
 
     def _set(self, schedule: Schedule, *, at_once: bool) -> None:
         self._schedule = schedule
-        trigger = _trigger(schedule, schedule.jitter)
-        now = datetime.now(schedule.timezone)
+        now = datetime.now(UTC)
+        self._anchor = now
+        trigger = Trigger(schedule, now)
         first = now if at_once else trigger.get_next_fire_time(None, now)
         self._expected = first
         self._scheduler.add_job(
@@ -119,36 +119,23 @@ class Timetable:
         """How many times of the schedule lie between the one that was expected next and the one that came."""
         if expected is None or due <= expected:
             return 0
-        trigger, count, at = _trigger(self._schedule, 0.0), 0, expected
-        while count < _COUNTED:
-            at = trigger.get_next_fire_time(at, at)
-            if at is None or at > due:
-                break
-            count += 1
+        count, at = 0, self._schedule.after(expected, self._anchor)
+        while at <= due and count < _COUNTED:
+            count, at = count + 1, self._schedule.after(at, self._anchor)
         return count
 
 
-def first_after(schedule: Schedule, at: datetime) -> datetime:
-    """When the work is due next after a time, without jitter."""
-    due: datetime = _trigger(schedule, 0.0).get_next_fire_time(at, at)
-    return due
+class Trigger(BaseTrigger):  # type: ignore[misc]  # apscheduler has no types
+    """The schedule as apscheduler asks for it. Its own triggers go back and forth in the hour that comes twice when
+    summer time ends, would work without a pause then, and count weekdays from Monday."""
 
+    def __init__(self, schedule: Schedule, anchor: datetime) -> None:
+        self._schedule = schedule
+        self._anchor = anchor
 
-def _trigger(schedule: Schedule, jitter: float) -> Any:
-    late = jitter or None
-    if schedule.every is not None:
-        return IntervalTrigger(seconds=schedule.every, timezone=schedule.timezone, jitter=late)
-    cron = schedule.cron or DEFAULT
-    if not cron.either_day:
-        return _cron_trigger(schedule, cron, day=cron.days, day_of_week=cron.weekdays, jitter=late)
-    either = [_cron_trigger(schedule, cron, day=cron.days), _cron_trigger(schedule, cron, day_of_week=cron.weekdays)]
-    return OrTrigger(either, jitter=late)
-
-
-def _cron_trigger(schedule: Schedule, cron: Cron, *, jitter: float | None = None, **days: tuple[int, ...]) -> Any:
-    # apscheduler counts weekdays from Monday.
-    if "day_of_week" in days:
-        days["day_of_week"] = tuple((day - 1) % 7 for day in days["day_of_week"])
-    fields = {"minute": cron.minutes, "hour": cron.hours, "month": cron.months, **days}
-    written = {name: ",".join(map(str, numbers)) for name, numbers in fields.items()}
-    return CronTrigger(**written, timezone=schedule.timezone, jitter=jitter)
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        due = self._schedule.after(previous_fire_time or now, self._anchor)
+        if due < now - _LEAP:  # the clock was set, or nothing ran for long: not every time between is asked for
+            late = self._schedule.after(now - _LEAP, self._anchor)
+            due = late if late <= now else due
+        return due + timedelta(seconds=random.uniform(0, self._schedule.jitter))  # noqa: S311 - no secret
