@@ -114,7 +114,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 def _rendering(as_json: bool, out: TextIO) -> list[Callable[..., Any]]:
     if as_json:
-        return [_without_bytes, structlog.processors.JSONRenderer()]
+        return [structlog.processors.JSONRenderer(), _without_del]
     return [_shown, structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=0)]
 
 
@@ -149,19 +149,17 @@ def _without_secrets(value: str) -> str:
     return value
 
 
-def _without_bytes(_logger: Any, _method: str, event: Event) -> Event:
-    # DEL is the one control character that JSON lets through.
-    return {
-        name: value.replace("\x7f", "\\x7f") if isinstance(value, str) else value for name, value in event.items()
-    }
+def _without_del(_logger: Any, _method: str, line: str) -> str:
+    return line.replace("\x7f", "\\u007f")  # the one control character that JSON lets through
 
 
 def _shown(_logger: Any, _method: str, event: Event) -> Event:
-    """Each line of text without control characters."""
-    return {name: _printable(value) for name, value in event.items()}
+    """Nothing but what a terminal shows as it is. A traceback keeps its lines, set in from the events' own."""
+    shown = {name: _printable(value) for name, value in event.items() if name != "exception"}
+    if "exception" in event:
+        shown["exception"] = "\n".join(f"    {escaped(line)}" for line in str(event["exception"]).split("\n"))
+    return shown
 
 
 def _printable(value: Any) -> Any:
-    if isinstance(value, str):
-        return "\n".join(map(escaped, value.split("\n")))
-    return value if value is None or isinstance(value, bool | int | float) else escaped(str(value))
+    return value if isinstance(value, bool | int | float) else escaped(str(value))

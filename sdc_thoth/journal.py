@@ -137,20 +137,23 @@ class Journal:
 
     # ---- nodes and passes ----------------------------------------------------------------------------
 
-    def visited(self, outcome: Outcome) -> None:
-        """Note what became of a node."""
+    def visited(self, outcomes: Iterable[Outcome]) -> None:
+        """Note what became of nodes, in one transaction."""
         self._require_writable()
-        now, node = self._clock(), outcome.node or "?"
         with self._lock, self._healed(), self._db:
-            before = self._db.execute("SELECT reached, failing_since, failures FROM nodes WHERE node = ?", (node,))
-            reached, since, failures = before.fetchone() or (None, None, 0)
-            if outcome.result.good:
-                since, failures = None, 0
-                reached = now if outcome.result is Result.REACHED else reached
-            else:
-                since, failures = now if since is None else since, failures + 1
-            row = (node, outcome.result.value, outcome.reason, reached, since, failures, now)
-            self._db.execute("REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            for outcome in outcomes:
+                self._visited(outcome, outcome.node or "?", self._clock())
+
+    def _visited(self, outcome: Outcome, node: str, now: float) -> None:
+        before = self._db.execute("SELECT reached, failing_since, failures FROM nodes WHERE node = ?", (node,))
+        reached, since, failures = before.fetchone() or (None, None, 0)
+        if outcome.result.good:
+            since, failures = None, 0
+            reached = now if outcome.result is Result.REACHED else reached
+        else:
+            since, failures = now if since is None else since, failures + 1
+        row = (node, outcome.result.value, outcome.reason, reached, since, failures, now)
+        self._db.execute("REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def ended(self, note: PassNote, *, all_nodes: bool) -> None:
         """Note a pass. After one over ``all_nodes``, those that it did not see are no more."""

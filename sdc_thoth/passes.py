@@ -32,6 +32,8 @@ _STORING: Final = (
     4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
 )
 
+_NOTING: Final = 5.0  # seconds between two times that what became of nodes is noted
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
@@ -86,11 +88,13 @@ def run_pass(
     began, started = time.time(), time.monotonic()
     with _task(orders, settings, voices, halt) as task:
         fleet = Fleet(nodes, task, connections, parallelism=orders.parallelism, deadline=orders.deadline)
-        interruption = _gone_through(fleet, task, _Noting(report, task), started + orders.deadline)
+        noting = _Noting(report, task)
+        interruption = _gone_through(fleet, task, noting, started + orders.deadline)
         task.arrivals.tell_left()
         rate = task.journal.rate()
         note = _note(began, time.monotonic() - started, report.tally, task, interruption)
         if not orders.dry_run:
+            noting.write()
             task.journal.forget()
             task.journal.ended(note, all_nodes=orders.names is None and interruption is None)
             _publish(settings, task.journal, voices)
@@ -109,20 +113,27 @@ def _publish(settings: Settings, journal: Journal, voices: Voices) -> None:
 
 
 class _Noting:
-    """A report that notes on the side what became of nodes."""
+    """A report that notes on the side what became of nodes: every few seconds, since each time waits for the disk."""
 
     def __init__(self, report: Report, task: Task) -> None:
         self._report = report
         self._task = task
+        self._visited: list[Outcome] = []
+        self._written = time.monotonic()
 
     def take(self, outcome: Outcome) -> None:
         self._report.take(outcome)
-        if (
-            outcome.path is None
-            and not self._task.dry_run
-            and not (self._task.halt.reason and not outcome.result.good)
-        ):
-            self._task.journal.visited(outcome)
+        cut_short = self._task.halt.reason is not None and not outcome.result.good
+        if outcome.path is None and not self._task.dry_run and not cut_short:
+            self._visited.append(outcome)
+            if time.monotonic() - self._written > _NOTING:
+                self.write()
+
+    def write(self) -> None:
+        """Into the journal with it."""
+        if self._visited:
+            self._task.journal.visited(self._visited)
+        self._visited, self._written = [], time.monotonic()
 
 
 def _note(began: float, seconds: float, tally: Tally, task: Task, interruption: Interrupted | None) -> PassNote:
