@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -112,7 +113,7 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.halt import Halt
     from sdc_thoth.lock import run_lock
     from sdc_thoth.options import hostkeys_command
-    from sdc_thoth.passes import Voices, check_types, run_pass
+    from sdc_thoth.passes import Voices, check_types, note_broken, run_pass
 
     orders = _orders(arguments)
     settings = load_settings(
@@ -125,8 +126,14 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     report, say = _report(arguments, console)
     # A dry run takes no lock: it writes nothing, and must not keep a real run from starting.
     lock = nullcontext() if orders.dry_run else run_lock(settings.directory, arguments.lockfile)
+    began = time.time()
     with lock:
-        run_pass(orders, settings, nodes, connections, report, voices=Voices(say, say, console.talk), halt=Halt())
+        try:
+            run_pass(orders, settings, nodes, connections, report, voices=Voices(say, say, console.talk), halt=Halt())
+        except ThothError as error:
+            if not orders.dry_run:
+                note_broken(settings, began, error, console.talk)
+            raise
     return report.tally.exit_code
 
 

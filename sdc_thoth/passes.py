@@ -104,6 +104,14 @@ def run_pass(
     return note
 
 
+def note_broken(settings: Settings, began: float, error: ThothError, talk: Callable[[str], None]) -> None:
+    """Note that a pass, begun at that time, broke off. Raises ThothError when there is no journal to be had."""
+    note = PassNote(started=began, seconds=time.time() - began, error=str(error), good=False)
+    with open_journal(settings.directory, say=talk) as journal:
+        journal.ended(note, all_nodes=False)
+        _publish(settings, journal, Voices(talk, talk, talk))
+
+
 def _publish(settings: Settings, journal: Journal, voices: Voices) -> None:
     """A status that cannot be written is told; the dumps are stored all the same."""
     try:
