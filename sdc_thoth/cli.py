@@ -114,7 +114,9 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.lock import run_lock
     from sdc_thoth.options import hostkeys_command
     from sdc_thoth.passes import Voices, check_types, note_broken, run_pass
+    from sdc_thoth.process import no_core
 
+    no_core()
     orders = _orders(arguments)
     settings = load_settings(
         config=arguments.config, inventory=arguments.inventory, directory=arguments.dir, cnapi=arguments.cnapi

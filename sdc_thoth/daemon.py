@@ -7,8 +7,8 @@ SIGHUP            read the configuration again; one that is wrong is told, and t
 from __future__ import annotations
 
 import os
-import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,11 +17,11 @@ from types import FrameType
 from typing import Final
 
 from sdc_thoth.desk import Desk
-from sdc_thoth.detach import Parent, detached
 from sdc_thoth.events import Log, close_log, is_json, open_log
 from sdc_thoth.lock import run_lock
 from sdc_thoth.notify import Notifier
 from sdc_thoth.plan import Plan
+from sdc_thoth.process import Parent, detached, no_core
 from sdc_thoth.rounds import Rounds
 from sdc_thoth.schedule import Schedule
 from sdc_thoth.service import Timetable
@@ -31,19 +31,19 @@ from thoth import ThothError, UsageError, environment
 
 _GLANCE: Final = 15.0  # seconds between looks at the clock
 _CLOCK_SET: Final = 5.0  # seconds backwards, from which on a clock has been set, and not only adjusted
-_LAST: Final = 10.0  # seconds after the grace within which what was cut off has to be gone
-_SMF_FATAL, _SMF_CONFIG = 95, 96  # SMF_EXIT_ERR_FATAL, SMF_EXIT_ERR_CONFIG: do not start it again, look at it
+_LAST: Final = 5.0  # seconds after the grace within which what was cut off has to be gone
+_FATAL, _CONFIG = 95, 96  # SMF_EXIT_ERR_FATAL, SMF_EXIT_ERR_CONFIG: do not start it again, look at it
 
 
 def run_daemon(plan: Plan) -> int:
     """Run until a signal ends it; returns the exit status: 0 after SIGTERM or SIGINT.
 
-    Under SMF what is wrong at the start is 96 when it is the configuration and 95 when it is something else: then the
-    service is not started again and again. Elsewhere the error goes to the caller.
+    Under SMF or systemd what is wrong at the start is 96 when it is the configuration and 95 when it is something
+    else: then the service is not started again and again. Elsewhere it is what the error says.
     """
     no_core()
     parent = detached() if plan.detach else Parent()
-    log = open_log(as_json=is_json(plan.log), debug=plan.debug)
+    log = open_log(as_json=is_json(plan.log, environment(), terminal=sys.stderr.isatty()), debug=plan.debug)
     try:
         with ExitStack() as stack:
             daemon = _prepared(plan, log, stack)
@@ -58,15 +58,10 @@ def run_daemon(plan: Plan) -> int:
         close_log()
 
 
-def no_core() -> None:
-    """Of this process no core is written: it would hold pieces of others' cores, and our key."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def _exit_status(error: ThothError) -> int:
-    if "SMF_FMRI" not in environment() or error.exit_code not in (1, 75):
+    if not any(name in environment() for name in ("SMF_FMRI", "NOTIFY_SOCKET")):
         return error.exit_code
-    return _SMF_CONFIG if isinstance(error, UsageError) else _SMF_FATAL
+    return _CONFIG if isinstance(error, UsageError) else _FATAL
 
 
 def _prepared(plan: Plan, log: Log, stack: ExitStack) -> Daemon:
@@ -177,10 +172,11 @@ class Daemon:
         self._timetable.stop()
         self._desk.state(State.STOPPING)
         if not self._rounds.ended(reason, schedule.grace, _LAST):
-            # Whatever is written is whole or absent at any time: it can be left as it is.
-            self._log.error("a pass does not end; it is left")
+            # A node that is slow to answer, for instance, before it has a session that could be cut off. Whatever is
+            # written is whole or absent at any time.
+            self._log.warning("a pass does not end; it is left")
             self._desk.state(State.STOPPED)
-            os._exit(1)
+            os._exit(0)
         self._desk.state(State.STOPPED)
         self._log.info("stopped")
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TextIO
 
 import structlog
 
-from thoth import environment, escaped, text
+from thoth import escaped, text
 
 _REDACTED: Final = "[redacted]"
 _SECRET_NAME: Final = re.compile(
@@ -45,11 +45,11 @@ class Log(Protocol):
     def exception(self, event: str, **fields: Any) -> Any: ...
 
 
-def is_json(wish: str, environ: Mapping[str, str] | None = None) -> bool:
+def is_json(wish: str, environ: Mapping[str, str], *, terminal: bool) -> bool:
     """Whether the log is JSON: where that was asked for, or with ``auto`` where a service manager takes it."""
-    surroundings = environment() if environ is None else environ
     if wish == "auto":
-        return any(name in surroundings for name in ("SMF_FMRI", "INVOCATION_ID", "JOURNAL_STREAM"))
+        managed = any(name in environ for name in ("SMF_FMRI", "NOTIFY_SOCKET", "JOURNAL_STREAM"))
+        return managed and not terminal
     return wish == "json"
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from sdc_thoth.config import CNAPI
 from sdc_thoth.plan import Plan
 from thoth import UsageError, __version__
 
@@ -128,16 +129,21 @@ def daemon_plan(arguments: argparse.Namespace, orders: Orders) -> Plan:
             raise UsageError(f"{name}: is for a single pass, not for --daemon")
     return Plan(
         orders=replace(orders, patient=True),
-        config=arguments.config,
-        inventory=arguments.inventory,
+        # It may leave the directory that it was started in.
+        config=arguments.config and arguments.config.absolute(),
+        inventory=_inventory(arguments.inventory),
         cnapi=arguments.cnapi,
-        directory=arguments.dir,
+        directory=arguments.dir and arguments.dir.absolute(),
         lockfile=arguments.lockfile,
         hostkeys=hostkeys_command(arguments),
         log=arguments.log,
         debug=arguments.debug,
         detach=arguments.detach,
     )
+
+
+def _inventory(word: str | None) -> str | None:
+    return word if word in (None, CNAPI) else str(Path(word).absolute())
 
 
 def hostkeys_command(arguments: argparse.Namespace) -> str:

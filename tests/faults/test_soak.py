@@ -100,7 +100,8 @@ def check_level(usages: list[Usage], daemon: Daemon) -> None:
         assert after <= before + 2, f"{count}: {first[0]} -> {last[-1]}"
     failed = [event for event in daemon.events("node") if event["level"] == "warning"]
     assert failed, "no node has failed"
-    assert "Traceback" not in daemon.log and not daemon.events("a thread failed")
+    unforeseen = [event for event in daemon.all_events if "exception" in event]
+    assert not unforeseen, unforeseen[0]["exception"]
 
 
 def median(values: list[int]) -> int:

@@ -322,7 +322,6 @@ def test_systemd_is_told(only: Node, tmp_path: Path) -> None:
         environment = {
             "NOTIFY_SOCKET": str(tmp_path / "notify"),
             "WATCHDOG_USEC": "400000",
-            "INVOCATION_ID": "0" * 32,
         }
         with Daemon(home, environment=environment, log="auto") as daemon:
             daemon.wait_for("started")  # as JSON, since it is systemd that takes the log

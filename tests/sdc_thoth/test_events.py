@@ -211,7 +211,9 @@ def test_a_log_that_cannot_be_written_stops_nobody() -> None:
     [
         ("auto", {}, False),
         ("auto", {"SMF_FMRI": "svc:/site/thoth"}, True),
-        ("auto", {"INVOCATION_ID": "0"}, True),
+        ("auto", {"NOTIFY_SOCKET": "/run/x"}, True),
+        ("auto", {"JOURNAL_STREAM": "8:1"}, True),
+        ("auto", {"INVOCATION_ID": "0"}, False),
         ("json", {}, True),
         ("text", {"SMF_FMRI": "svc:/site/thoth"}, False),
     ],
@@ -219,4 +221,5 @@ def test_a_log_that_cannot_be_written_stops_nobody() -> None:
 def test_json_where_a_service_manager_takes_it_or_it_is_asked_for(
     wish: str, environ: dict[str, str], expected: bool
 ) -> None:
-    assert is_json(wish, environ) is expected
+    assert is_json(wish, environ, terminal=False) is expected
+    assert is_json(wish, environ, terminal=True) is (wish == "json")  # people read there

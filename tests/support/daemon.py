@@ -80,6 +80,12 @@ class Daemon:
         with self._changed:
             return "".join(self._lines)
 
+    @property
+    def all_events(self) -> list[Event]:
+        """All events so far."""
+        with self._changed:
+            return list(self._events)
+
     def events(self, name: str) -> list[Event]:
         """The events of that name so far."""
         with self._changed:

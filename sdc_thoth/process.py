@@ -1,14 +1,20 @@
-"""Going into the background in the way that a service manager of the contract kind (SMF) wants it.
+"""The collector's own process: it leaves no core, and goes into the background as a service manager wants it.
 
-The process that was started returns once the daemon is ready, with 0, or with why it cannot be: so that a start
-method that fails is a service that failed to start.
+One of the contract kind (SMF) takes the end of the process that it started for the readiness of the service, and its
+status for why there is none.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import NoReturn
+
+
+def no_core() -> None:
+    """Of this process no core is written: it would hold pieces of others' cores, and our key."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class Parent:
