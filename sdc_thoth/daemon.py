@@ -18,6 +18,7 @@ from typing import Final
 
 from sdc_thoth.desk import Desk
 from sdc_thoth.events import Log, close_log, is_json, open_log
+from sdc_thoth.journal import open_journal
 from sdc_thoth.lock import run_lock
 from sdc_thoth.notify import Notifier
 from sdc_thoth.plan import Plan
@@ -68,6 +69,7 @@ def _prepared(plan: Plan, log: Log, stack: ExitStack) -> Daemon:
     """Everything that can be wrong at the start is found out here."""
     settings = plan.settings()
     own_directory(settings.directory)
+    open_journal(settings.directory, say=log.warning).close()
     stack.enter_context(run_lock(settings.directory, f"{plan.lockfile}.daemon"))
     notifier = Notifier(environment())
     desk = stack.enter_context(Desk(settings, log))

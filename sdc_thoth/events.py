@@ -30,6 +30,8 @@ _SECRET_TEXT: Final = (
     (re.compile(r"(?i)\b(authorization\s*[:=]\s*)[^\r\n]+"), rf"\1{_REDACTED}"),
     (re.compile(r"(?i)\b(\w*(?:auth_?key|password|passwd|secret|token)\w*[\"']?\s*[:=]\s*)\S+"), rf"\1{_REDACTED}"),
 )
+# What others have to tell beside what is in our errors.
+_OTHERS: Final = {"paramiko": logging.CRITICAL, "apscheduler": logging.ERROR, "urllib3": logging.ERROR}
 _DEEPEST: Final = 6  # levels of a field's value that are looked into; what is deeper is not shown
 
 Event = MutableMapping[str, Any]
@@ -79,8 +81,8 @@ def open_log(*, as_json: bool, debug: bool = False, stream: TextIO | None = None
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if debug else logging.INFO)
-    for name in ("paramiko", "apscheduler", "urllib3"):  # what they have to say is in our errors
-        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.ERROR)
+    for name, level in _OTHERS.items():
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else level)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

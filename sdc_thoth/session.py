@@ -349,11 +349,12 @@ def _reason(error: Exception | None) -> str:
 
 
 def _quiet() -> None:
-    # paramiko logs tracebacks of its threads. What matters of them is in our errors.
+    # paramiko logs tracebacks of its threads. What matters of them is in our errors; a log that wants them all the same
+    # has said so before.
     log = logging.getLogger("paramiko")
-    log.setLevel(logging.CRITICAL)
-    log.propagate = False
-    if not log.handlers:
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
+        log.propagate = False
         log.addHandler(logging.NullHandler())
 
 
