@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from sdc_thoth.console import Console
-from thoth import ThothError
+from thoth import ThothError, escaped
 
 if TYPE_CHECKING:
     import argparse
@@ -176,7 +176,10 @@ def _hostkeys(arguments: argparse.Namespace, console: Console) -> int:
         config=arguments.config, inventory=arguments.inventory, directory=arguments.dir, cnapi=arguments.cnapi
     )
     nodes = nodes_of(settings, arguments.nodes or None, False)
-    return pin_host_keys(
+    away = [node.instead for node in nodes if node.instead is not None]
+    for outcome in away:
+        console.line(f"{escaped(outcome.node or '')}: {outcome.result.value}: {escaped(outcome.reason or '')}")
+    status = pin_host_keys(
         [node for node in nodes if node.instead is None],
         settings.ssh.known_hosts,
         timeout=arguments.timeout,
@@ -184,6 +187,7 @@ def _hostkeys(arguments: argparse.Namespace, console: Console) -> int:
         say=console.line,
         confirm=_confirm,
     )
+    return max([status, *(int(not outcome.result.good) for outcome in away)])
 
 
 def _confirm(question: str) -> bool:

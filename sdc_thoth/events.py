@@ -31,7 +31,11 @@ _SECRET_TEXT: Final = (
     (re.compile(r"(?i)\b(\w*(?:auth_?key|password|passwd|secret|token)\w*[\"']?\s*[:=]\s*)\S+"), rf"\1{_REDACTED}"),
 )
 # What others have to tell beside what is in our errors.
-_OTHERS: Final = {"paramiko": logging.CRITICAL, "apscheduler": logging.ERROR, "urllib3": logging.ERROR}
+_OTHERS: Final = {
+    "paramiko": logging.CRITICAL,
+    "apscheduler": logging.ERROR,  # the tracebacks of passes; when they begin and end we tell
+    "urllib3": logging.ERROR,
+}
 _DEEPEST: Final = 6  # levels of a field's value that are looked into; what is deeper is not shown
 
 Event = MutableMapping[str, Any]

@@ -77,6 +77,8 @@ class Rounds:
         read_credentials(settings.ssh, hostkeys=self._plan.hostkeys)
         if not settings.from_cnapi:
             nodes_of(settings, self._plan.orders.names, self._plan.orders.exclude)
+        if (settings.from_cnapi, settings.cnapi) != (self._settings.from_cnapi, self._settings.cnapi):
+            self._last_nodes = ()  # they are those of another inventory
         self._settings = settings
 
     # ---- a pass ------------------------------------------------------------------------------------

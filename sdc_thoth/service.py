@@ -6,7 +6,6 @@ each time that was passed over is told.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,8 +50,6 @@ class Timetable:
         self._anchor = datetime.now(UTC)
         self._expected: datetime | None = None
         self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": ThreadPoolExecutor(1)})
-        # Beginnings, ends and what is passed over are told by us; tracebacks by apscheduler.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
     @property
     def next_due(self) -> float | None:

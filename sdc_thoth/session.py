@@ -349,8 +349,7 @@ def _reason(error: Exception | None) -> str:
 
 
 def _quiet() -> None:
-    # paramiko logs tracebacks of its threads. What matters of them is in our errors; a log that wants them all the same
-    # has said so before.
+    # What matters of the tracebacks that paramiko logs is in our errors. Who wants them all the same has said so.
     log = logging.getLogger("paramiko")
     if log.level == logging.NOTSET:
         log.setLevel(logging.CRITICAL)

@@ -288,4 +288,5 @@ def test_host_keys_of_a_data_center(fleet: Callable[..., Fleet], tmp_path: Path,
     assert f"sdc-thoth hostkeys --inventory cnapi -c {home.home}/config.toml cn1" in reason
     done = home.command_run("hostkeys", "--inventory", "cnapi", "-c", f"{home.home}/config.toml", "--yes", "-T", "2")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("dark: not-running: its status is unknown\n")
     assert home.collect().code == 0
