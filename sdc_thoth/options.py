@@ -29,8 +29,8 @@ examples:
   sdc-thoth --inventory cnapi --daemon              stay, and collect from Triton's compute nodes by schedule
   sdc-thoth status                                  what was reached, is waited for, and fails
 
-exit status: 0 every outcome was a good one; 1 otherwise; 75 another run holds the lock; 129, 130, 143 on SIGHUP, SIGINT,
-SIGTERM. A daemon that is told to stop ends with 0; what keeps it from starting is 95 or 96 under SMF and systemd.
+exit status: 0 every outcome was a good one; 1 otherwise; 75 another run holds the lock; 129, 130, 143 on SIGHUP,
+SIGINT, SIGTERM. A daemon that is told to stop ends with 0; one that cannot start, under SMF or systemd, with 95, 96.
 Where dumps are kept is what `thoth` is told: THOTH_STORE, THOTH_DB, THOTH_USER.
 """
 

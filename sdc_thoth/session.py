@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 import paramiko
+from cryptography.exceptions import InvalidTag
 from paramiko.common import MSG_DISCONNECT, MSG_EXT_INFO, MSG_KEXINIT
 from paramiko.packet import Packetizer
 
@@ -102,7 +103,10 @@ class _Packets(Packetizer):
         self._wire.begin("key exchange", timeout)
 
     def read_message(self) -> tuple[int, paramiko.Message]:
-        kind, message = super().read_message()
+        try:
+            kind, message = super().read_message()
+        except InvalidTag as error:  # paramiko lets it through
+            raise paramiko.SSHException("a packet was damaged on its way") from error
         if kind == MSG_KEXINIT:
             message.get_bytes(16)
             names = ("key exchange", "host key", "cipher", "", "MAC")
