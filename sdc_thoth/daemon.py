@@ -1,7 +1,7 @@
 """The daemon: passes by a schedule until it is told to stop. It heeds signals, reloads, and tells how it is.
 
-SIGTERM, SIGINT   begin nothing new; what is under way has ``grace`` seconds to end; the second one ends it at once
-SIGHUP            read the configuration again; one that is wrong is told, and the old one stays
+SIGTERM and SIGINT: nothing new is begun, what is under way has ``grace`` seconds to end; the second one ends it at
+once. SIGHUP: the configuration is read again; one that is wrong is told, and the old one stays.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Daemon:
             self._reload()
 
     def _look(self) -> None:
-        if not self._rounds.overdue:  # a pass that hangs is what the watchdog is for
+        if not (self._rounds.overdue or self._timetable.overdue):  # what hangs is what the watchdog is for
             self._notifier.alive()
         offset = _offset()
         if offset < self._offset - _CLOCK_SET:

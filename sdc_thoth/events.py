@@ -97,6 +97,7 @@ def open_log(*, as_json: bool, debug: bool = False, stream: TextIO | None = None
     threading.excepthook = lambda args: log.error(
         "a thread failed", thread=args.thread.name if args.thread else None, exc_info=args.exc_value
     )
+    sys.excepthook = lambda _kind, error, _trace: log.error("failed", exc_info=error)
     return log
 
 

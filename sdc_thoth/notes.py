@@ -68,6 +68,7 @@ class PassNote:
     nodes: Mapping[str, int] = field(default_factory=dict)
     waiting: Amount = Amount()  # dumps that are still being written
     error: str | None = None  # why it could not begin, or broke off
+    stopped: str | None = None  # by whom it was told to end before its time: "stopped by SIGTERM"
     good: bool = True  # every outcome was a good one, and there was no error
 
     def to_json(self) -> str:
@@ -78,7 +79,6 @@ class PassNote:
         """Raises KeyError, TypeError and ValueError for what is none."""
         dumps = {str(name): Amount(int(each["dumps"]), int(each["bytes"])) for name, each in told["dumps"].items()}
         nodes = {str(name): int(count) for name, count in told["nodes"].items()}
-        error = told["error"]
         return cls(
             started=float(told["started"]),
             seconds=float(told["seconds"]),
@@ -87,6 +87,11 @@ class PassNote:
             dumps=dumps,
             nodes=nodes,
             waiting=Amount(int(told["waiting"]["dumps"]), int(told["waiting"]["bytes"])),
-            error=None if error is None else str(error),
+            error=_text(told["error"]),
+            stopped=_text(told["stopped"]),
             good=bool(told["good"]),
         )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

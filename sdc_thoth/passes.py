@@ -96,7 +96,7 @@ def run_pass(
         if not orders.dry_run:
             noting.write()
             task.journal.forget()
-            task.journal.ended(note, all_nodes=orders.names is None and interruption is None)
+            task.journal.ended(note, all_nodes=orders.names is None and note.stopped is None)
             _publish(settings, task.journal, voices)
     report.end(note.seconds, rate)
     if interruption is not None:
@@ -154,7 +154,7 @@ def _note(began: float, seconds: float, tally: Tally, task: Task, interruption: 
         dumps=tally.amounts,
         nodes=tally.node_counts,
         waiting=tally.waiting,
-        error=why,
+        stopped=why,
         good=tally.exit_code == 0 and why is None,
     )
 

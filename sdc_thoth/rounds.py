@@ -103,7 +103,13 @@ class Rounds:
             self._desk.broken(_broken(began, self._began, f"internal error: {type(error).__name__}: {error}"))
             raise
         finally:
-            self._desk.state(State.WAITING)
+            self._ended()
+
+    def _ended(self) -> None:
+        try:
+            if self._halt.reason is None:  # else it is the end of the daemon, too
+                self._desk.state(State.WAITING)
+        finally:
             self._idle.set()
 
     def _collect(self) -> None:

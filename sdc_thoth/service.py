@@ -7,6 +7,7 @@ each time that was passed over is told.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from sdc_thoth.schedule import Schedule
 
 _JOB: Final = "pass"
 _LEAP: Final = timedelta(hours=1)
+_OVERDUE: Final = 600.0  # seconds
 _COUNTED: Final = 10_000  # times that were passed over, of which more need not be counted
 
 
@@ -56,6 +58,12 @@ class Timetable:
         """When the work is due next, in seconds since 1970."""
         job = self._scheduler.get_job(_JOB)
         return job.next_run_time.timestamp() if job and job.next_run_time else None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the work was due long ago and nobody has even said that it was passed over."""
+        due = self.next_due
+        return due is not None and time.time() - due > _OVERDUE
 
     def start(self) -> None:
         """Begin; with the work itself where the schedule wants that."""

@@ -47,7 +47,7 @@ def troubles_of(status: Status, now: float) -> Iterator[str]:
         yield "no pass has ended yet"
     elif status.last_pass.error is not None:
         yield f"the last pass broke off: {escaped(status.last_pass.error)}"
-    elif not status.last_pass.good:
+    elif not status.last_pass.good and status.last_pass.stopped is None:  # who stops it knows what is left
         yield "the last pass had failures"
     failing = sum(node.failing_since is not None for node in status.nodes)
     if failing:
@@ -104,6 +104,8 @@ def _of_daemon(daemon: DaemonNote | None, now: float) -> str:
 def _of_pass(note: PassNote, now: float) -> Iterator[str]:
     nodes = ", ".join(f"{count} {result}" for result, count in note.nodes.items()) or "no nodes"
     yield f"last pass: {_time(note.started)} ({_ago(note.started, now)}), took {note.seconds:.1f}s; {nodes}"
+    if note.stopped is not None:
+        yield f"  {escaped(note.stopped)} before its end"
     if note.dumps:
         yield f"  {_amounts(note.dumps)}; sent {size_text(note.sent)}"
     if note.waiting.dumps:

@@ -91,7 +91,8 @@ def test_F10_a_daemon_whose_directory_runs_full_goes_on(only: Node, disk: Path, 
 
 
 _LATE = [pytest.param("write,pwrite64", n, marks=pytest.mark.soak) for n in (1, 2, 5, 10, 20)]
-_FULL_AT = [("fsync", 1), ("fsync", 3), ("rename", 1), *_LATE]
+_LATE.append(pytest.param("fsync", 1, marks=pytest.mark.soak))
+_FULL_AT = [("fsync", 3), ("rename", 1), *_LATE]
 
 
 @pytest.mark.parametrize(("call", "number"), _FULL_AT)

@@ -261,9 +261,7 @@ def test_a_usage_error_is_one(only: Node, tmp_path: Path) -> None:
     home = collector(tmp_path, [only], OFTEN)
     for flags, said in (
         (["--dry-run"], "--dry-run: is for a single pass"),
-        (["--json"], "--json: is for a single pass"),
         (["-N", "cn9"], "not in the inventory: cn9"),
-        (["-t", "a/b"], "--type: 'a/b'"),
     ):
         done = home.run("--daemon", *flags)
         assert done.returncode == 1 and said in done.stderr, done.stderr

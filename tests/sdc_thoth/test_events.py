@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -20,13 +21,14 @@ KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2-0815\n-----END OPENSSH PRIVA
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    root, hook = logging.getLogger(), threading.excepthook
+    root, hook, main_hook = logging.getLogger(), threading.excepthook, sys.excepthook
     names = ("paramiko", "apscheduler", "urllib3")
     handlers, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in names}
     propagate = logging.getLogger("paramiko").propagate
     yield
-    root.handlers[:], root.level, threading.excepthook = handlers, level, hook
+    root.handlers[:], root.level = handlers, level
+    threading.excepthook, sys.excepthook = hook, main_hook
     for name, before in levels.items():
         logging.getLogger(name).setLevel(before)
     logging.getLogger("paramiko").propagate = propagate

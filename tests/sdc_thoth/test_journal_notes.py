@@ -115,7 +115,7 @@ def test_nodes_that_are_no_more_are_forgotten_after_a_pass_over_all(directory: P
 
 def a_pass(started: float, sent: int = 0, busy: float = 0.0) -> PassNote:
     dumps = {"stored": Amount(1, sent), "present": Amount(9, 900)}
-    return PassNote(started, 2.5, busy, sent, dumps, {"reached": 3}, Amount(1, 7), "stopped", good=False)
+    return PassNote(started, 2.5, busy, sent, dumps, {"reached": 3}, Amount(1, 7), "broke off", "stopped", good=False)
 
 
 def test_the_last_pass_and_all_of_them_together(directory: Path, clock: Clock) -> None:

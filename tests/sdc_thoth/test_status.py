@@ -145,6 +145,9 @@ def test_troubles_of_the_daemon(daemon: DaemonNote | None, trouble: str | None) 
 def test_a_pass_that_broke_off_and_none_at_all() -> None:
     broken = replace(PASS, error=f"store /x: {HOSTILE}", good=False)
     assert troubles(replace(WELL, last_pass=broken)) == [r"the last pass broke off: store /x: a\x1b[2J\n\xff\x7f"]
+    stopped = replace(PASS, stopped="stopped by SIGTERM", good=False)
+    assert troubles(replace(WELL, last_pass=stopped)) == []
+    assert "  stopped by SIGTERM before its end" in words(replace(WELL, last_pass=stopped))
     assert troubles(replace(WELL, last_pass=None)) == ["no pass has ended yet"]
 
 
