@@ -18,7 +18,7 @@ from tests.support.collector import Collector
 from tests.support.daemon import Daemon
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.invariants import check_store
-from tests.support.mishaps import at_reading, at_session, check_settled, collector
+from tests.support.mishaps import at_reading, at_session, collector
 from tests.support.processes import descendants, send, wait_until
 from tests.support.sshd import Fleet, Node
 
@@ -72,7 +72,7 @@ def test_F54_the_daemon_is_told_to_stop(fleet: Callable[..., Fleet], tmp_path: P
     assert {path.name for path in daemon.directory.iterdir()} == {"journal.sqlite", "status.json"}
     end_commands(node)
     assert home.collect().results == {f"{DUMPS}/core.1".encode(): "stored"}
-    check_settled(home, [node])
+    check_store(home)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_F54_a_single_pass_is_told_to_stop(
     assert (told["result"], told["reason"]) == ("failed", f"stopped by {number.name}")
     end_commands(node)
     assert home.collect().code == 0
-    check_settled(home, [node])
+    check_store(home)
 
 
 def test_F54_a_run_under_nohup_outlives_its_terminal(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_F54_the_second_signal_ends_the_daemon_at_once(fleet: Callable[..., Flee
             assert daemon.stop() == -signal.SIGTERM
     end_commands(node)
     assert home.collect().code == 0
-    check_settled(home, [node])
+    check_store(home)
 
 
 def test_F54_a_reload_in_the_middle_of_a_pass_leaves_that_alone(fleet: Callable[..., Fleet], tmp_path: Path) -> None:

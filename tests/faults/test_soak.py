@@ -95,9 +95,11 @@ def check_level(usages: list[Usage], daemon: Daemon) -> None:
     first, last = usages[:part], usages[-part:]
     growth = median([each.memory for each in last]) - median([each.memory for each in first])
     assert growth < _GROWTH, f"{first[0]} -> {last[-1]}"
+    # How many connections are kept goes up and down with the faults: few looks see no more than that.
+    tolerance = 2 if len(usages) > 100 else 6
     for count in ("files", "threads"):
         before, after = (median([getattr(each, count) for each in part]) for part in (first, last))
-        assert after <= before + 2, f"{count}: {first[0]} -> {last[-1]}"
+        assert after <= before + tolerance, f"{count}: {first[0]} -> {last[-1]}"
     failed = [event for event in daemon.events("node") if event["level"] == "warning"]
     assert failed, "no node has failed"
     unforeseen = [event for event in daemon.all_events if "exception" in event]
