@@ -22,6 +22,7 @@ from thoth import (
     Outcome,
     Range,
     Receipt,
+    Reopened,
     Result,
     SourceDenied,
     SourceError,
@@ -82,7 +83,7 @@ class Intake:
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones."""
-        told = stream if isinstance(stream, list) else self._told(found, stream)
+        told = stream if isinstance(stream, list) else Reopened(lambda: self._told(found, stream))
         return self._outcome(arrival, found, lambda: self._received(arrival, told))
 
     def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
@@ -122,7 +123,7 @@ class Intake:
         if not first.known.missing([Range(0, size)]):
             yield from ([dump.known.read_at(0, dump.found.size)] for dump in group)
         elif size > SMALL:
-            yield self._asker.stream(first.found)
+            yield Reopened(lambda: self._asker.stream(first.found))
         else:
             for body in self._asker.fetch([Get(dump.found) for dump in group]):
                 yield [body] if isinstance(body, bytes) else body

@@ -19,6 +19,7 @@ import pytest
 from tests.support.crash import Crasher, writer
 from tests.support.folder import mounts_below
 from tests.support.processes import Process, descendants, wait_until
+from tests.support.reqlite import ReqlServer, reql_by, reql_server
 from tests.support.sshd import Fleet, Node
 
 # Names that change what our commands, or the programs they start, do.
@@ -86,7 +87,7 @@ def _situation(config: pytest.Config) -> list[str]:
     lacking = f"; missing: {', '.join(missing)}" if missing else ""
     random_ones = f"random, --soak --hypothesis-seed={config.option.hypothesis_seed}"
     return [
-        f"bench: {_ssh_version()}; {user}; {', '.join(found)}{lacking}; cores by {writer()}",
+        f"bench: {_ssh_version()}; {user}; {', '.join(found)}{lacking}; cores by {writer()}; ReQL by {reql_by()}",
         f"examples: {random_ones if config.stash[_SOAKING] else 'the same in every run'}",
     ]
 
@@ -166,6 +167,13 @@ def fleet() -> Iterator[Callable[..., Fleet]]:
 def node(fleet: Callable[..., Fleet]) -> Callable[..., Node]:
     """Makes single nodes that end with the test: ``node(flavour="gnu", own_process=True)``."""
     return lambda **wishes: fleet(1, **wishes)[0]
+
+
+@pytest.fixture(scope="session")
+def reql() -> Iterator[ReqlServer]:
+    """A server that speaks ReQL: reqlite, or the RethinkDB that THOTH_TEST_RETHINKDB names."""
+    with reql_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from thoth.http import Service
     from thoth.index.base import Known
-    from thoth.ingest import Arrival, Receipt, annotate, is_wanted, receive
+    from thoth.ingest import Arrival, Receipt, Reopened, annotate, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
@@ -65,6 +65,7 @@ _HOME = {
     "Range": "dumps.source",
     "ReadAt": "dumps.source",
     "Receipt": "ingest",
+    "Reopened": "ingest",
     "Result": "model",
     "Service": "http",
     "ServiceError": "errors",
@@ -121,6 +122,7 @@ __all__ = [
     "Range",
     "ReadAt",
     "Receipt",
+    "Reopened",
     "Result",
     "Service",
     "ServiceError",

@@ -1,8 +1,10 @@
-"""What Thoth is told: defaults < file < environment < flags, each value with where it came from.
+"""What Thoth is told: defaults < files < environment < flags, each value with where it came from.
 
-The file is TOML with the keys ``store``, ``db``, ``user`` and ``cache``. It is the one that ``--config`` or
-THOTH_CONFIG names, which then has to exist, or else ``thoth/config.toml`` in the user's configuration directory
-(``~/.config`` on most systems), which may be missing. No other module reads the environment.
+The first file is TOML (``thoth.settings_file`` has its keys). It is the one that ``--config`` or THOTH_CONFIG names,
+which then has to exist, or else ``thoth/config.toml`` in the user's configuration directory (``~/.config`` on most
+systems), which may be missing. The second is the original's, ``~/.thoth.config.json``. An index that none of these
+names may still be named by ``config.json`` in the store, which whoever opens that looks at (``thoth.library``).
+No other module reads the environment.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from thoth.errors import UsageError
+from thoth.settings_file import json_database, rethink_url, toml_settings, with_password
 
 DEFAULT: Final = "default"  # the origin of a value that nobody gave
 _CACHE: Final = "/var/tmp/thoth/cache"  # noqa: S108 - where the original has it; what opens it checks whose it is
 _OWN_CACHE: Final = "/var/tmp/thoth-{uid}/cache"  # noqa: S108 - of an ordinary user: root's is closed to others
-_RETHINK: Final = "rethinkdb"  # the index that the original's variables ask for
-_LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
+MANTA: Final = "manta"  # the store that the original's variables ask for
 # Part of every name in the store, of the database's name, and of paths: Manta's logins, without '%'.
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/].*@|\?.*", re.DOTALL)
@@ -36,23 +38,55 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """What a Thoth is opened with: the URLs of its store and index, whose dumps they are, and where copies go."""
+class MantaSettings:
+    """How to reach Manta, with the names of node-manta's variables; empty: nobody says."""
 
-    store: str
-    db: str
+    url: str = ""
+    user: str = ""  # the account
+    subuser: str = ""
+    key_id: str = ""  # a fingerprint, MD5 or SHA256, or the path of a private key
+    roles: tuple[str, ...] = ()
+    tls_insecure: bool = False  # whatever certificate the server shows is taken
+    no_auth: bool = False  # requests are not signed
+    proxy: str = ""  # the URL of an HTTP proxy on the way there
+    home: str = ""  # whose .ssh has the key
+    agent: str = ""  # the socket of an ssh-agent that may have it
+    unfinished: str = ""  # the directory that remembers uploads to go on with; empty: nowhere
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a Thoth is opened with: its store and index, whose dumps they are, and where copies go."""
+
+    store: str  # a URL, or ``manta``
+    db: str = field(repr=False)  # a URL, with the password when it has one
     user: str
     cache: str  # the directory of the dumps that are fetched to be debugged or analyzed
     origins: Mapping[str, str]  # of each of the fields above
+    manta: MantaSettings = MantaSettings()
 
     def described(self, name: str) -> str:
         """A setting as people may see it, without credentials: ``URL (configured from THOTH_STORE)``."""
-        origin = self.origins[name]
-        where = DEFAULT if origin == DEFAULT else f"configured from {origin}"
-        return f"{without_credentials(getattr(self, name))} ({where})"
+        value = self.manta.url if (name, self.store) == ("store", MANTA) else getattr(self, name)
+        return described(value, self.origins[name])
 
 
-_KEYS: Final = tuple(field.name for field in fields(Config) if field.name != "origins")
+def described(url: str, origin: str) -> str:
+    """A URL as people may see it, and where it came from; of a RethinkDB ``HOST:PORT``, as in the original."""
+    where = DEFAULT if origin == DEFAULT else f"configured from {origin}"
+    shown = without_credentials(url)
+    if shown.startswith("rethinkdb://"):
+        shown = shown.removeprefix("rethinkdb://").partition("/")[0]
+    return f"{shown} ({where})"
+
+
+_KEYS: Final = ("store", "db", "user", "cache")
+_MANTA_KEYS: Final = ("url", "user", "subuser", "key_id", "role", "tls_insecure", "no_auth")
+_FLAGS: Final = ("manta.tls_insecure", "manta.no_auth")
+_TOML: Final = {
+    **dict.fromkeys(_KEYS, str),
+    **{key: bool if key in _FLAGS else str for key in (f"manta.{each}" for each in _MANTA_KEYS)},
+}
 
 
 def environment() -> Mapping[str, str]:
@@ -66,7 +100,18 @@ class Survey:
 
     settings: Mapping[str, Setting]  # by the names in Config; a store or index that nobody can tell is not among them
     file: Setting | None  # the file that is read, there or not, and who names it; None: there is no home for it
-    faults: Mapping[str, UsageError]  # what is wrong with which setting; "config": with the file
+    faults: Mapping[str, UsageError]  # what is wrong with which setting; "config": with a file
+    manta: MantaSettings
+
+    def config(self) -> Config:
+        """The configuration, whether or not it can be used; what nobody can tell is empty in it."""
+        nothing = Setting("", DEFAULT)
+        told = {name: self.settings.get(name, nothing) for name in _KEYS}
+        return Config(
+            **{name: setting.value for name, setting in told.items()},
+            origins={name: setting.origin for name, setting in told.items()},
+            manta=self.manta,
+        )
 
 
 def load_config(
@@ -84,10 +129,7 @@ def load_config(
     found = survey(environ, file=file, store=store, db=db, user=user)
     if found.faults:
         raise next(iter(found.faults.values()))
-    return Config(
-        **{name: found.settings[name].value for name in _KEYS},
-        origins={name: found.settings[name].origin for name in _KEYS},
-    )
+    return found.config()
 
 
 def survey(
@@ -103,18 +145,28 @@ def survey(
     given = {name: Setting(value, f"--{name}") for name, value in flags.items() if value is not None}
     place = _file_place(environ, file)
     faults: dict[str, UsageError] = {}
-    told: dict[str, Setting] = {"user": Setting("thoth", DEFAULT), "cache": Setting(_default_cache(), DEFAULT)}
+    told: dict[str, Setting] = {"cache": Setting(_default_cache(), DEFAULT)}
     with _noted(faults, "config"):
         told |= _from_file(place)
-    told |= {**_from_environment(environ), **given}
-    _imply_originals(environ, told)
-    checks = {"store": _check_store, "db": _check_db, "user": _check_user, "cache": _check_cache}
-    for name, check in checks.items():
+    told |= _from_environment(environ)
+    told |= given
+    told.setdefault("user", told.get("manta.user", Setting("thoth", DEFAULT)))
+    if environ.get("MANTA_URL"):  # dumps meant for Manta must not land in a directory
+        told.setdefault("store", Setting(MANTA, "MANTA_URL"))
+    with _noted(faults, "db"):
+        told |= _rethink(environ, told)
+    for name, check in {"store": _check_store, "user": _check_user, "cache": _check_cache}.items():
         with _noted(faults, name):
-            check(told.get(name))
+            check(told)
     with _noted(faults, "store"):
         told = told if told.keys() >= {"store", "db"} else {**_default_places(told["user"].value), **told}
-    return Survey({name: told[name] for name in _KEYS if name in told}, place, faults)
+    return Survey(_in_order(told), place, faults, _manta(told) if _is_manta(told) else MantaSettings())
+
+
+def _in_order(told: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The settings in the order in which they are shown; those of Manta where it is the store."""
+    names = [*_KEYS, *(f"manta.{each}" for each in _MANTA_KEYS)] if _is_manta(told) else _KEYS
+    return {name: told[name] for name in names if name in told}
 
 
 @contextmanager
@@ -134,15 +186,21 @@ def without_credentials(url: str) -> str:
 # ---- the environment ------------------------------------------------------------------------------
 
 
+_VARIABLES: Final = {
+    "store": ("THOTH_STORE",),
+    "db": ("THOTH_DB",),
+    "user": ("THOTH_USER", "MANTA_USER"),
+    "cache": ("THOTH_CACHE",),
+    **{f"manta.{each}": (f"MANTA_{each.upper()}",) for each in _MANTA_KEYS},
+    "manta.proxy": ("THOTH_PROXY",),
+    "manta.home": ("HOME",),
+    "manta.agent": ("SSH_AUTH_SOCK",),
+}
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
     """What the variables say; one that is empty is not set."""
-    names = {
-        "store": ("THOTH_STORE",),
-        "db": ("THOTH_DB",),
-        "user": ("THOTH_USER", "MANTA_USER"),
-        "cache": ("THOTH_CACHE",),
-    }
-    found = {key: _first_set(environ, variables) for key, variables in names.items()}
+    found = {key: _first_set(environ, variables) for key, variables in _VARIABLES.items()}
     return {key: setting for key, setting in found.items() if setting is not None}
 
 
@@ -153,45 +211,76 @@ def _first_set(environ: Mapping[str, str], variables: Iterable[str]) -> Setting 
     return None
 
 
-def _imply_originals(environ: Mapping[str, str], told: dict[str, Setting]) -> None:
-    """What the original's variables ask for where nothing else is named: it must not silently be something else."""
-    if environ.get("MANTA_URL"):
-        told.setdefault("store", Setting("manta", "MANTA_URL"))
-    if environ.get("THOTH_DB_HOST"):
-        told.setdefault("db", Setting(_RETHINK, "THOTH_DB_HOST"))
+def _rethink(environ: Mapping[str, str], told: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The index, where the original's variables or its file have a say in it. Raises UsageError."""
+    named = told.get("db")
+    names = {key: f"THOTH_DB_{key.upper()}" for key in ("host", "port", "db", "authKey")}
+    values = {key: environ[variable] for key, variable in names.items() if environ.get(variable)}
+    if "host" in values and (named is None or named.origin not in ("THOTH_DB", "--db")):
+        return {"db": Setting(rethink_url(values, "THOTH_DB_HOST", told["user"].value), "THOTH_DB_HOST")}
+    if named is None:
+        return _from_original_file(environ, told["user"].value)
+    return {"db": Setting(with_password(named.value, values.get("authKey", "")), named.origin)}
 
 
-def _check_store(store: Setting | None) -> None:
-    """Dumps meant for Manta must not land in a local directory."""
-    if store is not None and store.value == "manta":
-        raise UsageError(
-            f"{store.origin} asks for Manta as the store, which this version cannot use yet;"
-            " name a directory: THOTH_STORE=file:///ABSOLUTE/DIRECTORY"
-        )
+# ---- what is wrong --------------------------------------------------------------------------------
 
 
-def _check_db(db: Setting | None) -> None:
-    if db is not None and db.value == _RETHINK:
-        raise UsageError(
-            f"{db.origin} asks for RethinkDB as the index, which this version cannot use yet;"
-            " name a file: THOTH_DB=sqlite:///ABSOLUTE/FILE"
-        )
+def _is_manta(told: Mapping[str, Setting]) -> bool:
+    return "store" in told and told["store"].value == MANTA
 
 
-def _check_user(user: Setting | None) -> None:
-    if user is not None and not _USER.fullmatch(user.value):
+def _manta(told: Mapping[str, Setting]) -> MantaSettings:
+    values = {key.removeprefix("manta."): each.value for key, each in told.items() if key.startswith("manta.")}
+    url, state = values.get("url", ""), _own_place("user_state_path", "uploads")
+    return MantaSettings(
+        url=url if not url or url.startswith("http") else f"https://{url}",  # as node-manta has it
+        user=values.get("user", ""),
+        subuser=values.get("subuser", ""),
+        key_id=values.get("key_id", ""),
+        roles=tuple(role for role in values.get("role", "").replace(" ", "").split(",") if role),
+        tls_insecure=values.get("tls_insecure", "0") != "0",
+        no_auth=values.get("no_auth", "0") != "0",
+        proxy=values.get("proxy", ""),
+        home=values.get("home", ""),
+        agent=values.get("agent", ""),
+        unfinished="" if state is None else str(state),
+    )
+
+
+def _check_store(told: Mapping[str, Setting]) -> None:
+    """Manta cannot be reached with less than the original asks for."""
+    if not _is_manta(told):
+        return
+    needed = {"url": "its address", "user": "your account there", "key_id": "the fingerprint of your key"}
+    waived = told.get("manta.no_auth", Setting("", DEFAULT)).value in ("true", "1")
+    for key, what in needed.items():
+        if f"manta.{key}" not in told and (key == "url" or not waived):
+            how = "; see: ssh-keygen -l -f ~/.ssh/id_rsa.pub" if key == "key_id" else ""
+            raise UsageError(
+                f"{told['store'].origin} asks for Manta as the store: set MANTA_{key.upper()} to {what}{how}"
+            )
+    url = told["manta.url"]
+    if without_credentials(url.value) != url.value:
+        raise UsageError(f"{url.origin}: Manta knows no passwords; write https://HOST alone")
+
+
+def _check_user(told: Mapping[str, Setting]) -> None:
+    user = told["user"]
+    if not _USER.fullmatch(user.value):
         raise UsageError(
             f"{user.origin}: a user is part of every dump's name: 1 to 128 of letters, digits, '.', '_', '-'"
             " and '@', a letter or digit first"
         )
 
 
-def _check_cache(cache: Setting | None) -> None:
-    if cache is not None and (not cache.value.startswith("/") or "\0" in cache.value):
+def _check_cache(told: Mapping[str, Setting]) -> None:
+    cache = told["cache"]
+    if not cache.value.startswith("/") or "\0" in cache.value:
         raise UsageError(f"{cache.origin}: the cache is a directory by its absolute path, such as {_CACHE}")
 
 
-# ---- the file -------------------------------------------------------------------------------------
+# ---- the files ------------------------------------------------------------------------------------
 
 
 def _file_place(environ: Mapping[str, str], flag: str | None) -> Setting | None:
@@ -205,47 +294,17 @@ def _file_place(environ: Mapping[str, str], flag: str | None) -> Setting | None:
 def _from_file(place: Setting | None) -> dict[str, Setting]:
     if place is None:
         return {}
-    path = Path(place.value)
-    table = _parsed(path, _read(path, must_exist=place.origin != DEFAULT))
-    for key, value in table.items():
-        if key not in _KEYS:
-            raise UsageError(f"{path}: unknown key {key!r}; known are {', '.join(_KEYS)}")
-        if not isinstance(value, str) or not value:
-            raise UsageError(f"{path}: {key}: must be a text in quotes, not {_kind(value)}")
-    return {key: Setting(value, str(path)) for key, value in table.items()}
+    told = toml_settings(Path(place.value), _TOML, must_exist=place.origin != DEFAULT)
+    return {key: Setting(value, place.value) for key, value in told.items()}
 
 
-def _read(path: Path, *, must_exist: bool) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-    except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError | NotADirectoryError) and not must_exist:
-            return b""
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'not a file name'}") from error
-    if len(data) > _LARGEST:
-        raise UsageError(f"{path}: over {_LARGEST >> 20} MiB, which is no configuration file")
-    return data
-
-
-def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:
-    if not data:
+def _from_original_file(environ: Mapping[str, str], user: str) -> dict[str, Setting]:
+    """The index that ``~/.thoth.config.json`` names."""
+    if not environ.get("HOME"):
         return {}
-    import tomllib  # noqa: PLC0415 - most have no file
-
-    try:
-        # utf-8-sig: editors on Windows begin a file with a byte order mark
-        return tomllib.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}: line {line}: not UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from error
-
-
-def _kind(value: object) -> str:
-    kinds = {str: "an empty one", bool: "true or false", dict: "a table", list: "a list"}
-    return kinds.get(type(value), "a number or date")
+    path = Path(environ["HOME"]) / ".thoth.config.json"
+    url = json_database(path, user)
+    return {} if url is None else {"db": Setting(url, str(path))}
 
 
 # ---- where things are when nobody says ------------------------------------------------------------

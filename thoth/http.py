@@ -94,9 +94,12 @@ class Service:
         expects = any(name.lower() == "expect" for name in headers)
         total = max(idle, self._limits.total)
         exchange = Exchange(body, idle=idle, total=total, clock=self._clock, expects=expects)
-        with self._opened(method, target, headers, exchange) as found:
-            data = b"" if method == "HEAD" else found.read_all(_ERROR if found.status >= 400 else most)
-            return Answer(found.status, found.headers, data)
+        try:
+            with self._opened(method, target, headers, exchange) as found:
+                data = found.read_all(_ERROR if found.status >= 300 else most)  # to its end, or it would be cut
+                return Answer(found.status, found.headers, data)
+        finally:
+            exchange.end()
 
     def open(self, method: str, target: str, headers: Mapping[str, str], *, limited: bool = False) -> Download:
         """An answer whose body is read piece by piece, with ``limited`` all within ``limits.total``. Raises
@@ -176,7 +179,7 @@ class Download:
         while size <= most and (piece := self.read(_PIECE)):
             pieces.append(piece)
             size += len(piece)
-        if size > most and self.status < 400:
+        if size > most and self.status < 300:
             raise ServiceError(f"{self._where}: its answer is longer than {most} bytes")
         return b"".join(pieces)[:most]
 

@@ -6,7 +6,7 @@ an info.json is not a dump yet; an info.json that the index does not know is put
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,10 +23,12 @@ from thoth.errors import (
     NotADump,
     PreconditionFailed,
     SourceChanged,
+    StoreTransient,
 )
 from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
 from thoth.objects import EXPANDED, KeptObject, kept_objects
+from thoth.patience import Tries, usual_tries
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
 
@@ -58,18 +60,43 @@ class Receipt:
     reason: str | None = None
 
 
-def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: float) -> Receipt:
+class Reopened:
+    """A stream that can be read again from its beginning: ``start`` begins it anew each time."""
+
+    def __init__(self, start: Callable[[], Iterator[bytes]]) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._start()
+
+
+def receive(
+    thoth: Thoth,
+    arrival: Arrival,
+    stream: Iterable[bytes],
+    *,
+    now: float,
+    tries: Callable[[], Tries] = usual_tries,
+) -> Receipt:
     """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
 
-    The stream is read once, and not at all when the dump turns out to be there; a list of blocks that are in memory
-    costs nothing to read, and is. What it raises goes through, after the upload was abandoned. Raises SourceChanged
-    when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since 1970.
+    The stream is not read at all when the dump turns out to be there; a list of blocks that are in memory costs
+    nothing to read, and is. Where the store fails in a way that passes, the stream is begun anew and sent again; an
+    iterator, which cannot be, is sent once. What it raises goes through, after the upload was abandoned. Raises
+    SourceChanged when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since
+    1970.
     """
+    if isinstance(stream, Iterator):
+        return _received(thoth, arrival, stream, now)
+    return tries().run(lambda: _received(thoth, arrival, stream, now))
+
+
+def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float) -> Receipt:
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
         return annotate(thoth, arrival)
     name = dump_name(thoth.user, arrival.identity, arrival.filename)
-    upload = thoth.store.begin(name, arrival.size)
+    upload = thoth.store.begin(name, arrival.size, if_match=_displaced(thoth, arrival, name))
     try:
         facts, digests = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
@@ -78,10 +105,35 @@ def receive(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], *, now: flo
         lost = current is not None and _is_lost(thoth, current[0])
         if current is not None and not (lost or may_replace(current[0], digests.size)):
             return _kept(thoth, arrival, info)
-        committed = _Committed(arrival, info, name, upload.commit(digests).etag, lost)
+        try:
+            committed = _Committed(arrival, info, name, upload.commit(digests).etag, lost)
+        except PreconditionFailed:
+            return _overtaken(thoth, arrival, info)
     finally:
         upload.abort()
     return _publish(thoth, committed)
+
+
+def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> str:
+    """The etag of the object whose place an upload may take.
+
+    A longer one that has no document may be a better dump that is about to get one.
+    """
+    try:
+        found = thoth.store.stat(name)
+    except NoSuchObject:
+        return ABSENT
+    if found.size > arrival.size and thoth.stored_info(arrival.identity) is None:
+        raise StoreTransient(f"{name}: a longer upload has no document yet; 'thoth scrub --repair' gives it one")
+    return found.etag
+
+
+def _overtaken(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
+    """Another upload put an object in the place of ours: it stays unless ours turns out to be the better one."""
+    current = thoth.stored_info(info.id)
+    if current is None or is_wanted(thoth, current[0], info.size or 0):
+        raise StoreTransient(f"{info.document['dump']}: another upload of it came between; upload it again")
+    return _kept(thoth, arrival, info)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from thoth.config import Config, without_credentials
-from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable, UsageError
+from thoth.config import DEFAULT, MANTA, Config, MantaSettings, described
+from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable
 from thoth.index.base import Index
+from thoth.index.rethink_place import RethinkPlace
 from thoth.model import DumpInfo, Identity
+from thoth.places import index_place, store_directory
+from thoth.settings_file import database_url
 from thoth.store.base import ObjectStore
-from thoth.store.names import home, info_name
+from thoth.store.names import config_name, info_name
+
+Ask = Callable[[str], str]  # asks a person for a secret by a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Thoth:
     store: ObjectStore
     index: Index
     user: str
+    database: str = ""  # the index as people may see it, and who named it: ``HOST:PORT (configured from Manta)``
 
     def stored_info(self, identity: Identity) -> tuple[DumpInfo, str] | None:
         """A dump's info.json and its etag, or None, from the store. Raises StoreError and BadDocument.
@@ -43,7 +48,7 @@ class Thoth:
 
     def check(self) -> None:
         """Raises StoreUnavailable or IndexFailure when one of them cannot be used, before a long work begins."""
-        next(iter(self.store.list(home(self.user))), None)
+        _require_answer(self.store, self.user)
         self.index.known([])
 
     def close(self) -> None:
@@ -59,57 +64,101 @@ class Thoth:
         self.close()
 
 
-def open_thoth(config: Config, *, dry_run: bool = False) -> Thoth:
-    """Open what ``config.store`` and ``config.db`` name. A dry run cannot write to either.
+def open_thoth(config: Config, *, dry_run: bool = False, ask: Ask | None = None) -> Thoth:
+    """Open what the configuration names. A dry run cannot write to either.
 
-    Raises UsageError for a URL that names nothing we know.
+    The index that nobody names is the one that ``config.json`` in the store tells of, or else the user's own file.
+    ``ask`` asks a person for the passphrase of a key, by a prompt. Raises UsageError for a URL that names nothing we
+    know, and StoreError for a store that has to be asked and does not answer.
     """
-    root, database = _root(config), _database(config)
+    directory = store_directory(config)
+    place = index_place(config.db, config.origins.get("db", "db"), config.user)
     # A new user's first dump makes the directory of the store. Once there is an index there has been a store
     # too: when its directory is gone it is not mounted, and must not pass for an empty one.
-    store = _open_store(root, create=not database.is_file(), dry_run=dry_run)
-    return Thoth(store, _open_index(database, dry_run=dry_run), config.user)
+    create = isinstance(place, Path) and not place.is_file()
+    with ExitStack() as undo:
+        store = _open_store(config, directory, create=create, dry_run=dry_run, ask=ask)
+        undo.callback(store.close)
+        place, url, origin = _shared_index(config, store, place)
+        index = _open_index(place, dry_run=dry_run)
+        opened = Thoth(store, index, config.user, described(url, origin))
+        undo.pop_all()
+    return opened
 
 
-def prepare(config: Config) -> list[str]:
-    """Make what the store and the index need; a line for each thing that was made, none when all was there.
+def make_store(config: Config) -> list[str]:
+    """Make the directory of the store; a line for it when it was not there. Manta needs none.
 
-    Raises UsageError, StoreError and IndexFailure when a dump could not be kept there either.
+    Raises UsageError as ``open_thoth`` does, and StoreUnavailable.
     """
-    from thoth.store.names import home
+    root = store_directory(config)
+    index_place(config.db, config.origins.get("db", "db"), config.user)  # known to be good before anything is made
+    if root is None:
+        return []
+    made = [] if root.exists() else [f"created directory {root}"]
+    _make_root(root)
+    return made
+
+
+def _make_root(root: Path) -> None:
     from thoth.store.walk import make_root
 
-    root, _ = _root(config), _database(config)  # both are known to be good before one is made
-    made = [] if root.exists() else [f"created directory {root}"]
     try:
         make_root(root)
     except (OSError, StoreError) as error:
         raise StoreUnavailable(f"store {root}: {getattr(error, 'strerror', None) or error}") from error
-    with open_thoth(config) as thoth:
-        next(iter(thoth.store.list(home(config.user))), None)
-        return made + thoth.index.create()
 
 
 def require_store(config: Config, *, new_ok: bool = False) -> None:
     """Raises StoreUnavailable when the store's directory is gone, and UsageError as ``open_thoth`` does.
 
-    With ``new_ok`` it may be missing as long as there is no index either: the first dump makes both.
+    With ``new_ok`` it may be missing as long as there is no index either: the first dump makes both. A server is
+    asked when it is needed.
     """
-    root = _root(config)
-    if root.exists() or (new_ok and not _database(config).is_file()):
+    root = store_directory(config)
+    place = index_place(config.db, config.origins.get("db", "db"), config.user)
+    if root is None or root.exists() or (new_ok and isinstance(place, Path) and not place.is_file()):
         return
     raise StoreUnavailable(f"store {root}: no such directory; mount it, or make an empty one with 'thoth init'")
 
 
 def is_made(config: Config, setting: str) -> bool:
-    """Whether what ``store`` or ``db`` names is there. Raises UsageError as ``open_thoth`` does."""
-    return _root(config).is_dir() if setting == "store" else _database(config).is_file()
+    """Whether what ``store`` or ``db`` names is there; of a server, whether it answers.
+
+    Raises UsageError as ``open_thoth`` does, and StoreError or IndexFailure for a server that does not answer.
+    """
+    if setting == "db":
+        place = index_place(config.db, config.origins.get("db", "db"), config.user)
+        return place.is_file() if isinstance(place, Path) else _answers(place)
+    directory = store_directory(config)
+    if directory is not None:
+        return directory.is_dir()
+    with closing(_open_store(config, None, create=False, dry_run=True, ask=None)) as store:
+        _require_answer(store, config.user)
+    return True
 
 
-def _open_store(root: Path, *, create: bool, dry_run: bool) -> ObjectStore:
+def _answers(server: RethinkPlace) -> bool:
+    with closing(_open_index(server, dry_run=True)) as index:
+        index.known([])
+    return True
+
+
+# ---- the store ------------------------------------------------------------------------------------
+
+
+def _require_answer(store: ObjectStore, user: str) -> None:
+    """Raises StoreError unless the store tells of an object whether it is there; a list may be long."""
+    with suppress(NoSuchObject):
+        store.stat(config_name(user))
+
+
+def _open_store(
+    config: Config, directory: Path | None, *, create: bool, dry_run: bool, ask: Ask | None
+) -> ObjectStore:
     from thoth.store.directory import DirectoryStore
 
-    store = DirectoryStore(root, create=create)
+    store = _open_manta(config.manta, ask) if directory is None else DirectoryStore(directory, create=create)
     if not dry_run:
         return store
     from thoth.store.wrappers import DryRun
@@ -117,57 +166,71 @@ def _open_store(root: Path, *, create: bool, dry_run: bool) -> ObjectStore:
     return DryRun(store)
 
 
-def _open_index(database: Path, *, dry_run: bool) -> Index:
-    from thoth.index.sqlite import SqliteIndex
+def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
+    import random
+    import time
 
-    if not dry_run:
-        return SqliteIndex(database)
+    from thoth.store.keys import KeyOwner, KeyPlaces, find_signer
+    from thoth.store.manta import MantaAccess, MantaStore
+    from thoth.store.wrappers import Retrying
+
+    signer = None
+    if not settings.no_auth:
+        places = KeyPlaces(_path(settings.home), settings.agent or None)
+        owner = KeyOwner(settings.user, settings.subuser or None)
+        signer = find_signer(owner, settings.key_id, places=places, ask=ask)
+    access = MantaAccess(
+        url=settings.url,
+        account=settings.user,
+        roles=settings.roles,
+        tls_insecure=settings.tls_insecure,
+        proxy=settings.proxy or None,
+    )
+    store = MantaStore(access, signer, unfinished=_path(settings.unfinished))
+    return Retrying(store, sleep=time.sleep, clock=time.monotonic, random=random.random)
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+# ---- the index ------------------------------------------------------------------------------------
+
+
+def _shared_index(
+    config: Config, store: ObjectStore, place: Path | RethinkPlace
+) -> tuple[Path | RethinkPlace, str, str]:
+    """The index's place, its URL, and who names it: ``config.json`` in the store where nobody else does."""
+    own = config.origins.get("db", "db")
+    directory = store_directory(config)
+    # What is in the user's own index can be listed while the directory of the store is away.
+    if own != DEFAULT or (directory is not None and not directory.is_dir()):
+        return place, config.db, own
+    name = config_name(config.user)
+    try:
+        url = database_url(store.get(name)[0], name, config.user)
+    except NoSuchObject:
+        url = None
+    if url is None:
+        return place, config.db, own
+    origin = "Manta" if config.store == MANTA else "the store"
+    return index_place(url, name, config.user), url, origin
+
+
+def _open_index(place: Path | RethinkPlace, *, dry_run: bool) -> Index:
     from thoth.index.dry import DryRunIndex
 
-    return DryRunIndex(SqliteIndex(database, read_only=True))
+    index = _sqlite(place, dry_run) if isinstance(place, Path) else _rethink(place, dry_run)
+    return DryRunIndex(index) if dry_run else index
 
 
-def _root(config: Config) -> Path:
-    return _local_path(config, "store", "file")
+def _rethink(place: RethinkPlace, dry_run: bool) -> Index:
+    from thoth.index.rethink import RethinkIndex
+
+    return RethinkIndex(place, read_only=dry_run)
 
 
-def _database(config: Config) -> Path:
-    return _local_path(config, "db", "sqlite")
+def _sqlite(place: Path, dry_run: bool) -> Index:
+    from thoth.index.sqlite import SqliteIndex
 
-
-def _local_path(config: Config, setting: str, scheme: str) -> Path:
-    """The path in the URL of a setting. Raises UsageError, which says who gave it and what to write."""
-    url: str = getattr(config, setting)
-    shown = f"{config.origins.get(setting, setting)}: {setting} {without_credentials(url)!r}"
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise UsageError(f"{shown}: not a URL; this version knows {scheme}:///ABSOLUTE/PATH only") from error
-    # sqlite:////file, as others write it, too; POSIX gives // a meaning of its own
-    path = "/" + unquote(parts.path, errors="surrogateescape").lstrip("/")
-    if parts.scheme != scheme or parts.netloc or not parts.path.startswith("/"):
-        fault = f"this version knows {scheme}:///ABSOLUTE/PATH only"
-    elif parts.query or parts.fragment or any(char in url for char in "?#\t\r\n"):
-        fault = "in a URL ? is written %3F, # %23, a tab %09, and a line's end %0A"
-    elif "\0" in path:
-        fault = "no file name holds a NUL"
-    elif path.startswith("/~"):
-        fault = "a path in a URL is absolute, and ~ in it is nobody's home"
-    else:
-        return Path(path)
-    meant = _meant(parts, scheme)
-    raise UsageError(f"{shown}: {fault}{meant and f'; write {meant}'}")
-
-
-def _meant(parts: SplitResult, scheme: str) -> str:
-    """What to write for a path without the scheme, or one that begins with ~; empty when nobody can tell."""
-    path = unquote(parts.path, errors="surrogateescape")
-    if parts.netloc.startswith("~"):
-        path = parts.netloc + path
-    elif parts.netloc or parts.query or parts.fragment or parts.scheme not in ("", scheme) or "\0" in path:
-        return ""
-    elif path.lstrip("/").startswith("~"):
-        path = path.lstrip("/")
-    with suppress(RuntimeError):  # a user who is not there, or has no home
-        path = str(Path(path).expanduser())
-    return f"{scheme}://{quote(os.fsencode(path))}" if path.startswith("/") else ""
+    return SqliteIndex(place, read_only=dry_run)

@@ -23,6 +23,14 @@ class Patience:
 USUAL: Final = Patience()
 
 
+def usual_tries() -> Tries:
+    """The tries of a call for which nobody says otherwise."""
+    import random  # noqa: PLC0415 - most commands fail at nothing
+    import time  # noqa: PLC0415
+
+    return Tries(USUAL, time.sleep, time.monotonic, random.random)
+
+
 class Tries:
     """The tries of one call. ``sleep`` and ``clock`` are in seconds, ``clock`` is monotonic, ``random`` gives numbers
     from 0 to 1."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import identity, index, node, stream
+from tests.bench import identity, index, manta, node, rethink, stream
 
-_PARTS = {"identity": identity.measure, "index": index.measure, "node": node.measure, "stream": stream.measure}
+_PARTS = {
+    "identity": identity.measure,
+    "index": index.measure,
+    "node": node.measure,
+    "rethink": rethink.measure,
+    "stream": stream.measure,
+    "manta": manta.measure,
+}
 
 
 def main(names: list[str]) -> int:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.reqlite import ReqlServer
 from thoth.index.base import Index
 from thoth.index.memory import MemoryIndex
+from thoth.index.rethink import RethinkIndex
 from thoth.index.sqlite import SqliteIndex
 from thoth.model import Identity
 
-Make = Callable[[Path], Index]
+Make = Callable[[Path, ReqlServer], Index]
 
 INDEXES: list[Make] = [
-    lambda directory: MemoryIndex(),
-    lambda directory: SqliteIndex(directory / "index" / "thoth.db"),
+    lambda directory, server: MemoryIndex(),
+    lambda directory, server: SqliteIndex(directory / "index" / "thoth.db"),
+    lambda directory, server: RethinkIndex(server.new_place()),
 ]
-NAMES = ["memory", "sqlite"]
+NAMES = ["memory", "sqlite", "rethink"]
 
 
 def named(number: int) -> Identity:

@@ -6,13 +6,16 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.manta_store import manta_store
 from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreError
-from thoth.store.base import ABSENT, MAX_SMALL, Digests, ObjectStat, ObjectStore
+from thoth.store.base import ABSENT, MAX_SMALL, Digests, ObjectStat, ObjectStore, Unfinished
 from thoth.store.directory import DirectoryStore
+from thoth.store.manta import PartSizes
 from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import Retrying, Verifying
 
@@ -25,13 +28,21 @@ def _never(seconds: float) -> None:
     raise AssertionError(f"slept {seconds} s although nothing failed")
 
 
-STORES: dict[str, Callable[[Path], ObjectStore]] = {
-    "directory": DirectoryStore,
-    "memory": lambda root: MemoryStore(),
-    "verifying directory": lambda root: Verifying(DirectoryStore(root)),
-    "verifying memory": lambda root: Verifying(MemoryStore()),
-    "retrying directory": lambda root: _retrying(DirectoryStore(root)),
-    "retrying memory": lambda root: _retrying(MemoryStore()),
+@contextmanager
+def _manta(*, in_parts: bool = False, root: Path | None = None) -> Iterator[ObjectStore]:
+    with manta_store(PartSizes(threshold=0) if in_parts else None, root) as store:
+        yield store
+
+
+STORES: dict[str, Callable[[Path], AbstractContextManager[ObjectStore]]] = {
+    "directory": lambda root: closing(DirectoryStore(root)),
+    "memory": lambda root: closing(MemoryStore()),
+    "manta": lambda root: _manta(),
+    "manta in parts": lambda root: _manta(in_parts=True, root=root),
+    "verifying directory": lambda root: closing(Verifying(DirectoryStore(root))),
+    "verifying memory": lambda root: closing(Verifying(MemoryStore())),
+    "retrying directory": lambda root: closing(_retrying(DirectoryStore(root))),
+    "retrying memory": lambda root: closing(_retrying(MemoryStore())),
 }
 
 
@@ -39,9 +50,14 @@ STORES: dict[str, Callable[[Path], ObjectStore]] = {
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
     root = tmp_path / "store"
     root.mkdir(mode=0o700)
-    made = STORES[request.param](root)
-    yield made
-    made.close()
+    with STORES[request.param](root) as made:
+        yield made
+
+
+@pytest.fixture
+def remote(request: pytest.FixtureRequest) -> bool:
+    """Whether the store is a server's: its names are text, and what is replaced or deleted there is gone."""
+    return "manta" in request.node.callspec.params["store"]
 
 
 HOME = "/alice/stor/thoth"
@@ -291,6 +307,23 @@ def test_an_upload_of_unknown_size(store: ObjectStore) -> None:
     assert content(store, CORE) == b"abcdef"
 
 
+def test_nothing_is_unfinished_that_is_done_or_under_way(store: ObjectStore) -> None:
+    upload(store, CORE, b"abc")
+    incoming = store.begin(INFO, 3)
+    incoming.part(b"abc")
+    assert [*store.unfinished("/alice/stor/thoth")] == []
+    incoming.commit(digests(b"abc"))
+    assert [*store.unfinished("/alice/stor/thoth")] == []
+
+
+def test_what_is_not_unfinished_cannot_be_forgotten(store: ObjectStore) -> None:
+    upload(store, CORE, b"abc")
+    for name in (CORE, "/alice/uploads/none", "/.uploads/none"):
+        with pytest.raises(NoSuchObject, match=name):
+            store.forget(Unfinished(name, 3, 0.0))
+    assert content(store, CORE) == b"abc"
+
+
 # ---- reading --------------------------------------------------------------------------------------
 
 
@@ -315,13 +348,22 @@ def test_read_at(store: ObjectStore) -> None:
         assert found.read_at(10, 1) == found.read_at(1 << 62, 5) == found.read_at(3, 0) == b""
 
 
-def test_an_open_object_stays_what_it_was(store: ObjectStore) -> None:
+def test_an_open_object_stays_what_it_was(store: ObjectStore, remote: bool) -> None:
     upload(store, CORE, b"old content")
     with store.open(CORE) as found:
         upload(store, CORE, b"new")
-        assert found.read_at(0, 100) == b"old content"
+        assert found.size == 11
+        if remote:
+            with pytest.raises(PreconditionFailed, match=r"core\.x.*replaced"):
+                found.read_at(0, 100)
+        else:
+            assert found.read_at(0, 100) == b"old content"
         store.delete(CORE)
-        assert (found.size, found.read_at(4, 7)) == (11, b"content")
+        if remote:
+            with pytest.raises(NoSuchObject, match=r"core\.x.*deleted"):
+                found.read_at(4, 7)
+        else:
+            assert found.read_at(4, 7) == b"content"
 
 
 def test_a_closed_object_cannot_be_read(store: ObjectStore) -> None:
@@ -389,7 +431,7 @@ def test_an_object_is_no_directory_and_the_other_way_round(store: ObjectStore) -
 
 # ---- names ----------------------------------------------------------------------------------------
 
-ODD = ["core.\udcff\udcfe", "a b\n\t'\"$(x);`y`|&", "-rf", "%2E%2e", "~", "*", "ü", "x" * 255, "\x1b[2J\x7f"]
+ODD = ["a b\n\t'\"$(x);`y`|&", "-rf", "%2E%2e", "~", "*", "ü", "x" * 255, "\x1b[2J\x7f"]
 
 
 @pytest.mark.parametrize("last", ODD)
@@ -398,6 +440,20 @@ def test_F20_odd_names_are_only_names(store: ObjectStore, last: str) -> None:
     assert names(store, HOME) == [last]
     assert content(store, f"{HOME}/{last}") == last.encode("utf-8", "surrogateescape")
     store.delete(f"{HOME}/{last}")
+    assert names(store, HOME) == []
+
+
+def test_F20_a_name_that_is_no_text(store: ObjectStore, remote: bool) -> None:
+    name = f"{HOME}/core.\udcff\udcfe"
+    if remote:
+        for ask in (store.stat, store.get, store.open, store.delete, lambda each: store.put(each, b"")):
+            with pytest.raises(StoreError, match="not a name in the store"):
+                ask(name)
+        return
+    upload(store, name, b"x")
+    assert names(store, HOME) == ["core.\udcff\udcfe"]
+    assert content(store, name) == b"x"
+    store.delete(name)
     assert names(store, HOME) == []
 
 

@@ -50,9 +50,12 @@ class Command:
     def more(self) -> None:
         """A small dump and one of several blocks."""
         for size in (16384, 300_000):
-            core = linux_core(next(self._pids), size=size)
-            self._plant(core)
-            self.planted.append(core)
+            self.add(linux_core(next(self._pids), size=size))
+
+    def add(self, core: bytes) -> None:
+        """A dump to take in."""
+        self._plant(core)
+        self.planted.append(core)
 
     def run(self, *strace: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -113,6 +116,29 @@ def uploading(tmp_path: Path) -> Command:
         words.append(str(path))
 
     return Command(home, words, plant)
+
+
+LARGE = 80 << 20
+
+
+def test_F30_a_large_upload_is_gone_on_with(uploading: Command, tmp_path: Path) -> None:
+    """Killed in the middle, and again by what reads what is there. What was written is not written again."""
+    uploading.more()
+    uploading.check()  # the index is made, so that what is written from now on is the dump
+    uploading.add(linux_core(9, size=LARGE))
+    assert uploading.killed("write", 60)
+    (left,) = uploading.home.store.rglob(".uploads/*.draft")
+    there = left.stat().st_size
+    assert there > LARGE // 2
+    strace = (str(program("strace")), "-f", "--seccomp-bpf", "-qq")
+    killing = uploading.run(*strace, "-o", "/dev/null", "-e", "inject=preadv,preadv2:signal=KILL:when=20")
+    assert killing.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    trace = tmp_path / "trace"
+    done = uploading.run(*strace, "-y", "-o", str(trace), "-e", "trace=write")
+    assert done.returncode == 0, done.stderr
+    written = re.findall(rf"write\(\d+<[^>]*{re.escape(left.name)}>.*= (\d+)$", trace.read_text(), re.MULTILINE)
+    assert LARGE - there <= sum(map(int, written)) <= LARGE - there + (64 << 10)
+    uploading.check()
 
 
 def sample(command: Command, trace: Path, samples: Sequence[tuple[str, float]]) -> None:

@@ -10,9 +10,10 @@ from tests.support.elfwriter import illumos_core
 from thoth.dumps.describe import fact_ranges
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
-from thoth.ingest import Arrival, Receipt, receive
+from thoth.ingest import Arrival, Receipt, Reopened, receive
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, text
+from thoth.patience import Patience, Tries
 
 NOW = 1_700_000_000.5
 CORE = illumos_core(pid=19972, cmd="utmpd", psargs="/usr/lib/utmpd", node="95SY9R1", size=1 << 16)
@@ -35,7 +36,13 @@ def arrival(data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Arr
 
 
 def take(thoth: Thoth, data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Receipt:
-    return receive(thoth, arrival(data, filename, **changes), in_blocks(data), now=NOW)
+    stream = Reopened(lambda: in_blocks(data))
+    return receive(thoth, arrival(data, filename, **changes), stream, now=NOW, tries=at_once)
+
+
+def at_once() -> Tries:
+    """Five tries without a pause."""
+    return Tries(Patience(), lambda seconds: None, lambda: 0.0, lambda: 0.5)
 
 
 def in_blocks(data: bytes, size: int = 7001) -> Iterator[bytes]:

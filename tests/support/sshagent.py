@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -103,7 +104,8 @@ class ScriptedAgent:
             except OSError:  # it was shut down: the end
                 return
             self.connections += 1
-            with connection, connection.makefile("rb") as requests:
+            # Who was told something odd hangs up at once.
+            with contextlib.suppress(ConnectionError), connection, connection.makefile("rb") as requests:
                 while (length := requests.read(4)) and (
                     answer := self._reply(requests.read(int.from_bytes(length, "big")))
                 ) is not None:

@@ -136,13 +136,14 @@ class TestSurvey:
     def test_all_faults_are_told_and_the_rest_is_there(self, toml: Path) -> None:
         toml.write_text("user = 7")
         environ = {"MANTA_URL": "https://m", "THOTH_DB_HOST": "db", "THOTH_CACHE": "c", "MANTA_USER": "a b"}
+        environ["THOTH_DB_PORT"] = "0"
         found = survey(environ, file=str(toml))
-        named = {"config": toml, "store": "MANTA_URL", "db": "THOTH_DB_HOST", "user": "MANTA_USER"}
+        named = {"config": toml, "db": "THOTH_DB_HOST", "store": "MANTA_URL", "user": "MANTA_USER"}
         named["cache"] = "THOTH_CACHE"
         assert list(found.faults) == list(named)
         assert all(str(fault).startswith(str(named[name])) for name, fault in found.faults.items())
         assert found.settings["store"] == Setting("manta", "MANTA_URL")
-        assert found.settings["db"] == Setting("rethinkdb", "THOTH_DB_HOST")
+        assert "db" not in found.settings or found.settings["db"].origin == "default"
         assert found.file == Setting(str(toml), "--config")
 
     def test_the_file_of_the_user_need_not_be_there(self, fresh_home: Path) -> None:
@@ -184,25 +185,155 @@ class TestUser:
         assert "\n" not in message
 
 
-class TestNotBuiltYet:
-    def test_MANTA_URL_does_not_silently_mean_a_directory(self) -> None:
-        message = refused({"MANTA_URL": "https://us-east.manta.joyent.com"})
-        assert message.startswith("MANTA_URL asks for Manta")
-        assert "THOTH_STORE=file:///" in message
+MANTA = {"MANTA_URL": "https://us-east.manta.joyent.com", "MANTA_USER": "bcantrill", "MANTA_KEY_ID": "SHA256:abc"}
+
+
+class TestManta:
+    def test_with_the_original_s_variables_the_store_is_manta(self) -> None:
+        config = load_config(MANTA)
+        assert (config.store, config.origins["store"], config.user) == ("manta", "MANTA_URL", "bcantrill")
+        manta = config.manta
+        assert (manta.url, manta.user, manta.key_id) == (MANTA["MANTA_URL"], "bcantrill", "SHA256:abc")
+        assert (manta.subuser, manta.roles, manta.tls_insecure, manta.no_auth) == ("", (), False, False)
+        assert config.described("store") == "https://us-east.manta.joyent.com (configured from MANTA_URL)"
+
+    def test_a_shared_thoth_is_another_user_s(self) -> None:
+        config = load_config({**MANTA, "THOTH_USER": "thoth"})
+        assert (config.user, config.manta.user) == ("thoth", "bcantrill")
 
     def test_a_store_that_is_named_wins(self, toml: Path) -> None:
-        environ = {"MANTA_URL": "https://m", "THOTH_STORE": "file:///s"}
-        assert load_config(environ).store == "file:///s"
+        assert load_config({**MANTA, "THOTH_STORE": "file:///s"}).store == "file:///s"
         toml.write_text('store = "file:///t"')
-        assert load_config({"MANTA_URL": "https://m"}, file=str(toml)).store == "file:///t"
+        assert load_config(MANTA, file=str(toml)).store == "file:///t"
 
-    def test_manta_by_name(self) -> None:
-        assert refused({"THOTH_STORE": "manta"}).startswith("THOTH_STORE asks for Manta")
-        assert refused({}, store="manta").startswith("--store asks for Manta")
+    @pytest.mark.parametrize("lacking", ["MANTA_URL", "MANTA_USER", "MANTA_KEY_ID"])
+    def test_what_is_missing_is_named(self, lacking: str) -> None:
+        environ = {name: value for name, value in MANTA.items() if name != lacking}
+        message = refused({**environ, "THOTH_STORE": "manta"})
+        assert message.startswith(f"THOTH_STORE asks for Manta as the store: set {lacking} to ")
+        assert refused(environ, store="manta").startswith("--store asks for Manta")
 
-    def test_the_original_s_database_does_not_silently_mean_a_file(self) -> None:
-        assert "RethinkDB" in refused({"THOTH_DB_HOST": "db"})
+    @pytest.mark.parametrize(
+        ("value", "insecure"), [("", False), ("0", False), ("1", True), ("true", True), ("false", True)]
+    )
+    def test_MANTA_TLS_INSECURE_as_node_manta_reads_it(self, value: str, insecure: bool) -> None:
+        assert load_config({**MANTA, "MANTA_TLS_INSECURE": value}).manta.tls_insecure is insecure
+
+    def test_MANTA_NO_AUTH_as_node_manta_reads_it(self) -> None:
+        config = load_config({"MANTA_URL": "m", "MANTA_NO_AUTH": "true"})
+        assert (config.manta.no_auth, config.manta.url) == (True, "https://m")
+        assert "MANTA_USER" in refused({"MANTA_URL": "m", "MANTA_NO_AUTH": "yes"})
+        assert load_config({**MANTA, "MANTA_NO_AUTH": "yes"}).manta.no_auth
+
+    @pytest.mark.parametrize("url", ["https://bc:I<3dumps@m", "https://m/?key=I<3dumps"])
+    def test_F71_a_password_in_the_address_is_refused_and_not_shown(self, url: str) -> None:
+        message = refused({**MANTA, "MANTA_URL": url})
+        assert message == "MANTA_URL: Manta knows no passwords; write https://HOST alone"
+
+    def test_roles_and_subuser(self) -> None:
+        manta = load_config({**MANTA, "MANTA_SUBUSER": "bob", "MANTA_ROLE": "a, b,"}).manta
+        assert (manta.subuser, manta.roles) == ("bob", ("a", "b"))
+
+    def test_a_file_can_say_it_all(self, toml: Path) -> None:
+        toml.write_text(
+            'store = "manta"\n[manta]\nurl = "https://m"\nuser = "bc"\nkey_id = "aa:bb"\ntls_insecure = false\n'
+        )
+        config = load_config({"MANTA_KEY_ID": "cc:dd"}, file=str(toml))
+        assert (config.store, config.user, config.manta.key_id) == ("manta", "bc", "cc:dd")
+        assert not config.manta.tls_insecure
+
+    def test_keys_are_looked_for_where_ssh_has_them(self, fresh_home: Path) -> None:
+        manta = load_config({**MANTA, "HOME": str(fresh_home), "SSH_AUTH_SOCK": "/a"}).manta
+        assert (manta.home, manta.agent) == (str(fresh_home), "/a")
+        assert manta.unfinished == f"{fresh_home}/.local/state/thoth/uploads"
+
+
+class TestRethink:
+    def test_the_original_s_variables(self) -> None:
+        environ = {"THOTH_DB_HOST": "db", "THOTH_DB_AUTHKEY": "I<3:dumps/@", "MANTA_USER": "b.c"}
+        config = load_config(environ)
+        assert config.db == "rethinkdb://admin:I%3C3%3Adumps%2F%40@db:28015/b_c"
+        assert config.described("db") == "db:28015 (configured from THOTH_DB_HOST)"
+        assert load_config({**environ, "THOTH_DB_PORT": "1", "THOTH_DB_DB": "x"}).db.endswith("@db:1/x")
+        assert load_config({"THOTH_DB_HOST": "::1"}).db == "rethinkdb://[::1]:28015/thoth"
+
+    def test_a_url_wins_over_them_and_they_over_a_file(self, toml: Path) -> None:
         assert load_config({"THOTH_DB_HOST": "db", "THOTH_DB": "sqlite:///d"}).db == "sqlite:///d"
+        assert load_config({"THOTH_DB_HOST": "db"}, db="sqlite:///d").db == "sqlite:///d"
+        toml.write_text('db = "sqlite:///t"')
+        assert load_config({"THOTH_DB_HOST": "db"}, file=str(toml)).origins["db"] == "THOTH_DB_HOST"
+
+    def test_a_url_may_leave_its_password_to_the_environment(self) -> None:
+        environ = {"THOTH_DB": "rethinkdb://db/x", "THOTH_DB_AUTHKEY": "a@b"}
+        assert load_config(environ).db == "rethinkdb://admin:a%40b@db/x"
+        assert load_config({**environ, "THOTH_DB": "rethinkdb://u:p@db/x"}).db == "rethinkdb://u:p@db/x"
+        assert load_config({**environ, "THOTH_DB": "sqlite:///d"}).db == "sqlite:///d"
+
+    @pytest.mark.parametrize("port", ["0", "65536", "x", "-1", "1.5"])
+    def test_a_port_that_is_none(self, port: str) -> None:
+        message = refused({"THOTH_DB_HOST": "db", "THOTH_DB_PORT": port})
+        assert message == "THOTH_DB_HOST: port must be a number from 1 to 65535"
+
+    def test_a_configuration_s_repr_holds_no_password(self) -> None:
+        assert "dumps" not in repr(load_config({"THOTH_DB_HOST": "db", "THOTH_DB_AUTHKEY": "I<3dumps"}))
+
+
+class TestOriginalFile:
+    @pytest.fixture
+    def file(self, fresh_home: Path) -> Path:
+        return fresh_home / ".thoth.config.json"
+
+    def written(self, file: Path, content: str, mode: int = 0o600) -> dict[str, str]:
+        file.write_text(content)
+        file.chmod(mode)
+        return {"HOME": str(file.parent)}
+
+    def test_it_names_the_database(self, file: Path) -> None:
+        environ = self.written(file, '{"db": {"host": "my-thoth-server", "authKey": "I<3dumps!"}}')
+        config = load_config(environ)
+        assert config.db == "rethinkdb://admin:I%3C3dumps%21@my-thoth-server:28015/thoth"
+        assert config.described("db") == f"my-thoth-server:28015 (configured from {file})"
+
+    def test_what_else_it_may_say(self, file: Path) -> None:
+        told = '{"db": {"host": "h", "port": 1, "db": "d", "user": "u", "password": "p", "ca": "/c a"}, "x": 1}'
+        assert load_config(self.written(file, told)).db == "rethinkdb://u:p@h:1/d?tls=1&ca=%2Fc%20a"
+
+    def test_everything_else_wins_over_it(self, file: Path) -> None:
+        environ = self.written(file, '{"db": {"host": "h"}}')
+        assert load_config({**environ, "THOTH_DB": "sqlite:///d"}).db == "sqlite:///d"
+        assert load_config({**environ, "THOTH_DB_HOST": "e"}).db == "rethinkdb://e:28015/thoth"
+
+    def test_one_that_names_none(self, file: Path) -> None:
+        assert load_config(self.written(file, '{"manta": 1}')).origins["db"] == "default"
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ("{", "not JSON"),
+            ("[]", "must be an object"),
+            ('{"db": "h"}', "db must be an object"),
+            ('{"db": {}}', "db: names no host"),
+            ('{"db": {"host": 1}}', "db: host must be a text"),
+            ('{"db": {"host": "h", "port": true}}', "db: port must be a number"),
+            ('{"db": {"host": "h", "authKey": 7}}', "db: authKey must be a text"),
+            ("[" * 100_000, "not JSON"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, file: Path, content: str, said: str) -> None:
+        message = refused(self.written(file, content))
+        assert message.startswith(f"{file}: {said}")
+        assert "\n" not in message
+
+    @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+    def test_F57_a_password_that_others_can_read_is_refused(self, file: Path, toml: Path, mode: int) -> None:
+        environ = self.written(file, '{"db": {"host": "h", "authKey": "I<3dumps"}}', mode)
+        message = refused(environ)
+        assert message == f"{file}: holds a password and others may read it; run: chmod 600 {file}"
+        file.unlink()
+        toml.write_text('db = "rethinkdb://u:I<3dumps@h"')
+        toml.chmod(mode)
+        assert "chmod 600" in (message := refused({}, file=str(toml)))
+        assert "dumps" not in message.replace(str(toml), "")
 
 
 class TestFile:
@@ -261,6 +392,7 @@ class TestSecrets:
     def test_a_url_is_shown_without_them(self, url: str, shown: str) -> None:
         assert without_credentials(url) == shown
         config = Config(store="file:///s", db=url, user="u", cache="/c", origins={"db": "THOTH_DB"})
+        shown = shown.removeprefix("rethinkdb://").partition("/")[0] if "rethink" in shown else shown
         assert config.described("db") == f"{shown} (configured from THOTH_DB)"
 
     @pytest.mark.parametrize(

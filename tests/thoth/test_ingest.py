@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, in_blocks, objects, take, whole
+from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, at_once, in_blocks, objects, take, whole
 from tests.support.elfwriter import illumos_core, linux_core, vmdump
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
 from thoth.edit import revise
-from thoth.errors import BadDocument, IndexFailure, NoSuchDump, SourceChanged
+from thoth.errors import BadDocument, IndexFailure, NoSuchDump, SourceChanged, StoreTransient
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import annotate, may_replace, receive
+from thoth.ingest import Reopened, annotate, may_replace, receive
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Result, text
+from thoth.store.base import Digests, ObjectStat
 from thoth.store.directory import DirectoryStore
-from thoth.store.memory import MemoryStore
+from thoth.store.memory import MemoryStore, MemoryUpload
 
 
 @pytest.fixture
@@ -276,6 +277,23 @@ class TestNothingIsLeft:
         assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == []
         assert list((tmp_path / ".uploads").iterdir()) == []
 
+    def test_but_what_a_large_dump_is_gone_on_with(self, tmp_path: Path) -> None:
+        core = linux_core(7, size=10 << 20)
+
+        def breaking() -> Iterator[bytes]:
+            yield core[: 9 << 20]
+            raise SourceChanged("the node went away")
+
+        thoth = Thoth(DirectoryStore(tmp_path, create=True, resume_from=1 << 20), MemoryIndex(), "bmc")
+        with pytest.raises(SourceChanged, match="went away"):
+            receive(thoth, arrival(core), breaking(), now=NOW)
+        (left,) = thoth.store.unfinished("/bmc/stor/thoth")
+        assert 0 < left.size <= 9 << 20
+        assert objects(thoth) == {}
+        assert take(thoth, core).result is Result.STORED
+        assert core in objects(thoth).values()
+        assert [*thoth.store.unfinished("/bmc/stor/thoth")] == []
+
     def test_by_a_stream_that_breaks(self, thoth: Thoth) -> None:
         def breaking() -> Iterator[bytes]:
             yield CORE[:5000]
@@ -318,6 +336,68 @@ class TestNothingIsLeft:
         with pytest.raises(KeyboardInterrupt):
             receive(thoth, arrival(CORE), interrupted(), now=NOW)
         assert objects(thoth) == {}
+
+
+class TiredUpload(MemoryUpload):
+    """An upload that the store gives up on, in a way that passes, as often as it is told to."""
+
+    def __init__(self, store: TiredStore, name: str, if_match: str | None) -> None:
+        super().__init__(name, lambda data: store._store(name, data, if_match))
+        self._tired = store
+
+    def commit(self, digests: Digests) -> ObjectStat:
+        if self._tired.failures:
+            self._tired.failures -= 1
+            raise StoreTransient("busy")
+        return super().commit(digests)
+
+
+class TiredStore(MemoryStore):
+    failures = 0
+
+    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> TiredUpload:
+        return TiredUpload(self, name, if_match)
+
+
+class TestSentAgain:
+    @pytest.fixture
+    def store(self) -> TiredStore:
+        return TiredStore()
+
+    @pytest.fixture
+    def thoth(self, store: TiredStore) -> Thoth:
+        return Thoth(store, MemoryIndex(), "bmc")
+
+    def test_F31_a_stream_that_can_be_begun_anew(self, thoth: Thoth, store: TiredStore) -> None:
+        store.failures = 4
+        assert take(thoth, CORE).result is Result.STORED
+        whole(thoth, arrival(CORE).identity)
+
+    def test_F31_but_not_without_end(self, thoth: Thoth, store: TiredStore) -> None:
+        store.failures = 5
+        with pytest.raises(StoreTransient, match="busy"):
+            take(thoth, CORE)
+        assert objects(thoth) == {}
+
+    def test_F31_a_stream_that_flows_once_is_sent_once(self, thoth: Thoth, store: TiredStore) -> None:
+        store.failures = 1
+        with pytest.raises(StoreTransient, match="busy"):
+            receive(thoth, arrival(CORE), in_blocks(CORE), now=NOW, tries=at_once)
+        assert objects(thoth) == {}
+
+    def test_F34_what_somebody_else_stored_meanwhile_is_not_sent_again(self, thoth: Thoth, store: TiredStore) -> None:
+        starts = []
+
+        def start() -> Iterator[bytes]:
+            starts.append(len(starts))
+            if len(starts) == 1:
+                take(thoth, CORE, b"core.other")
+                store.failures = 1
+            return in_blocks(CORE)
+
+        receipt = receive(thoth, arrival(CORE), Reopened(start), now=NOW, tries=at_once)
+        assert (receipt.result, starts) == (Result.PRESENT, [0])
+        whole(thoth, arrival(CORE).identity)
 
 
 class DeafIndex(MemoryIndex):

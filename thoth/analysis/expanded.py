@@ -15,6 +15,7 @@ from thoth.errors import SourceError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Json
 from thoth.objects import dump_object
+from thoth.patience import usual_tries
 from thoth.store.base import Digests
 from thoth.store.names import dump_name
 
@@ -30,7 +31,7 @@ def store_expanded(thoth: Thoth, info: DumpInfo, path: Path) -> Mapping[str, Jso
     try:
         with LocalFile(path) as source:
             _check(source, info)
-            digests = _streamed(thoth, name, source)
+            digests = usual_tries().run(lambda: _streamed(thoth, name, source))
     except SourceError as error:
         raise BadChange(f"thoth_store: {error}") from error
     return {"dump": name, "size": digests.size, "md5": digests.md5, "sha256": digests.sha256}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from thoth.cli.options import add_places, configured, size_bytes, word
+from thoth.cli.options import add_places, configured, opened, size_bytes, word
 from thoth.cli.specification import SPECIFICATION, chosen
 from thoth.errors import CacheError, NoSuchDump, StoreUnavailable, ThothError, UsageError
 from thoth.render import escaped, json_text
@@ -109,14 +109,12 @@ def _without_purged(words: list[str]) -> list[str]:
 
 def analyze(arguments: Namespace, console: Console) -> int:
     """Analyze dumps."""
-    from thoth.library import open_thoth
-
     *words, name = arguments.words
     if not words:
         raise UsageError("analyze: name dumps or a specification, then an analyzer; see 'thoth analyze --help'")
     config, settings = configured(arguments), _settings(arguments)
     _require_passage(config.cache)
-    with open_thoth(config, dry_run=arguments.dry_run) as thoth:
+    with opened(config, console, dry_run=arguments.dry_run) as thoth:
         task = _task(thoth, name)
         identities = chosen(thoth, _without_purged(words), console)
         if not identities:

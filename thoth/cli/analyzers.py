@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.render import escaped, json_text
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def _tell_rules(thoth: Thoth, name: str, console: Console) -> None:
 def analyzer(arguments: Namespace, console: Console) -> int:
     """Store, show or delete an analyzer."""
     from thoth.analysis.analyzers import remove
-    from thoth.library import open_thoth
 
-    with open_thoth(configured(arguments)) as thoth:
+    with opened(configured(arguments), console) as thoth:
         if arguments.show:
             _show(thoth, arguments.name, console)
         elif arguments.remove:
@@ -125,9 +124,8 @@ exit status: 0 done, also when there is none; 1 failed
 def analyzers(arguments: Namespace, console: Console) -> int:
     """List the analyzers."""
     from thoth.analysis.analyzers import listed
-    from thoth.library import open_thoth
 
-    with open_thoth(configured(arguments)) as thoth:
+    with opened(configured(arguments), console) as thoth:
         for name in listed(thoth):
             console.result(
                 json_text({"name": name.rpartition("/")[2], "object": name}) if arguments.json else escaped(name)

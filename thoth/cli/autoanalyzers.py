@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.specification import SPECIFICATION
 from thoth.cli.verdicts import dryrun, run
 from thoth.errors import UsageError
@@ -131,10 +131,9 @@ def _misused(what: str) -> UsageError:
 
 def _upload(arguments: Namespace, console: Console) -> int:
     from thoth.analysis.stored_rules import upload_rules
-    from thoth.library import open_thoth
 
     rules = _given_rules(arguments.words, console)
-    with open_thoth(configured(arguments)) as thoth:
+    with opened(configured(arguments), console) as thoth:
         done = upload_rules(thoth, rules, force=arguments.force)
     words = {"added": "added", "replaced": "replaced", "unchanged": "is there already:"}
     for rule, result in done:
@@ -173,9 +172,8 @@ def _contents(file: str, limit: int) -> bytes:
 
 def _remove(arguments: Namespace, console: Console) -> int:
     from thoth.analysis.stored_rules import remove_rules
-    from thoth.library import open_thoth
 
-    with open_thoth(configured(arguments)) as thoth:
+    with opened(configured(arguments), console) as thoth:
         for name in remove_rules(thoth, arguments.words):
             if arguments.json:
                 console.result(json_text({"rule": name, "result": "removed"}))
@@ -190,7 +188,7 @@ def _ls(arguments: Namespace, console: Console) -> int:
     from thoth.analysis.autoanalyze import fault_lines
     from thoth.analysis.stored_rules import in_order, stored_rules, with_analyzers
 
-    with _opened(arguments) as thoth:
+    with _for_dry_run(arguments, console) as thoth:
         stored = stored_rules(thoth)
         ordered = with_analyzers(thoth, in_order(stored))
     there = {each.name: each.rule for each in stored if each.rule}
@@ -236,7 +234,7 @@ def _show(arguments: Namespace, console: Console) -> int:
     if len(arguments.words) > 1:
         raise _misused("show: name one rule")
     (name,) = arguments.words
-    found = next((each for each in _stored(arguments) if each.name == name), None)
+    found = next((each for each in _stored(arguments, console) if each.name == name), None)
     if found is None:
         raise UsageError(f"rule '{escaped(name)}': {no_such_rule()}")
     if found.rule is None:
@@ -245,16 +243,16 @@ def _show(arguments: Namespace, console: Console) -> int:
     return 0
 
 
-def _stored(arguments: Namespace) -> list[StoredRule]:
+def _stored(arguments: Namespace, console: Console) -> list[StoredRule]:
     from thoth.analysis.stored_rules import stored_rules
 
-    with _opened(arguments) as thoth:
+    with _for_dry_run(arguments, console) as thoth:
         return stored_rules(thoth)
 
 
-def _opened(arguments: Namespace) -> Thoth:
-    from thoth.library import open_thoth, require_store
+def _for_dry_run(arguments: Namespace, console: Console) -> Thoth:
+    from thoth.library import require_store
 
     config = configured(arguments)
     require_store(config, new_ok=True)
-    return open_thoth(config, dry_run=True)
+    return opened(config, console, dry_run=True)

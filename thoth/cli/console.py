@@ -94,6 +94,14 @@ class Console:
                 self._write_line(line)
         self.complain(f"{about}: {reason}" if about else reason)
 
+    def asks(self) -> Callable[[str], str] | None:
+        """What asks a person for a secret, which the terminal does not show; None when there is nobody to ask."""
+        if sys.stdin is None or not sys.stdin.isatty() or self._err is None or not self._err.isatty():
+            return None
+        from getpass import getpass
+
+        return getpass
+
     def lines_in(self) -> Iterator[str]:
         """The lines of stdin; bytes that are not UTF-8 are carried as ``thoth.model.text`` does."""
         if sys.stdin is None:

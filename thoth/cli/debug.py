@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.specification import Word, local_identity, the_one
 from thoth.errors import UsageError
 from thoth.render import escaped
@@ -84,11 +84,10 @@ def debug(arguments: Namespace, console: Console) -> int:
     """Debug a dump, or an analyzer on it."""
     from thoth.analysis.cache import Cache
     from thoth.cli.analyzer_shell import develop
-    from thoth.library import open_thoth
 
     seconds = _checked(arguments)
     config = configured(arguments)
-    with open_thoth(config) as thoth, ExitStack() as held:
+    with opened(config, console) as thoth, ExitStack() as held:
         info = the_one(thoth, Word(arguments.dump, local_identity(arguments.dump)))
         console.say(f"debugging {info.id}")
         _refuse_early(info, arguments)

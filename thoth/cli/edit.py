@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.specification import SPECIFICATION, chosen, read_from_stdin
 from thoth.errors import UsageError
 from thoth.render import escaped, json_text
@@ -213,9 +213,7 @@ def _change(
     arguments: Namespace, console: Console, words: Sequence[str], edits: Callable[[], Sequence[Edit]], talk: _Talk
 ) -> int:
     """Look the dumps up, change them, and tell. ``edits`` is asked once it is known that there are dumps."""
-    from thoth.library import open_thoth
-
-    with open_thoth(configured(arguments), dry_run=arguments.dry_run) as thoth:
+    with opened(configured(arguments), console, dry_run=arguments.dry_run) as thoth:
         identities = chosen(thoth, words, console)
         if not identities:
             console.say("no dump matches")

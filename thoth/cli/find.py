@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, the_one
 from thoth.errors import AmbiguousName, BadDocument, NoSuchDump, UsageError
 from thoth.render import escaped, json_array, json_counts, table, table_paths
@@ -49,10 +49,8 @@ exit status: 0 found, or a specification; 2 no such dump, or one of several; 1 a
 
 def info(arguments: Namespace, console: Console) -> int:
     """Show documents."""
-    from thoth.library import open_thoth
-
     words = [Word(each, local_identity(each)) for each in arguments.words]
-    with open_thoth(configured(arguments)) as thoth:
+    with opened(configured(arguments), console) as thoth:
         if any(each.is_constraint for each in words):
             return _of_specification(thoth, words, console)
         if len(words) > 1:
@@ -114,14 +112,12 @@ exit status: 0 done, also when no dump matches; 1 failed
 
 def ls(arguments: Namespace, console: Console) -> int:
     """List dumps."""
-    from thoth.library import open_thoth
-
     query, properties = asked([_without_files(each) for each in arguments.words], console)
     if arguments.json and properties:
         raise UsageError(f"ls: --json shows whole documents; leave {escaped(properties[0])} out")
     paths = table_paths(properties)
     _warn_of_files(properties, console)
-    with open_thoth(configured(arguments)) as thoth:
+    with opened(configured(arguments), console) as thoth:
         if arguments.json:
             console.results(each.to_json() for each in thoth.index.find(query))
         else:
@@ -157,7 +153,6 @@ exit status: 0 done, also when no dump matches; 1 failed
 
 def report(arguments: Namespace, console: Console) -> int:
     """Count dumps."""
-    from thoth.library import open_thoth
     from thoth.query import property_path
 
     query, properties = asked([_without_files(each) for each in arguments.words], console)
@@ -165,7 +160,7 @@ def report(arguments: Namespace, console: Console) -> int:
         both = " and ".join(escaped(each) for each in properties[:2])
         raise UsageError(f"report: {both} are two properties; name one, and constraints as PROPERTY=VALUE")
     paths = [property_path(each) for each in properties]
-    with open_thoth(configured(arguments)) as thoth:
+    with opened(configured(arguments), console) as thoth:
         if not paths:
             console.results([str(thoth.index.count(query))])
         else:

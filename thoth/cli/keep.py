@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from thoth.cli.console import OutputFailed
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.errors import StoreUnavailable, ThothError
 from thoth.render import escaped, json_text, time_text
 
@@ -47,14 +47,16 @@ exit status: 0 all is there; 1 something could not be made
 def init(arguments: Namespace, console: Console) -> int:
     """Make store and index ready and say what they are."""
     from thoth.analysis.analyzers import add_bundled
-    from thoth.library import open_thoth, prepare
+    from thoth.library import make_store, open_thoth
 
     config = configured(arguments)
     console.say(f"using store at {config.described('store')}")
-    console.say(f"using database at {config.described('db')}")
-    for made in prepare(config):
-        console.say(made)
-    with open_thoth(config) as thoth:
+    made = make_store(config)
+    with open_thoth(config, ask=console.asks()) as thoth:
+        console.say(f"using database at {thoth.database}")
+        thoth.check()
+        for line in (*made, *thoth.index.create()):
+            console.say(line)
         for name in add_bundled(thoth):
             console.say(f"added analyzer '{name}'")
     return 0
@@ -132,11 +134,11 @@ exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 
 def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
-    from thoth.library import open_thoth, require_store
+    from thoth.library import require_store
 
     config = configured(arguments)
     require_store(config, new_ok=True)
-    with open_thoth(config) as thoth:
+    with opened(config, console) as thoth:
         autoanalyzer = _autoanalyzer(thoth, config, console)
 
         def uploaded(path: str) -> bool:
@@ -156,11 +158,12 @@ def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Rece
     import time
 
     from thoth.dumps.source import LocalFile
-    from thoth.ingest import receive
+    from thoth.ingest import Reopened, receive
 
     with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
-        receipt = receive(thoth, arrival, _announced(source, arrival, console), now=time.time())
+        stream = Reopened(lambda: _announced(source, arrival, console))
+        receipt = receive(thoth, arrival, stream, now=time.time())
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()

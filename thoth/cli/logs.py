@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.errors import UsageError
 from thoth.render import escaped, json_text, size_text, time_text
 
@@ -51,7 +51,7 @@ def logs(arguments: Namespace, console: Console) -> int:
     """List, print or store logs."""
     import time
 
-    from thoth.library import open_thoth, require_store
+    from thoth.library import require_store
     from thoth.logs import logs_since, read_log
 
     if sum(each is not None for each in (arguments.what, arguments.put, arguments.all or None)) > 1:
@@ -63,7 +63,7 @@ def logs(arguments: Namespace, console: Console) -> int:
     config = configured(arguments)
     if arguments.put is not None:
         require_store(config, new_ok=True)
-    with open_thoth(config) as thoth:
+    with opened(config, console) as thoth:
         if arguments.put is not None:
             _put(thoth, arguments.put, console)
         elif name is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, chosen, local_identity, nothing_named
 from thoth.errors import NoSuchDump, UsageError
 from thoth.render import escaped
@@ -44,13 +44,13 @@ exit status: 0 all dumps are in the index; 1 some are not, each of which has its
 
 def index(arguments: Namespace, console: Console) -> int:
     """Make the index again."""
-    from thoth.library import open_thoth, require_store
+    from thoth.library import require_store
     from thoth.maintain import stored_identities
 
     since = _since(arguments.age)
     config = configured(arguments)
     require_store(config)
-    with open_thoth(config) as thoth:
+    with opened(config, console) as thoth:
         thoth.index.create()
         return _reindex(thoth, stored_identities(thoth, since), console)
 
@@ -113,11 +113,11 @@ line on stderr
 
 def load(arguments: Namespace, console: Console) -> int:
     """Make the index again for some dumps."""
-    from thoth.library import open_thoth, require_store
+    from thoth.library import require_store
 
     config = configured(arguments)
     require_store(config)
-    with open_thoth(config) as thoth:
+    with opened(config, console) as thoth:
         return _reindex(thoth, in_store(thoth, arguments.words, console), console)
 
 

@@ -12,7 +12,9 @@ from thoth.render import escaped
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from thoth.cli.console import Console
     from thoth.config import Config
+    from thoth.library import Thoth
 
 _UNITS: Final = ("", "K", "M", "G", "T", "P")  # each is 1,024 of the one before
 
@@ -114,8 +116,8 @@ def add_common(parser: ArgumentParser) -> None:
 def add_places(parser: ArgumentParser) -> None:
     """The flags of the configuration, for commands that open a store and an index."""
     group = parser.add_argument_group("where the dumps are, unless the environment or the file says so")
-    group.add_argument("--store", metavar="URL", default=SUPPRESS, help="file:///DIRECTORY (THOTH_STORE)")
-    group.add_argument("--db", metavar="URL", default=SUPPRESS, help="sqlite:///FILE (THOTH_DB)")
+    group.add_argument("--store", metavar="URL", default=SUPPRESS, help="file:///DIRECTORY, or manta (THOTH_STORE)")
+    group.add_argument("--db", metavar="URL", default=SUPPRESS, help="sqlite:///FILE or rethinkdb://HOST (THOTH_DB)")
     group.add_argument("--user", metavar="NAME", default=SUPPRESS, help="whose dumps (THOTH_USER, MANTA_USER)")
     group.add_argument("--config", metavar="FILE", default=SUPPRESS, help="a TOML file (THOTH_CONFIG)")
 
@@ -132,3 +134,16 @@ def configured(arguments: Namespace) -> Config:
     return load_config(
         environment(), file=arguments.config, store=arguments.store, db=arguments.db, user=arguments.user
     )
+
+
+def opened(config: Config, console: Console, *, dry_run: bool = False) -> Thoth:
+    """The Thoth that a configuration names. Says which database it uses when that is not a file of the user's own.
+
+    Raises what ``thoth.library.open_thoth`` does.
+    """
+    from thoth.library import open_thoth
+
+    thoth = open_thoth(config, dry_run=dry_run, ask=console.asks())
+    if not thoth.database.startswith("sqlite:"):
+        console.say(f"using database at {thoth.database}")
+    return thoth

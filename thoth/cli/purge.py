@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from thoth.cli.options import add_places, configured, size_bytes, word
+from thoth.cli.options import add_places, configured, opened, size_bytes, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, nothing_named, the_one
 from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError, UsageError
 from thoth.render import age_text, cell, escaped, json_text, size_text, time_text
@@ -81,7 +81,7 @@ def purge(arguments: Namespace, console: Console) -> int:
     from pathlib import Path
 
     from thoth.analysis.cache import Cache
-    from thoth.library import open_thoth, require_store
+    from thoth.library import require_store
     from thoth.purge import clock_doubt
 
     if not arguments.words and arguments.older is None and arguments.larger is None:
@@ -89,7 +89,7 @@ def purge(arguments: Namespace, console: Console) -> int:
     now = time.time()
     config = configured(arguments)
     require_store(config)
-    with open_thoth(config, dry_run=not arguments.delete) as thoth:
+    with opened(config, console, dry_run=not arguments.delete) as thoth:
         rules, limit = _rules(thoth, arguments, console, now)
         doubt = None if arguments.trust_clock else clock_doubt(thoth, rules, now)
         if doubt:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from thoth.cli.maintain import counted_dumps, in_store
-from thoth.cli.options import add_places, configured, word
+from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.specification import SPECIFICATION
 from thoth.render import json_text, size_text
 
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from thoth.scrub.findings import Clock, Finding, Scrubbed
 
 _WORKERS: Final = 4  # dumps that are digested at the same time, on as many processors; a disk gives no more
-
+_PROBLEM: Final = "problem"
+_TOLD: Final = {
+    (_PROBLEM, True): "repaired",
+    ("unrecorded", False): "unrecorded",
+    ("unrecorded", True): "recorded",
+    ("unfinished", False): "unfinished",
+    ("unfinished", True): "unfinished removed",
+}
 
 _EPILOG: Final = f"""\
 {SPECIFICATION}
@@ -35,11 +42,13 @@ what is found, as 'IDENTITY KIND: what':
   unindexed    the index lacks the document, or has another version of it
   ghost        the index has a dump of which the store has nothing
   unrecorded   a document without size or SHA-256, as the original thoth wrote them; no problem
+  unfinished   what an upload has left that ended early, for the next one to go on with; no problem
 What is younger than an hour and has no document yet is taken for an upload on its way.
 
 --repair mends what costs no byte: it tells the index what the store has, removes its ghosts,
 records sizes and digests, gives an orphan its document when its identity is right, removes a stray
-that is a copy of the dump beside it or of its first bytes, and directories that are empty and old.
+that is a copy of the dump beside it or of its first bytes, directories that are empty and old, and
+what is left of an upload that ended more than an hour ago.
 It never removes the only copy of a dump, and says of the rest what to do.
 A dump that is lost, or of which only a part is left, is stored again by the next upload of it.
 
@@ -75,7 +84,7 @@ def scrub(arguments: Namespace, console: Console) -> int:
     """Check what is stored."""
     import time
 
-    from thoth.library import open_thoth, require_store
+    from thoth.library import require_store
     from thoth.maintain import stored_identities
     from thoth.scrub.findings import Clock
 
@@ -83,7 +92,7 @@ def scrub(arguments: Namespace, console: Console) -> int:
     require_store(config)
     clock = Clock(time.time, time.monotonic, time.sleep)
     # What cannot write can do no harm: only a repair gets a store and an index that take changes.
-    with open_thoth(config, dry_run=not arguments.repair) as thoth:
+    with opened(config, console, dry_run=not arguments.repair) as thoth:
         tally = _Tally(console, as_json=arguments.json)
         identities = in_store(thoth, arguments.words, console) if arguments.words else stored_identities(thoth)
         try:
@@ -101,7 +110,7 @@ def _findings(
     import os
     from contextlib import closing
 
-    from thoth.scrub.check import ghosts, scrub, strays
+    from thoth.scrub.check import ghosts, scrub, strays, unfinished
 
     workers = min(_WORKERS, os.cpu_count() or 1)
     with closing(scrub(thoth, identities, clock, quick=arguments.quick, workers=workers)) as all_of_them:
@@ -109,6 +118,7 @@ def _findings(
             yield from each.findings
     if not arguments.words:
         yield from strays(thoth)
+        yield from unfinished(thoth)
         yield from ghosts(thoth, identities, clock)
 
 
@@ -126,12 +136,12 @@ class _Tally:
         self._as_json = as_json
         self._held: list[str] | None = None
         self._dumps = self._size = 0
-        self._found: Counter[tuple[bool, bool]] = Counter()  # by whether it is of a problem, and repaired
+        self._found: Counter[tuple[str, bool]] = Counter()  # by "problem" or what else it is, and whether repaired
 
     @property
     def remaining(self) -> int:
         """How many problems there still are."""
-        return self._found[True, False]
+        return self._found[_PROBLEM, False]
 
     def progress(self, checked: Iterable[Scrubbed], total: int) -> Iterator[Scrubbed]:
         """The same dumps, with a bar on a terminal."""
@@ -143,9 +153,9 @@ class _Tally:
         self.end()
 
     def count(self, finding: Finding) -> None:
-        from thoth.scrub.findings import Kind
+        from thoth.scrub.findings import NO_PROBLEM
 
-        self._found[finding.kind is not Kind.UNRECORDED, finding.repaired] += 1
+        self._found[finding.kind.value if finding.kind in NO_PROBLEM else _PROBLEM, finding.repaired] += 1
         line = json_text(_line(finding)) if self._as_json else f"{finding.place} {finding.kind.value}: {finding.what}"
         if self._held is None:
             self._console.result(line)
@@ -159,10 +169,9 @@ class _Tally:
             self._console.result(line)
 
     def sum_up(self, *, repair: bool) -> None:
-        problems = self._found[True, False] + self._found[True, True]
+        problems = self._found[_PROBLEM, False] + self._found[_PROBLEM, True]
         parts = [f"{problems} problem{'' if problems == 1 else 's'}"]
-        told = {(True, True): "repaired", (False, False): "unrecorded", (False, True): "recorded"}
-        parts += [f"{self._found[key]} {said}" for key, said in told.items() if self._found[key]]
+        parts += [f"{self._found[key]} {said}" for key, said in _TOLD.items() if self._found[key]]
         self._console.say(f"scrubbed {counted_dumps(self._dumps)}, {size_text(self._size)}: {', '.join(parts)}")
         if self.remaining and not repair:
             self._console.say("'thoth scrub --repair' mends what can be mended without losing a byte")

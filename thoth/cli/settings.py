@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from thoth.cli.options import add_common, add_places, word
-from thoth.errors import UsageError
+from thoth.errors import IndexFailure, StoreError, ThothError, UsageError
 from thoth.render import UNSET, escaped, json_text
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from thoth.model import Json
 
 # ---- thoth config ---------------------------------------------------------------------------------
+
+_PLACES: Final = ("store", "db", "cache", "config")  # settings that name something which is there or not
 
 
 def declare_config(parser: ArgumentParser) -> None:
@@ -46,8 +48,8 @@ def config(arguments: Namespace, console: Console) -> int:
 
     found = survey(environment(), file=arguments.config, store=arguments.store, db=arguments.db, user=arguments.user)
     settings = found.settings if found.file is None else {**found.settings, "config": found.file}
-    faults = dict(found.faults)
-    there = {name: _is_there(found, name, faults) for name in settings if name != "user"}
+    faults: dict[str, ThothError] = dict(found.faults)
+    there = {name: _is_there(found, name, faults) for name in settings if name in _PLACES}
     if arguments.json:
         console.block(json_text(_document(settings, there, faults), indent=4) + "\n")
     else:
@@ -58,7 +60,7 @@ def config(arguments: Namespace, console: Console) -> int:
     return 1 if faults else 0
 
 
-def _is_there(found: Survey, name: str, faults: dict[str, UsageError]) -> bool | None:
+def _is_there(found: Survey, name: str, faults: dict[str, ThothError]) -> bool | None:
     """Whether what a setting names is there; None: it cannot be told. What is wrong with it goes into ``faults``."""
     from pathlib import Path
 
@@ -70,7 +72,7 @@ def _is_there(found: Survey, name: str, faults: dict[str, UsageError]) -> bool |
         if name == "cache":
             return Path(found.settings[name].value).is_dir()
         return found.file is not None and Path(found.file.value).is_file()
-    except UsageError as error:
+    except (UsageError, StoreError, IndexFailure) as error:
         faults[name] = error
     except OSError:  # we may not look
         pass
@@ -78,16 +80,13 @@ def _is_there(found: Survey, name: str, faults: dict[str, UsageError]) -> bool |
 
 
 def _is_made(found: Survey, name: str) -> bool:
-    from thoth.config import Config
     from thoth.library import is_made
 
-    nothing = dict.fromkeys(("store", "db", "user", "cache"), "")
-    values = {key: each.value for key, each in found.settings.items()}
-    return is_made(Config(**{**nothing, **values}, origins={name: found.settings[name].origin}), name)
+    return is_made(found.config(), name)
 
 
 def _document(
-    settings: Mapping[str, Setting], there: Mapping[str, bool | None], faults: Mapping[str, UsageError]
+    settings: Mapping[str, Setting], there: Mapping[str, bool | None], faults: Mapping[str, ThothError]
 ) -> Json:
     from thoth.config import without_credentials
 

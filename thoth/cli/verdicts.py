@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from thoth.cli.options import configured
+from thoth.cli.options import configured, opened
 from thoth.errors import IndexFailure, StoreUnavailable, ThothError
 from thoth.render import escaped, json_text
 
@@ -33,10 +33,9 @@ def run(arguments: Namespace, console: Console) -> int:
     from thoth.analysis.autoanalyze import Autoanalyzer
     from thoth.cli.analyze import workers
     from thoth.config import environment
-    from thoth.library import open_thoth
 
     config, parallel = configured(arguments), workers(arguments.parallel)
-    with open_thoth(config) as thoth:
+    with opened(config, console) as thoth:
         rules, dumps, identities = _asked(thoth, arguments, console)
         autoanalyzer = Autoanalyzer(
             thoth,
@@ -52,9 +51,7 @@ def run(arguments: Namespace, console: Console) -> int:
 
 def dryrun(arguments: Namespace, console: Console) -> int:
     """Tell what ``run`` would do."""
-    from thoth.library import open_thoth
-
-    with open_thoth(configured(arguments), dry_run=True) as thoth:
+    with opened(configured(arguments), console, dry_run=True) as thoth:
         rules, dumps, identities = _asked(thoth, arguments, console)
         report = _Report(arguments, console, rules, dumps, dry=True)
         return report.tell(identities, _planned(thoth, rules, identities))

@@ -45,12 +45,14 @@ class Index(Protocol):
     - ``create`` makes what the index needs and returns a line for each thing that it made; safe to repeat.
     - ``put`` stores a document unless the index has one of a higher revision; True when it was stored. It
       makes the index when there is none. It raises BadDocument for a document that no index can keep.
-    - ``put_many`` does so with many documents, all or none when it raises; the number of those stored.
+    - ``put_many`` does so with many documents; the number of those stored. It stores all or none when it raises,
+      but for one case: an IndexFailure may leave some of them in a shared index. To put them again is safe.
     - ``known`` asks for any number of dumps in few questions; those not there are left out.
     - ``get`` gives one document, or None.
     - ``named`` gives up to ``limit`` identities that begin with ``prefix``, sorted.
     - ``find`` streams the documents that match, oldest first, unknown time before all, equal times by
-      identity. It shows the index as it was at the first one asked for, whatever is written meanwhile.
+      identity. It shows the index as it was at the first one asked for, whatever is written meanwhile; of what
+      others write to a shared index until that first one is given, it may show a part.
     - ``select`` gives, for the documents that ``find`` would give and in that order, a tuple of the values at
       ``paths``, as ``thoth.query.lookup`` finds them, but a number or boolean may come as its text. The time of
       a dump comes as the number that ``thoth.query.dump_time`` makes of it.

@@ -69,6 +69,13 @@ def strays(thoth: Thoth) -> Iterator[Finding]:
             yield Finding(Kind.STRAY, what, None, name)
 
 
+def unfinished(thoth: Thoth) -> Iterator[Finding]:
+    """What uploads have left that ended early and that none goes on with now. Raises StoreError."""
+    for each in thoth.store.unfinished(home(thoth.user)):
+        what = f"an upload that ended early holds {each.size} bytes, for the next one of the same dump to go on with"
+        yield Finding(Kind.UNFINISHED, what, None, each.name)
+
+
 def ghosts(thoth: Thoth, stored: Sequence[Identity], clock: Clock) -> Iterator[Finding]:
     """The dumps of which the index knows and the store has nothing.
 

@@ -23,6 +23,10 @@ class Kind(Enum):
     UNINDEXED = "unindexed"  # the index lacks the document, or has another version of it
     GHOST = "ghost"  # the index has a dump of which the store has nothing
     UNRECORDED = "unrecorded"  # a document without size or SHA-256, as the original writes them: no problem
+    UNFINISHED = "unfinished"  # what is left of an upload that ended early, for the next of it: no problem
+
+
+NO_PROBLEM: Final = frozenset({Kind.UNRECORDED, Kind.UNFINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Finding:
     @property
     def is_problem(self) -> bool:
         """Whether something is still wrong."""
-        return self.kind is not Kind.UNRECORDED and not self.repaired
+        return self.kind not in NO_PROBLEM and not self.repaired
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,8 @@ def _mended(thoth: Thoth, finding: Finding, clock: Clock) -> str:
             return _record(thoth, identity, name)
         case Kind.ORPHAN, Identity() as identity, _:
             return _adopt(thoth, identity, clock)
-        case Kind.STRAY, identity, str(name):
-            return _tidy(thoth, identity, name, clock)
+        case (Kind.STRAY | Kind.UNFINISHED) as kind, identity, str(name):
+            return _tidy(thoth, identity, name, clock) if kind is Kind.STRAY else _forget(thoth, name, clock)
     return ""
 
 
@@ -227,3 +227,14 @@ def _sha256_of_beginning(thoth: Thoth, name: str, size: int) -> str:
         for at in range(0, min(size, found.size), _BLOCK):
             digest.update(found.read_at(at, min(_BLOCK, size - at)))
     return digest.hexdigest()
+
+
+def _forget(thoth: Thoth, name: str, clock: Clock) -> str:
+    """Remove what an upload has left that ended early, unless the next one may be about to go on with it."""
+    left = next((each for each in thoth.store.unfinished(home(thoth.user)) if each.name == name), None)
+    if left is None:
+        raise _CannotMend("it is gone meanwhile, or an upload goes on with it")
+    if left.mtime > clock.now() - UPLOADING:
+        raise _CannotMend("it is new, and may be gone on with soon; scrub again in an hour")
+    thoth.store.forget(left)
+    return "removed"

@@ -21,7 +21,7 @@ from paramiko.message import Message
 from paramiko.ssh_exception import SSHException
 
 from thoth.errors import StoreUnavailable
-from thoth.store.publickeys import ED25519, P256, P521, RSA, SshPublicKey
+from thoth.store.publickeys import ED25519, P256, P521, RSA, SshPublicKey, take_string
 from thoth.store.signing import Signature, from_ssh
 
 _LISTED: Final = 5.0  # seconds until the list of keys is there
@@ -88,12 +88,12 @@ class _Connection(AgentSSH):
         kind, answer = self._send_message(request)
         if kind != SSH2_AGENT_IDENTITIES_ANSWER:
             raise SSHException("it does not list its keys")
+        listed, at = answer.asbytes(), 4
         keys = []
-        for _ in range(answer.get_int()):
-            keys.append(SshPublicKey(answer.get_binary()))
-            answer.get_binary()  # the comment, which need not be UTF-8
-            if not keys[-1].blob:
-                raise SSHException("its list of keys is cut short")
+        for _ in range(int.from_bytes(listed[:at], "big")):
+            blob, at = take_string(listed, at)
+            keys.append(SshPublicKey(blob))
+            _, at = take_string(listed, at)  # the comment, which need not be UTF-8
         return keys
 
     def signed(self, key: SshPublicKey, data: bytes) -> Signature:

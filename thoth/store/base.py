@@ -35,11 +35,25 @@ class Entry:
     mtime: float  # seconds since 1970, by the store's clock
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What an upload that ended early has left in the store, for the next one of the same object."""
+
+    name: str  # by which the store knows it; no object's
+    size: int  # bytes that it takes
+    mtime: float  # when it was written to last, in seconds since 1970
+
+
 ABSENT: Final = ""  # as ``if_match``: the object must not exist yet
 
 
 class StoredObject(Protocol):
-    """An object opened for reading: a ReadAt that is closed after use."""
+    """An object opened for reading: a ReadAt that is closed after use.
+
+    It never gives bytes of another object that has taken the name. A store that does not keep what was replaced or
+    deleted raises PreconditionFailed or NoSuchObject then. One that has a digest of the object compares it with what
+    was read when that was all of it, in order, and raises CorruptTransfer.
+    """
 
     @property
     def size(self) -> int: ...
@@ -61,8 +75,10 @@ class Upload(Protocol):
       not as many as ``digests`` says raise CorruptTransfer, and the object is as it was before. Their content is
       compared where that costs nothing (by a server that digests what it gets), or by ``wrappers.Verifying``.
       When ``begin`` was told what has to be there, and something else is, it raises PreconditionFailed.
-    - ``abort`` leaves no trace. It may be called at any time, any number of times, and after ``commit``, when it does
-      nothing. An upload whose process dies is swept away by a later one.
+    - ``abort`` leaves nothing that anybody sees under a name. It may be called at any time, any number of times, and
+      after ``commit``, when it does nothing. What was sent of a large object may be kept for the next upload of the
+      same name and size, but not when ``part`` or ``commit`` raised CorruptTransfer or PreconditionFailed. What
+      nobody goes on with is swept away by later uploads, as that of a process that died is.
     """
 
     def part(self, data: bytes) -> None: ...
@@ -89,6 +105,9 @@ class ObjectStore(Protocol):
       ``if_match`` its commit is a compare-and-set as that of ``put``; a server that cannot compare at the commit of
       a large object is asked right before it. What a killed upload under the same name had sent may be used again
       after it has been held against the bytes that come; it is never believed.
+    - ``unfinished`` gives what is left of uploads that ended early and that none goes on with now, in no order; a
+      store that can tell what they were of gives those of what was to lie below ``home``.
+      ``forget`` removes it; NoSuchObject: it is gone, or an upload goes on with it.
     """
 
     def stat(self, name: str) -> ObjectStat: ...
@@ -104,6 +123,10 @@ class ObjectStore(Protocol):
     def delete(self, name: str) -> None: ...
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload: ...
+
+    def unfinished(self, home: str) -> Iterator[Unfinished]: ...
+
+    def forget(self, unfinished: Unfinished) -> None: ...
 
     def close(self) -> None: ...
 

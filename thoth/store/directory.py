@@ -12,8 +12,8 @@ What is synced, and why. One dump and its document cost five:
 - each file before its rename: or a power cut could leave the name on a file without its bytes (2);
 - the directory that got the name, after it: ``commit`` and ``put`` promise that the name stays (2);
 - the directory in which the dump's own was made (1).
-Not synced: ``.uploads``, where what a power cut brings back is a draft to sweep; and directories that were
-there before, which are synced by who makes them.
+Not synced: ``.uploads``, where what a power cut brings back is a draft to sweep, or to be held against the bytes
+that come; and directories that were there before, which are synced by who makes them.
 """
 
 from __future__ import annotations
@@ -29,36 +29,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from thoth.durable import Draft, sweep
-from thoth.errors import (
-    CorruptTransfer,
-    NoRoom,
-    NoSuchObject,
-    PreconditionFailed,
-    StoreError,
-    StoreUnavailable,
-)
+from thoth.durable import Draft
+from thoth.errors import NoSuchObject, PreconditionFailed, StoreError, StoreUnavailable
 from thoth.store import walk
-from thoth.store.base import ABSENT, MAX_SMALL, Digests, Entry, ObjectStat
+from thoth.store.base import ABSENT, MAX_SMALL, Entry, ObjectStat, Unfinished
+from thoth.store.drafts import RESUME_FROM, UPLOADS, Drafts
+from thoth.store.incoming import DirectoryUpload
 from thoth.store.names import parts
+from thoth.store.refusals import reading, writing
 
-_UPLOADS: Final = ".uploads"
 _LOCK: Final = ".lock"
-_WINDOW: Final = 8 << 20  # bytes of an upload that may wait in memory before the disk is set to work
 _LATER: Final = (1, 10**3, 10**6, 10**9, 10**10)  # ns: the first that the file system's clock can tell from 0
-
-_REFUSALS: Final = {
-    errno.ENOSPC: "no space or no inode is left; free some",
-    errno.EDQUOT: "the quota is used up; free some space or have it raised",
-    errno.EROFS: "it is mounted read-only; remount it",
-    errno.EACCES: "access denied; check who owns what is in it",
-    errno.EPERM: "operation not permitted; check who owns what is in it, and its flags",
-    errno.EIO: "I/O error; check the disk",
-    errno.ESTALE: "the file server has forgotten it; mount it again",
-    errno.ENOLCK: "its file system has no locks; choose another",
-    errno.EMFILE: "too many open files; raise the limit (ulimit -n)",
-    errno.ENFILE: "too many open files on this machine",
-}
 
 
 class DirectoryStore:
@@ -66,14 +47,22 @@ class DirectoryStore:
 
     With ``create`` a root that is not there is an empty store, and the first write makes it. Without, every
     call raises StoreUnavailable then: a file system that is not mounted must not pass for an empty store.
-    ``now_ns`` is the clock of new objects, in ns since 1970.
+    ``now_ns`` is the clock of new objects, in ns since 1970. An upload of ``resume_from`` bytes or more that ends
+    early is gone on with by the next one of the same name and size.
     """
 
-    def __init__(self, root: Path, *, create: bool = False, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        create: bool = False,
+        now_ns: Callable[[], int] = time.time_ns,
+        resume_from: int = RESUME_FROM,
+    ) -> None:
         self._root = root
         self._create = create
         self._now_ns = now_ns
-        self._swept = False
+        self._drafts = Drafts(root, now_ns, resume_from)
 
     def stat(self, name: str) -> ObjectStat:
         with self._parent(name) as (directory, last):
@@ -96,7 +85,7 @@ class DirectoryStore:
         place = parts(name)
         try:
             with (
-                _reading(self._root, name),
+                reading(self._root, name),
                 self._opened() as root,
                 walk.directory(root, place) as directory,
             ):
@@ -108,15 +97,20 @@ class DirectoryStore:
         parts(name)
         if len(data) > MAX_SMALL:
             raise StoreError(f"{name}: too large to be written at once ({len(data)} bytes)")
-        with _writing(self._root, name), self._draft(name, 0) as draft:
+        with writing(self._root, name), self._draft(name, None, len(data)) as draft:
             draft.write(data)
             return self._publish(name, draft, if_match).etag
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> DirectoryUpload:
         parts(name)
-        with _writing(self._root, name):
-            draft = self._draft(name, size or 0)
-        return DirectoryUpload(self._root, name, draft, lambda whole: self._publish(name, whole, if_match))
+        with writing(self._root, name):
+            return DirectoryUpload(
+                self._root,
+                name,
+                self._draft(name, size),
+                publish=lambda whole: self._publish(name, whole, if_match),
+                is_there=lambda: self._has(name, size),
+            )
 
     def delete(self, name: str) -> None:
         with self._parent(name, locked=True) as (directory, last):
@@ -128,6 +122,17 @@ class DirectoryStore:
             else:
                 os.unlink(last, dir_fd=directory)
             os.fsync(directory)
+
+    def unfinished(self, home: str) -> Iterator[Unfinished]:
+        try:
+            with reading(self._root, UPLOADS), self._opened() as root:
+                yield from self._drafts.dead(root)
+        except NoSuchObject:
+            return
+
+    def forget(self, unfinished: Unfinished) -> None:
+        with reading(self._root, unfinished.name), self._opened() as root:
+            self._drafts.remove(root, unfinished.name)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -155,24 +160,27 @@ class DirectoryStore:
     def _parent(self, name: str, *, locked: bool = False) -> Iterator[tuple[int, str]]:
         """The open directory of an object that should be there, and the object's name in it."""
         *above, last = parts(name)
-        with _reading(self._root, name), self._opened() as root, ExitStack() as held:
+        with reading(self._root, name), self._opened() as root, ExitStack() as held:
             if locked:
                 held.enter_context(_lock(root))
             yield held.enter_context(walk.directory(root, above)), last
 
-    def _draft(self, name: str, size: int) -> Draft:
-        with self._opened(write=True) as root, ExitStack() as opened:
-            if not (self._swept and _has_room(root, size)):
-                _sweep(root)  # what a dead process has left may be what takes the room
-                self._swept = True
-            _check_room(self._root, root, name, size)
-            uploads, _ = walk.make_directories(root, (_UPLOADS,), opened)
-            return Draft(uploads)
+    def _draft(self, name: str, size: int | None, hoped: int = 0) -> Draft:
+        with self._opened(write=True) as root:
+            return self._drafts.make(root, name, size, hoped)
+
+    def _has(self, name: str, size: int | None) -> bool:
+        """Whether there is an object of this size already."""
+        try:
+            return self.stat(name).size == size
+        except StoreError:
+            return False
 
     def _publish(self, name: str, draft: Draft, if_match: str | None = None) -> ObjectStat:
         *above, last = parts(name)
         now = self._now_ns()
         draft.end()
+        draft.supersede()
         os.utime(draft.fileno(), ns=(now, now))
         draft.sync()
         with self._opened(write=True) as root, ExitStack() as opened:
@@ -185,58 +193,6 @@ class DirectoryStore:
             for each in (directory, *changed):
                 os.fsync(each)
         return _object_stat(written)
-
-
-class DirectoryUpload:
-    """An upload into a DirectoryStore. After an error there is nothing left of it."""
-
-    def __init__(self, root: Path, name: str, draft: Draft, publish: Callable[[Draft], ObjectStat]) -> None:
-        self._root = root
-        self._name = name
-        self._draft: Draft | None = draft
-        self._publish = publish
-        self._size = 0
-        self._nudged = 0  # the disk has been set to work up to here
-
-    def part(self, data: bytes) -> None:
-        with self._going_on() as draft:
-            draft.write_sparse(data)
-            self._size += len(data)
-            if self._size - self._nudged >= _WINDOW:
-                self._nudge(draft)
-
-    def _nudge(self, draft: Draft) -> None:
-        # DONTNEED makes the kernel begin to write what is new, without waiting for it, and drop what is
-        # written already: commit has little left to wait for, and a large dump does not flood the page cache.
-        start = max(0, self._nudged - _WINDOW)
-        os.posix_fadvise(draft.fileno(), start, self._size - start, os.POSIX_FADV_DONTNEED)
-        self._nudged = self._size
-
-    def commit(self, digests: Digests) -> ObjectStat:
-        with self._going_on() as draft:
-            if self._size != digests.size:
-                raise CorruptTransfer(
-                    f"{self._name}: {self._size} bytes came where {digests.size} were read; upload it again"
-                )
-            stored = self._publish(draft)
-        self.abort()
-        return stored
-
-    def abort(self) -> None:
-        draft, self._draft = self._draft, None
-        if draft is not None:
-            draft.discard()
-
-    @contextmanager
-    def _going_on(self) -> Iterator[Draft]:
-        if self._draft is None:
-            raise StoreError(f"{self._name}: this upload is over; begin another")
-        try:
-            with _writing(self._root, self._name, full=NoRoom):
-                yield self._draft
-        except BaseException:
-            self.abort()
-            raise
 
 
 class OpenObject:
@@ -260,7 +216,7 @@ class OpenObject:
         if self._fd < 0:
             raise StoreError(f"{self._name}: read after it was closed")
         wanted = max(0, min(length, self.size - offset))  # what is asked for may be more than memory holds
-        with _reading(self._root, self._name):
+        with reading(self._root, self._name):
             data = os.pread(self._fd, wanted, min(offset, self.size))
             while data and len(data) < wanted:  # one call gives at most 2 GiB
                 more = os.pread(self._fd, wanted - len(data), offset + len(data))
@@ -358,54 +314,3 @@ def _remove_directory(name: str, directory: int, last: str) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # illumos says EEXIST
             raise StoreError(f"{name}: is not empty") from error
         raise
-
-
-def _sweep(root: int) -> None:
-    try:
-        with walk.directory(root, [_UPLOADS]) as uploads:
-            sweep(uploads)
-    except FileNotFoundError:
-        return
-
-
-def _has_room(root: int, size: int) -> bool:
-    system = os.fstatvfs(root)
-    return not system.f_blocks or size <= system.f_bavail * system.f_frsize  # some network file systems say 0 of 0
-
-
-def _check_room(path: Path, root: int, name: str, size: int) -> None:
-    if not _has_room(root, size):
-        system = os.fstatvfs(root)
-        free = system.f_bavail * system.f_frsize
-        raise NoRoom(f"store {path}: {name} needs {size} bytes and {free} are free; free some space")
-
-
-@contextmanager
-def _reading(root: Path, name: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NoSuchObject(f"{name}: no such object") from error
-    except OSError as error:
-        # A bad block spoils one object; that the disk is gone, the next write tells.
-        raise _translated(error, root, name, full=StoreUnavailable, broken=StoreError) from error
-
-
-@contextmanager
-def _writing(root: Path, name: str, *, full: type[StoreUnavailable] = StoreUnavailable) -> Iterator[None]:
-    try:
-        yield
-    except NotADirectoryError as error:
-        raise StoreError(f"{name}: one of the directories in its name is a file") from error
-    except OSError as error:
-        raise _translated(error, root, name, full=full, broken=StoreUnavailable) from error
-
-
-def _translated(
-    error: OSError, root: Path, name: str, *, full: type[StoreError], broken: type[StoreError]
-) -> StoreError:
-    text = _REFUSALS.get(error.errno or 0)
-    if text is None:
-        return StoreError(f"{name}: {error.strerror or error}")
-    kinds = {errno.ENOSPC: full, errno.EDQUOT: full, errno.EIO: broken}
-    return kinds.get(error.errno or 0, StoreUnavailable)(f"store {root}: {text} ({name})")

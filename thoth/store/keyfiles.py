@@ -12,14 +12,14 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
 from thoth.errors import UsageError
-from thoth.store.publickeys import SshPublicKey, parse_public, take_string
+from thoth.store.publickeys import DSA_FAULT, SshPublicKey, parse_public, take_string
 from thoth.store.signing import LocalKey
 
 # The public Node client's limits, in bytes.
@@ -157,18 +157,30 @@ def read_small(path: Path, most: int) -> tuple[bytes, os.stat_result]:
 
 
 def _public_in_openssh(data: bytes) -> SshPublicKey | None:
+    clear = _clear_part(data)
+    return clear and clear.public
+
+
+class _ClearPart(NamedTuple):
+    """What OpenSSH's format does not encrypt."""
+
+    cipher: bytes  # b"none" for a key without a passphrase
+    public: SshPublicKey
+
+
+def _clear_part(data: bytes) -> _ClearPart | None:
     found = _OPENSSH.search(data)
     if found is None:
         return None
     try:
         content = binascii.a2b_base64(found[1])
-        at = len(_MAGIC) if content.startswith(_MAGIC) else len(content)
-        for _ in ("cipher", "key derivation", "its parameters"):
+        cipher, at = take_string(content, len(_MAGIC))
+        for _ in ("key derivation", "its parameters"):
             _, at = take_string(content, at)
         blob, _ = take_string(content, at + 4)  # after the number of keys, which is 1
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
-    return SshPublicKey(blob)
+    return _ClearPart(cipher, SshPublicKey(blob)) if content.startswith(_MAGIC) else None
 
 
 def _public_beside(path: Path) -> SshPublicKey | None:
@@ -189,13 +201,14 @@ def _public_in_pem(path: Path, data: bytes) -> SshPublicKey | None:
 
 
 def _loaded(path: Path, data: bytes, passphrase: str | None) -> LocalKey:
-    openssh = _OPENSSH.search(data)
-    load = load_ssh_private_key if openssh else load_pem_private_key
+    load = load_ssh_private_key if _OPENSSH.search(data) else load_pem_private_key
     if passphrase == "":
         raise WrongPassphrase
     try:
         secret = None if passphrase is None else passphrase.encode("utf-8", "surrogateescape")
         key = load(data, secret)
+        if isinstance(key, dsa.DSAPrivateKey):
+            raise UsageError(f"key {path}: {DSA_FAULT}")
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
             raise UsageError(f"key {path}: is not an ed25519, ECDSA or RSA key")
         return LocalKey(key)
@@ -209,4 +222,6 @@ def _loaded(path: Path, data: bytes, passphrase: str | None) -> LocalKey:
     except (ValueError, InvalidTag) as error:
         if passphrase is not None:
             raise WrongPassphrase from None
+        if (clear := _clear_part(data)) and clear.cipher != b"none":  # for a missing one too, up to cryptography 42
+            raise NeedsPassphrase from error
         raise UsageError(f"key {path}: not a private key in OpenSSH's format or PEM") from error

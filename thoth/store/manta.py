@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
-from thoth.store.base import MAX_SMALL, Entry, ObjectStat
+from thoth.store.base import MAX_SMALL, Entry, ObjectStat, Unfinished
 from thoth.store.manta_listing import entries
+from thoth.store.manta_multipart import MantaUploads
+from thoth.store.manta_parts import Multipart, PartSizes
 from thoth.store.manta_reading import MantaObject
 from thoth.store.manta_service import (
     Manta,
@@ -29,16 +32,29 @@ from thoth.store.manta_upload import SMALL, Goal, MantaUpload, Stream, put
 if TYPE_CHECKING:
     from thoth.store.signing import Signer
 
-__all__ = ["MantaAccess", "MantaStore", "Times"]
+__all__ = ["MantaAccess", "MantaStore", "PartSizes", "Times"]
 
 _JOBS: Final = "Manta"  # what a Manta that runs jobs calls itself, exactly; later ones say Manta/2
 
 
 class MantaStore:
-    """A store in Manta. ``signer`` None: requests are not signed. ``times`` are clocks, pauses and chance."""
+    """A store in Manta. ``signer`` None: requests are not signed. ``times`` are clocks, pauses and chance.
 
-    def __init__(self, access: MantaAccess, signer: Signer | None, *, times: Times | None = None) -> None:
+    ``sizes`` says from which size on an object goes in parts. ``unfinished`` is a directory of this machine where
+    such uploads are noted, so that a later run can go on with them; with None an upload that fails is thrown away.
+    """
+
+    def __init__(
+        self,
+        access: MantaAccess,
+        signer: Signer | None,
+        *,
+        sizes: PartSizes | None = None,
+        unfinished: Path | None = None,
+        times: Times | None = None,
+    ) -> None:
         self._manta = Manta(access, signer, times or Times())
+        self._multipart = Multipart(self._manta, sizes or PartSizes(), unfinished)
 
     def stat(self, name: str) -> ObjectStat:
         headers = self._manta.head(name).headers
@@ -73,7 +89,19 @@ class MantaStore:
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MantaUpload:
         target(name)
         goal = Goal(self._manta, name, size, if_match)
+        if size is not None and self._multipart.takes(size):
+            return MantaUpload(goal, lambda: self._multipart.open(goal, size), gather=-1)
         return MantaUpload(goal, lambda: Stream(goal), gather=SMALL)
+
+    def unfinished(self, home: str) -> Iterator[Unfinished]:
+        """Uploads in parts. What another machine works on is among them, and was written to a moment ago."""
+        return (each for each in MantaUploads(self._manta).pending(home) if not self._multipart.is_at_work(each.name))
+
+    def forget(self, unfinished: Unfinished) -> None:
+        uploads = MantaUploads(self._manta)
+        if self._multipart.is_at_work(unfinished.name) or not uploads.is_pending(unfinished.name):
+            raise NoSuchObject(f"{unfinished.name}: no such upload, or one that goes on")
+        uploads.abort(unfinished.name, unfinished.name)
 
     @property
     def has_jobs(self) -> bool:

@@ -1,21 +1,18 @@
-"""An upload to Manta: small ones gathered and sent at once, larger ones as one stream of a known length.
+"""An upload to Manta: a small one is gathered and sent at once, a larger one goes as one stream.
 
-``part`` pushes and a request pulls, so a stream has a thread that sends, and a queue of a few MiB between the two.
 Manta makes an object of what came as soon as its last byte is there: the last block is held back until ``commit``.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Never, Protocol
 
 from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreError, StoreTransient
 from thoth.exchange import Body
 from thoth.http import Answer
 from thoth.store.base import Digests, ObjectStat
+from thoth.store.handover import Sender
 from thoth.store.manta_service import (
     Manta,
     bytes_body,
@@ -31,7 +28,6 @@ from thoth.store.manta_service import (
 )
 
 SMALL: Final = 4 << 20  # bytes of an object that is gathered, so that it can be sent twice
-_QUEUED: Final = 8 << 20  # bytes that may wait to be sent
 _UNKNOWN: Final = 5 << 30  # bytes announced of a stream whose length nobody knows: what Manta takes for granted, too
 
 
@@ -50,8 +46,8 @@ class Sink(Protocol):
 
     def feed(self, block: bytes) -> None: ...
 
-    def finish(self, digests: Digests) -> str:
-        """The etag of the object, which is there now."""
+    def finish(self, digests: Digests) -> ObjectStat:
+        """The object, which is there now, and is what was sent."""
         ...
 
     def drop(self, *, for_good: bool) -> None:
@@ -87,8 +83,8 @@ class MantaUpload:
             return
         try:
             self._take(data)
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            self._end(for_good=_is_for_good(error))
             raise
 
     def _take(self, data: bytes) -> None:
@@ -107,8 +103,8 @@ class MantaUpload:
         try:
             self._compare(digests)
             return self._committed(digests)
-        except CorruptTransfer:
-            for_good = True
+        except StoreError as error:
+            for_good = _is_for_good(error)
             raise
         finally:
             self._end(for_good=for_good)
@@ -116,8 +112,9 @@ class MantaUpload:
     def _committed(self, digests: Digests) -> ObjectStat:
         if self._sink is None and self._gather < 0:
             self._sink = self._opener()
-        etag = self._put_gathered(digests) if self._sink is None else self._sink.finish(digests)
-        return verified(self._manta, self._name, etag, digests)
+        if self._sink is not None:
+            return self._sink.finish(digests)
+        return verified(self._manta, self._name, self._put_gathered(digests), digests)
 
     def abort(self) -> None:
         self._end(for_good=False)
@@ -159,11 +156,16 @@ class MantaUpload:
         return tries.run(once)
 
 
+def _is_for_good(error: BaseException) -> bool:
+    """Whether the bytes are at fault, or come too late: nobody would go on with them."""
+    return isinstance(error, CorruptTransfer | PreconditionFailed)
+
+
 def put(manta: Manta, name: str, blocks: list[bytes], if_match: str | None) -> str:
     """Write an object of what is in memory, in one request, and the directories that it needs. Its etag."""
     size = sum(len(block) for block in blocks)
     digest = md5_header(blocks)
-    headers = {"Content-MD5": digest, "Content-Type": content_type(name), **_copies(manta), **match_header(if_match)}
+    headers = {"Content-MD5": digest, "Content-Type": content_type(name), **copies(manta), **match_header(if_match)}
     if size > SMALL:
         headers["Expect"] = "100-continue"
     answer = manta.ask("PUT", target(name), name, headers=headers, body=bytes_body(*blocks))
@@ -178,7 +180,7 @@ def written(manta: Manta, name: str, answer: Answer, if_match: str | None, diges
     if is_lost_race(answer, if_match):
         raise lost_race(name, if_match)
     if is_missing_parent(answer):
-        raise StoreTransient(f"{name}: its directory was removed meanwhile")
+        raise StoreTransient(f"{name}: its directory was not there, or was removed meanwhile; try again")
     manta.require(answer, name, 204)
     etag = answer.headers.get("Etag", "")
     if not etag:
@@ -188,8 +190,8 @@ def written(manta: Manta, name: str, answer: Answer, if_match: str | None, diges
     return etag
 
 
-def refuse(manta: Manta, name: str, etag: str, fault: str) -> None:
-    """Delete what is stored wrong, unless it is another writer's by now. Always raises CorruptTransfer."""
+def refuse(manta: Manta, name: str, etag: str, fault: str) -> Never:
+    """Delete what is stored wrong, unless it is another writer's by now. Raises CorruptTransfer."""
     try:
         manta.remove_ours(name, etag)
     except StoreError as error:
@@ -221,7 +223,7 @@ def arrived(manta: Manta, name: str, digests: Digests) -> str:
     return headers["Etag"] if same else ""
 
 
-def _copies(manta: Manta) -> dict[str, str]:
+def copies(manta: Manta) -> dict[str, str]:
     return {} if manta.access.copies is None else {"Durability-Level": str(manta.access.copies)}
 
 
@@ -229,117 +231,46 @@ class Stream:
     """One request whose body comes block by block; in chunks when nobody knows its size."""
 
     def __init__(self, goal: Goal) -> None:
-        self._manta = goal.manta
-        self._name = goal.name
-        self._if_match = goal.if_match
-        self._queue = HandOver(_QUEUED)
-        self._body = Body(self._queue.blocks(), goal.size)
+        self._goal = goal
         self._headers = {"Expect": "100-continue", "Content-Type": content_type(goal.name)}
-        self._headers |= _copies(goal.manta) | match_header(goal.if_match)
+        self._headers |= copies(goal.manta) | match_header(goal.if_match)
         if goal.size is None:
             self._headers["max-content-length"] = str(_UNKNOWN)
         self._held: bytes = b""
-        self._answer: Answer | None = None
-        self._error: StoreError | None = None
-        self._thread = threading.Thread(target=self._run, name="manta upload", daemon=True)
-        self._thread.start()
+        self._sender = Sender(goal.manta, self._sent, goal.size)
 
     def feed(self, block: bytes) -> None:
         held, self._held = self._held, block
-        if held and not self._queue.put(held):
-            self._thread.join()
-            self._etag("")  # raises what came of it
-            raise StoreTransient(f"{self._name}: Manta answered before it had got everything")
+        if held and not self._sender.feed(held):
+            goal = self._goal
+            written(goal.manta, goal.name, self._sender.finish(), goal.if_match, "")  # raises what came of it
+            raise StoreTransient(f"{goal.name}: Manta answered before it had got everything")
 
-    def finish(self, digests: Digests) -> str:
-        self._queue.put(self._held)
-        self._queue.end()
-        self._thread.join()
+    def finish(self, digests: Digests) -> ObjectStat:
+        goal, digest = self._goal, md5_in_base64(digests.md5)
+        self._sender.feed(self._held)
         try:
-            return self._etag(md5_in_base64(digests.md5))
+            etag = written(goal.manta, goal.name, self._sender.finish(), goal.if_match, digest)
         except StoreTransient:
             # It may be all there, and only the answer lost.
-            if self._body.whole and (etag := arrived(self._manta, self._name, digests)):
-                return etag
-            raise
+            etag = arrived(goal.manta, goal.name, digests) if self._sender.is_whole else ""
+            if not etag:
+                raise
+        return verified(goal.manta, goal.name, etag, digests)
 
     def drop(self, *, for_good: bool) -> None:
-        self._queue.cancel()
-        self._body.cancel()
-        self._thread.join()
+        self._sender.cancel()
 
-    def _etag(self, digest: str) -> str:
-        if self._answer is None:
-            raise self._error or StoreTransient(f"{self._name}: the upload was called off")
-        return written(self._manta, self._name, self._answer, self._if_match, digest)
-
-    def _run(self) -> None:
-        try:
-            self._answer = self._sent()
-        except StoreError as error:
-            self._error = error
-        finally:
-            self._queue.cancel()
-
-    def _sent(self) -> Answer:
-        answer = self._ask()
-        if is_missing_parent(answer) and not is_lost_race(answer, self._if_match):
-            self._manta.make_parents(self._name)
-            if self._body.sent:  # a server that did not wait for leave: what was sent is gone
-                raise StoreTransient(f"{self._name}: its directory had to be made first")
-            answer = self._ask()
+    def _sent(self, body: Body) -> Answer:
+        goal = self._goal
+        answer = self._asked(body)
+        if is_missing_parent(answer) and not is_lost_race(answer, goal.if_match):
+            goal.manta.make_parents(goal.name)
+            answer = answer if body.sent else self._asked(body)  # what was sent to who did not wait for it is gone
+        if not (is_lost_race(answer, goal.if_match) or is_missing_parent(answer)):
+            goal.manta.require(answer, goal.name, 204)
         return answer
 
-    def _ask(self) -> Answer:
-        return self._manta.ask("PUT", target(self._name), self._name, headers=self._headers, body=self._body)
-
-
-class HandOver:
-    """Blocks on their way from one thread to another, no more than ``room`` bytes of them at a time."""
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._waiting: deque[bytes] = deque()
-        self._bytes = 0
-        self._ended = False
-        self._cancelled = False
-        self._changed = threading.Condition()
-
-    def put(self, block: bytes) -> bool:
-        """Hand a block over when there is room. False: nobody takes it any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._cancelled or self._bytes < self._room)
-            if block and not self._cancelled:
-                self._waiting.append(block)
-                self._bytes += len(block)
-                self._changed.notify_all()
-            return not self._cancelled
-
-    def end(self) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def cancel(self) -> None:
-        """Nothing is taken from now on, and nothing given."""
-        with self._changed:
-            self._cancelled = True
-            self._waiting.clear()
-            self._changed.notify_all()
-
-    def blocks(self) -> Iterator[bytes]:
-        """The blocks, until ``end``. Raises StoreTransient after ``cancel``: what came is not all."""
-        while (block := self._next()) is not None:
-            yield block
-
-    def _next(self) -> bytes | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._cancelled or self._waiting or self._ended)
-            if self._cancelled:
-                raise StoreTransient("called off")
-            if not self._waiting:
-                return None
-            block = self._waiting.popleft()
-            self._bytes -= len(block)
-            self._changed.notify_all()
-            return block
+    def _asked(self, body: Body) -> Answer:
+        goal = self._goal
+        return goal.manta.ask("PUT", target(goal.name), goal.name, headers=self._headers, body=body)

@@ -17,6 +17,7 @@ from thoth.errors import UsageError
 RSA: Final = "ssh-rsa"
 ED25519: Final = "ssh-ed25519"
 P256, P384, P521 = (f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521))
+DSA_FAULT: Final = "is a DSA key, which SSH itself has given up; use an ed25519, ECDSA or RSA key"
 _USABLE: Final = frozenset((RSA, ED25519, P256, P384, P521))
 
 _MD5: Final = re.compile(r"(?:MD5:)?([0-9a-f]{2}(?::[0-9a-f]{2}){15})", re.IGNORECASE)
@@ -69,7 +70,7 @@ class SshPublicKey:
         if self.kind in _USABLE:
             return ""
         if self.kind == "ssh-dss":
-            return "is a DSA key, which SSH itself has given up; use an ed25519, ECDSA or RSA key"
+            return DSA_FAULT
         if self.kind.startswith("sk-"):
             return "lies on a security key, whose signatures no server of Manta can check; use another key"
         return "is not an ed25519, ECDSA (P-256, P-384, P-521) or RSA key"

@@ -16,7 +16,7 @@ from thoth.errors import (
     StoreTransient,
 )
 from thoth.patience import USUAL, Patience, Tries
-from thoth.store.base import Digests, Entry, ObjectStat, ObjectStore, StoredObject, Upload
+from thoth.store.base import Digests, Entry, ObjectStat, ObjectStore, StoredObject, Unfinished, Upload
 
 _BLOCK: Final = 1 << 20  # bytes per read of an object that is read back
 
@@ -48,6 +48,12 @@ class Passing:
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
         return self._store.begin(name, size, if_match=if_match)
 
+    def unfinished(self, home: str) -> Iterator[Unfinished]:
+        return self._store.unfinished(home)
+
+    def forget(self, unfinished: Unfinished) -> None:
+        self._store.forget(unfinished)
+
     def close(self) -> None:
         self._store.close()
 
@@ -63,6 +69,9 @@ class DryRun(Passing):
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Never:
         raise _cannot_write(name)
+
+    def forget(self, unfinished: Unfinished) -> Never:
+        raise _cannot_write(unfinished.name)
 
 
 def _cannot_write(name: str) -> CannotWrite:
@@ -128,7 +137,8 @@ def _blocks(found: StoredObject) -> Iterator[bytes]:
 
 
 class Retrying(Passing):
-    """A store that tries again after StoreTransient, with growing pauses, and then raises the last of them.
+    """A store that tries again after StoreTransient, with growing pauses, and then raises the last of them, or
+    StoreUnavailable for a store that cannot be reached.
 
     Uploads are passed on: a stream cannot be sent twice. ``sleep`` and ``clock`` are in seconds, ``clock`` is
     monotonic, ``random`` gives numbers from 0 to 1.
@@ -182,11 +192,20 @@ class Retrying(Passing):
         return etag if found == data else ""
 
     def delete(self, name: str) -> None:
+        self._removed(lambda: self._store.delete(name))
+
+    def unfinished(self, home: str) -> Iterator[Unfinished]:
+        return iter(self._tries().run(lambda: [*self._store.unfinished(home)]))
+
+    def forget(self, unfinished: Unfinished) -> None:
+        self._removed(lambda: self._store.forget(unfinished))
+
+    def _removed(self, remove: Callable[[], None]) -> None:
         tries = self._tries()
 
         def once() -> None:
             try:
-                self._store.delete(name)
+                remove()
             except NoSuchObject:
                 if not tries.failed:  # else the first try was done and only its answer lost
                     raise

@@ -186,7 +186,7 @@ class TestDelete:
             uploaded(pid)
         place = Path(os.environ["HOME"], ".local/share/thoth/store")
         place.chmod(0o777)
-        ran = run("purge", "--older", "90d", "--delete")
+        ran = run("purge", "--db", f"sqlite://{place.parent}/thoth.db", "--older", "90d", "--delete")
         assert (ran.code, ran.out, ran.said[0]) == (1, "", "thoth: purged 0 dumps, 0B")
         assert "others may write to it" in ran.said[1]
         assert len(ran.said) == 2

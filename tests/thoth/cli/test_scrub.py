@@ -142,6 +142,30 @@ def test_what_is_lost_is_told(run: Run, core: Core, dumps: Path) -> None:
     assert (ran.code, ran.lines) == (1, [f"{name} lost: core.1: is not in the store; {advice}"])
 
 
+def test_what_unfinished_uploads_hold(run: Run, core: Core, place: Path) -> None:
+    run("upload", core(1))
+    draft = f".thoth-{'5e' * 16}-{'0' * 32}.draft"
+    left = place / "store/.uploads" / draft
+    left.write_bytes(b"x" * 5000)
+    size = left.stat().st_blocks * 512
+    what = f"an upload that ended early holds {size} bytes, for the next one of the same dump to go on with"
+    ran = run("scrub")
+    assert (ran.code, ran.lines) == (0, [f"/.uploads/{draft} unfinished: {what}"])
+    assert ran.said[0].endswith(": 0 problems, 1 unfinished")
+    assert len(ran.said) == 1
+    (told,) = map(json.loads, run("scrub", "--json").lines)
+    expected = {"id": None, "name": f"/.uploads/{draft}", "kind": "unfinished", "what": what, "repaired": False}
+    assert told == expected
+    assert "not repaired: it is new" in run("scrub", "--repair").out
+    assert left.exists()
+    aged(left)
+    ran = run("scrub", "--repair")
+    assert (ran.code, ran.lines) == (0, [f"/.uploads/{draft} unfinished: {what} (repaired: removed)"])
+    assert ran.said[0].endswith(": 0 problems, 1 unfinished removed")
+    assert not left.exists()
+    assert run("scrub").out == ""
+
+
 class TestWords:
     def test_only_the_dumps_that_are_named(self, run: Run, troubled: dict[str, str]) -> None:
         assert run("scrub", troubled["good"]).said[0].startswith("thoth: scrubbed 1 dump, ")

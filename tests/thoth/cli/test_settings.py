@@ -60,6 +60,7 @@ class TestConfig:
     def test_F71_no_secret_is_shown(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = tmp_path / "thoth.toml"
         file.write_text(f'db = "rethinkdb://admin:{SECRET}@db:28015/thoth?auth={SECRET}"\n')
+        file.chmod(0o600)
         monkeypatch.setenv("THOTH_STORE", f"https://me:{SECRET}@manta/?key={SECRET}")
         for more in ([], ["--json"], ["--debug"]):
             ran = run("config", "--config", file, *more)
@@ -90,12 +91,13 @@ class TestConfig:
         assert (ran.code, ran.err) == (1, "thoth: /no/such.toml: No such file or directory\n")
         assert ran.lines[5].split() == ["config", "/no/such.toml", "--config", "not", "there"]
 
-    def test_MANTA_is_not_passed_over_in_silence(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_manta_that_lacks_an_account(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MANTA_URL", f"https://x:{SECRET}@manta")
         ran = run("config")
         assert (ran.code, len(ran.said)) == (1, 1)
-        assert ran.err.startswith("thoth: MANTA_URL asks for Manta as the store")
+        assert ran.err.startswith("thoth: MANTA_URL asks for Manta as the store: set MANTA_USER")
         assert ran.lines[1].split() == ["store", "manta", "MANTA_URL", "-"]
+        assert ran.lines[5].split() == ["manta.url", "https://manta", "MANTA_URL", "-"]
         assert SECRET not in ran.out + ran.err
 
 

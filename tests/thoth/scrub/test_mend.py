@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from thoth.library import Thoth
 from thoth.maintain import reindex, stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.purge import Rules, purge_dump
+from thoth.scrub.check import unfinished
 from thoth.scrub.findings import UPLOADING, Finding, Kind
 from thoth.scrub.mend import mend
 from thoth.store.base import StoredObject
@@ -318,3 +320,46 @@ def test_F26_text_is_the_same_after_it(tmp_path: Path) -> None:
         index.delete(info.id)
         assert [each.repaired for each in stage.mended()] == [True]
         assert index.get(info.id) == stage.document(info.id)
+
+
+class TestUnfinished:
+    def left(self, stage: Stage, tmp_path: Path) -> Path:
+        """What a dead process has left in the store that the stage has from now on."""
+        stage.thoth = Thoth(DirectoryStore(tmp_path, create=True), MemoryIndex(), "bmc")
+        stage.upload()
+        path = tmp_path / ".uploads" / f".thoth-{'5e' * 16}-{'0' * 32}.draft"
+        path.write_bytes(b"half of a dump")
+        stage.time = path.stat().st_mtime
+        return path
+
+    def test_it_is_told_and_no_problem(self, stage: Stage, tmp_path: Path) -> None:
+        left = self.left(stage, tmp_path)
+        (finding,) = unfinished(stage.thoth)
+        assert (finding.kind, finding.identity, finding.name) == (Kind.UNFINISHED, None, f"/.uploads/{left.name}")
+        assert f"holds {left.stat().st_blocks * 512} bytes" in finding.what
+        assert not finding.is_problem
+
+    def test_it_is_removed_when_it_is_old(self, stage: Stage, tmp_path: Path) -> None:
+        left = self.left(stage, tmp_path)
+        (finding,) = unfinished(stage.thoth)
+        stage.time += UPLOADING - 1
+        again = mend(stage.thoth, finding, stage.clock)
+        assert (again.repaired, left.exists()) == (False, True)
+        assert again.what.endswith("; not repaired: it is new, and may be gone on with soon; scrub again in an hour")
+        stage.time += 2
+        done = mend(stage.thoth, finding, stage.clock)
+        assert (done.repaired, left.exists()) == (True, False)
+        assert done.what.endswith(" (repaired: removed)")
+        assert [*unfinished(stage.thoth)] == []
+        gone = mend(stage.thoth, finding, stage.clock)
+        assert (gone.repaired, "it is gone meanwhile" in gone.what) == (False, True)
+
+    def test_one_that_is_gone_on_with_stays(self, stage: Stage, tmp_path: Path) -> None:
+        left = self.left(stage, tmp_path)
+        (finding,) = unfinished(stage.thoth)
+        stage.time += LONG
+        with tmp_path.joinpath(left).open("rb") as holder:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            assert not mend(stage.thoth, finding, stage.clock).repaired
+            assert [*unfinished(stage.thoth)] == []
+        assert left.exists()

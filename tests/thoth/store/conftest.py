@@ -1,4 +1,4 @@
-"""Keys, and homes with and without them."""
+"""The directory of a store; keys, and homes with and without them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import pytest
 
 from tests.support.sshagent import SshAgent
 from tests.support.sshkeys import SshKeys
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The directory of an empty store."""
+    (tmp_path / "store").mkdir(mode=0o700)
+    return tmp_path / "store"
 
 
 @pytest.fixture(scope="session")

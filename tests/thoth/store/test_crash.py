@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.thoth.store.one_upload import CORE, INFO, SIZE, store_dump
+from tests.thoth.store.traced import Run, traced
 from thoth.errors import NoSuchObject
 from thoth.store.directory import DirectoryStore
 
-TOP = Path(__file__).parents[3]
 CALLS = ("openat", "write", "fsync", "renameat", "unlinkat", "mkdirat")
-_CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Run:
-    status: int  # as subprocess has it: negative for a signal
-    said: str
-    calls: list[tuple[str, str]]  # system call, the rest of its line
 
 
 def run(root: Path, letter: str, *options: str) -> Run:
-    """Store one dump in a process of its own, under strace from its first system call of ours to its last."""
-    assert shutil.which("strace"), "these tests need strace: install it"
-    log = root.with_suffix(".strace")
-    command = [sys.executable, "-m", "tests.thoth.store.one_upload", str(root), letter]
-    with subprocess.Popen(
-        command, cwd=TOP, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        strace = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={','.join(CALLS)}", *options]
-        with subprocess.Popen([*strace, "-p", str(process.pid)], text=True, stderr=subprocess.PIPE) as tracer:
-            assert tracer.stderr
-            attached = tracer.stderr.readline()
-            assert "attached" in attached, f"strace cannot attach here: {attached}"
-            said, _ = process.communicate("\n")
-            tracer.communicate()
-    return Run(process.returncode, said, _CALL.findall(log.read_text()))
+    """Store one dump in a process of its own, under strace."""
+    return traced("tests.thoth.store.one_upload", root, [letter], CALLS, options)
 
 
 def new_root(tmp_path: Path, name: str, older: str) -> Path:

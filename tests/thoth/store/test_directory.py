@@ -21,12 +21,6 @@ TOP = Path(__file__).parents[3]
 HERE = "/alice/stor/thoth"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir(mode=0o700)
-    return tmp_path / "store"
-
-
 @contextmanager
 def umask(bits: int) -> Iterator[None]:
     before = os.umask(bits)

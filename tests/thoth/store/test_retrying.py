@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,11 @@ from thoth.errors import (
     StoreError,
     StoreTransient,
     StoreUnavailable,
+    StoreUnreachable,
 )
 from thoth.patience import Patience
-from thoth.store.base import ABSENT, Entry, ObjectStat, ObjectStore, StoredObject, Upload
+from thoth.store.base import ABSENT, Entry, ObjectStat, ObjectStore, StoredObject, Unfinished, Upload
+from thoth.store.directory import DirectoryStore
 from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import Passing, Retrying
 
@@ -63,6 +66,14 @@ class Moody(Passing):
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
         self._do(lambda: None)
         return super().begin(name, size, if_match=if_match)
+
+    def unfinished(self, home: str) -> Iterator[Unfinished]:
+        self._do(lambda: None)
+        return super().unfinished(home)
+
+    def forget(self, unfinished: Unfinished) -> None:
+        self._do(lambda: super(Moody, self).forget(unfinished))
+        super().forget(unfinished)
 
 
 class _MoodyObject:
@@ -137,6 +148,15 @@ def test_F31_the_last_failure_is_raised_when_patience_ends(memory: MemoryStore, 
     with pytest.raises(StoreTransient, match="busy 4"):
         CALLS[call](retrying(Moody(memory, transient(9)), time))
     assert len(time.slept) == 4
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_F31_a_store_that_cannot_be_reached_is_unavailable_when_patience_ends(memory: MemoryStore, call: str) -> None:
+    time = Time()
+    with pytest.raises(StoreUnavailable, match="no connection"):
+        CALLS[call](retrying(Moody(memory, [StoreUnreachable("no connection")] * 9), time))
+    assert len(time.slept) == 4
+    CALLS[call](retrying(Moody(memory, [StoreUnreachable("no connection")] * 4), time))
 
 
 @pytest.mark.parametrize("error", [StoreError, StoreUnavailable, PreconditionFailed, NoSuchObject, CorruptTransfer])
@@ -244,3 +264,18 @@ def test_uploads_are_not_tried_again(memory: MemoryStore) -> None:
     with pytest.raises(StoreTransient):
         retrying(Moody(memory, transient(1)), time).begin(NAME, 0)
     assert time.slept == []
+
+
+def test_what_is_unfinished_is_asked_for_and_forgotten_again(tmp_path: Path) -> None:
+    (tmp_path / ".uploads").mkdir()
+    left = tmp_path / ".uploads" / f".thoth-{'0' * 32}.draft"
+    left.write_bytes(b"half")
+    time = Time()
+    store = retrying(Moody(DirectoryStore(tmp_path), transient(2)), time)
+    (unfinished,) = store.unfinished("/alice/stor/thoth")
+    assert len(time.slept) == 2
+    moody = Moody(DirectoryStore(tmp_path), transient(1), after=True)
+    retrying(moody, Time()).forget(unfinished)  # whose first answer is lost
+    assert not left.exists()
+    with pytest.raises(NoSuchObject):
+        retrying(moody, Time()).forget(unfinished)

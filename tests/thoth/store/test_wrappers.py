@@ -13,7 +13,7 @@ from thoth.errors import (
     PreconditionFailed,
     StoreUnavailable,
 )
-from thoth.store.base import ABSENT, Digests, ObjectStat, ObjectStore, StoredObject, Upload
+from thoth.store.base import ABSENT, Digests, ObjectStat, ObjectStore, StoredObject, Unfinished, Upload
 from thoth.store.directory import DirectoryStore
 from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import DryRun, Passing, Verifying, read_back
@@ -29,12 +29,6 @@ def upload(store: ObjectStore, name: str, data: bytes, announced: Digests | None
     incoming = store.begin(name, len(data))
     incoming.part(data)
     return incoming.commit(announced or digests(data))
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir(mode=0o700)
-    return tmp_path / "store"
 
 
 def tree(root: Path) -> list[tuple[str, int, bytes]]:
@@ -55,6 +49,7 @@ def test_F53_a_dry_run_reads_and_writes_nothing(root: Path) -> None:
         lambda: store.put("/alice/new", b"", if_match=ABSENT),
         lambda: store.delete(NAME),
         lambda: store.begin(NAME, 0),
+        lambda: store.forget(Unfinished("/alice/uploads/1", 0, 0.0)),
     ]
     for write in writes:
         with pytest.raises(CannotWrite, match="/alice/"):

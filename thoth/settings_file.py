@@ -1,0 +1,187 @@
+"""The files that hold a configuration: ours, in TOML, and the original's, in JSON.
+
+Ours has the keys ``store``, ``db``, ``user`` and ``cache``, each a text, and a table ``[manta]``. The original's is
+``~/.thoth.config.json``, or ``config.json`` in the store: an object of which ``db`` tells where RethinkDB is, as
+``{"host", "port", "db", "authKey"}``; we add ``user``, ``password`` for ``authKey``, ``tls`` and ``ca``.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from thoth.errors import UsageError
+
+_LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
+_PORT: Final = 28015  # of RethinkDB's drivers
+
+
+def toml_settings(path: Path, keys: Mapping[str, type], *, must_exist: bool) -> dict[str, str]:
+    """What a TOML file says, by dotted key; ``keys`` are those known, each with its type: ``str`` or ``bool``.
+
+    True comes as ``1`` and False as ``0``. Raises UsageError, which never holds a value that may be secret.
+    """
+    told = _parsed(path, _read(path, must_exist=must_exist))
+    settings = dict(_flat(path, told, keys))
+    if _has_password(settings.get("db", "")):
+        _refuse_readable(path)
+    return settings
+
+
+def json_database(path: Path, user: str) -> str | None:
+    """The URL of the RethinkDB that the original's file names, or None when it is not there or names none.
+
+    Raises UsageError.
+    """
+    data = _read(path, must_exist=False)
+    url = database_url(data, str(path), user) if data else None
+    if url is not None and _has_password(url):
+        _refuse_readable(path)
+    return url
+
+
+def database_url(data: bytes, origin: str, user: str) -> str | None:
+    """The URL of the database that a document of the original's form names, or None. Raises UsageError.
+
+    ``user`` is whose dumps these are: their name is that of the database when the document tells none.
+    """
+    import json  # noqa: PLC0415 - most have no such file
+
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{origin}: not JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise UsageError(f'{origin}: must be an object, as {{"db": {{"host": "NAME"}}}}')
+    database = told.get("db")
+    if database is None:
+        return None
+    if not isinstance(database, dict):
+        raise UsageError(f'{origin}: db must be an object, as {{"host": "NAME", "authKey": ".."}}')
+    return rethink_url(database, f"{origin}: db", user)
+
+
+def rethink_url(told: Mapping[str, Any], origin: str, user: str) -> str:
+    """``rethinkdb://USER:PASSWORD@HOST:PORT/DATABASE`` from the fields of the original. Raises UsageError."""
+    host = _text(told, "host", origin)
+    if not host:
+        raise UsageError(f"{origin}: names no host")
+    port = told.get("port") or _PORT
+    if isinstance(port, bool) or not str(port).isdecimal() or not 0 < int(port) < 1 << 16:
+        raise UsageError(f"{origin}: port must be a number from 1 to 65535")
+    password = _text(told, "password", origin) or _text(told, "authKey", origin)
+    who = _text(told, "user", origin) or "admin"
+    credentials = f"{quote(who, safe='')}:{quote(password, safe='')}@" if password else ""
+    name = quote(_text(told, "db", origin) or database_name(user), safe="")
+    address = f"[{host}]" if ":" in host else quote(host, safe="")
+    return f"rethinkdb://{credentials}{address}:{int(port)}/{name}{_tls(told, origin)}"
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL of a RethinkDB with a password, unless it has one or is another kind of URL."""
+    scheme, separator, rest = url.partition("://")
+    if not password or scheme != "rethinkdb" or "@" in rest:
+        return url
+    return f"{scheme}{separator}admin:{quote(password, safe='')}@{rest}"
+
+
+def database_name(user: str) -> str:
+    """The database of a user's dumps, as the original names it; RethinkDB takes letters, digits, ``_`` and ``-``."""
+    return "".join(each if each.isalnum() or each in "_-" else "_" for each in user)
+
+
+def _tls(told: Mapping[str, Any], origin: str) -> str:
+    authority = _text(told, "ca", origin)
+    if authority:
+        return f"?tls=1&ca={quote(authority, safe='')}"
+    return "?tls=1" if told.get("tls") else ""
+
+
+def _text(told: Mapping[str, Any], key: str, origin: str) -> str:
+    value = told.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UsageError(f"{origin}: {key} must be a text")
+    return value
+
+
+def _has_password(url: str) -> bool:
+    return "@" in url and url.startswith("rethinkdb:")
+
+
+def _refuse_readable(path: Path) -> None:
+    """A password that others on this machine can read is theirs."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    if stat.S_ISREG(mode) and mode & 0o077:
+        raise UsageError(f"{path}: holds a password and others may read it; run: chmod 600 {path}")
+
+
+# ---- TOML -----------------------------------------------------------------------------------------
+
+
+def _flat(path: Path, told: Mapping[str, Any], keys: Mapping[str, type]) -> list[tuple[str, str]]:
+    """The values by dotted key. Raises UsageError for a key that is unknown and a value that is of another type."""
+    found: list[tuple[str, str]] = []
+    tables = {key.partition(".")[0] for key in keys if "." in key}
+    for key, value in told.items():
+        if key in tables:
+            if not isinstance(value, dict):
+                raise UsageError(f"{path}: {key}: must be a table, not {_kind(value)}")
+            found += [(f"{key}.{below}", inner) for below, inner in value.items()]
+        else:
+            found.append((key, value))
+    return [(key, _value(path, key, value, keys)) for key, value in found]
+
+
+def _value(path: Path, key: str, value: object, keys: Mapping[str, type]) -> str:
+    if key not in keys:
+        raise UsageError(f"{path}: unknown key {key!r}; known are {', '.join(keys)}")
+    if keys[key] is bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"{path}: {key}: must be true or false, not {_kind(value)}")
+        return str(int(value))
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{path}: {key}: must be a text in quotes, not {_kind(value)}")
+    return value
+
+
+def _read(path: Path, *, must_exist: bool) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not must_exist:
+            return b""
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'not a file name'}") from error
+    if len(data) > _LARGEST:
+        raise UsageError(f"{path}: over {_LARGEST >> 20} MiB, which is no configuration file")
+    return data
+
+
+def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:
+    if not data:
+        return {}
+    import tomllib  # noqa: PLC0415 - most have no file
+
+    try:
+        # utf-8-sig: editors on Windows begin a file with a byte order mark
+        return tomllib.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}: line {line}: not UTF-8") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+
+
+def _kind(value: object) -> str:
+    kinds = {str: "an empty one", bool: "true or false", dict: "a table", list: "a list"}
+    if value and isinstance(value, str):
+        return "a text"
+    return kinds.get(type(value), "a number or date")

@@ -1,0 +1,187 @@
+"""Manta's multipart uploads: the requests, and which uploads of ours are not finished. Source: muskie, lib/uploads.
+
+``POST /USER/uploads`` makes one, ``PUT`` below its directory a part, ``POST .../commit`` an object of the parts. What
+an upload is to become is a path as it stands in a URL, percent-encoded: Manta decodes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
+from thoth.exchange import Body
+from thoth.http import Answer
+from thoth.store.base import Unfinished
+from thoth.store.manta_errors import code_of
+from thoth.store.manta_listing import entries
+from thoth.store.manta_service import (
+    Manta,
+    content_type,
+    is_missing_parent,
+    json_body,
+    length_of,
+    target,
+)
+from thoth.store.names import parts
+
+_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_JSON: Final = {"Content-Type": "application/json"}
+_COMMIT: Final = 10.0  # times as long as usual Manta may be silent while it puts the parts together
+_OPEN: Final = "created"  # the state of an upload that takes parts
+_REFUSED: Final = "AuthorizationFailed"
+
+
+class NotOffered(StoreError):
+    """This Manta has no multipart uploads, or not for us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that Manta has. ``md5`` is in base64."""
+
+    size: int
+    md5: str
+    etag: str
+
+
+class MantaUploads:
+    """The uploads in parts of one Manta."""
+
+    def __init__(self, manta: Manta) -> None:
+        self._manta = manta
+
+    def create(self, name: str, size: int) -> str:
+        """The directory of a new upload. Raises NotOffered."""
+        headers: dict[str, Any] = {"content-length": size, "content-type": content_type(name)}
+        if self._manta.access.copies is not None:
+            headers["durability-level"] = self._manta.access.copies
+        document = {"objectPath": target(name), "headers": headers}
+        place = f"/{parts(name)[0]}/uploads"
+        answer = self._manta.ask("POST", target(place), name, headers=_JSON, body=json_body(document))
+        if answer.status in (404, 405) or (answer.status == 403 and code_of(answer) == _REFUSED):
+            raise NotOffered(f"{place}: Manta has no multipart uploads for us")
+        self._manta.require(answer, name, 201)
+        return _directory(answer, name)
+
+    def is_open(self, directory: str, name: str) -> bool:
+        """Whether an upload is still there, and still takes parts."""
+        try:
+            return bool(self._state(directory, name).get("state") == _OPEN)
+        except NoSuchObject:
+            return False
+
+    def part(self, directory: str, number: int, name: str) -> Part | None:
+        """What Manta has of a part; None: nothing."""
+        try:
+            headers = self._manta.ask("HEAD", target(f"{directory}/{number}"), name, 200).headers
+        except NoSuchObject:
+            return None
+        return Part(length_of(headers, name), headers.get("Content-MD5", ""), headers["Etag"])
+
+    def put_part(self, directory: str, number: int, name: str, body: Body, md5: str | None) -> Part:
+        """Send a part; ``md5``, in base64, if it is known before. Raises StoreTransient for one that came to harm."""
+        headers = {"Content-MD5": md5} if md5 else {"Expect": "100-continue"}  # what passes by is sent once
+        answer = self._manta.ask("PUT", target(f"{directory}/{number}"), name, headers=headers, body=body)
+        if answer.status == 404 or code_of(answer) == "InvalidMultipartUploadState":
+            raise StoreTransient(f"{name}: its upload was ended by somebody else; begin another")
+        self._manta.require(answer, name, 204)
+        got, etag = answer.headers.get("Computed-MD5", ""), answer.headers.get("Etag", "")
+        if not etag or (md5 and got != md5):
+            raise StoreTransient(f"{name}: the MD5 of what Manta got of part {number} is not that of what was sent")
+        return Part(body.sent, got, etag)
+
+    def commit(self, directory: str, etags: Sequence[str], name: str) -> str:
+        """Make the object. Returns its MD5, in base64; empty when Manta did not say. Safe to repeat."""
+        tries = self._manta.tries()
+
+        def once() -> str:
+            answer = self._asked_to_commit(directory, etags, name)
+            if is_missing_parent(answer):
+                self._manta.make_parents(name)
+                answer = self._asked_to_commit(directory, etags, name)
+            if answer.status == 409 and tries.failed and self._is_committed(directory, name):
+                return ""  # a try whose answer was lost
+            if answer.status == 409 and code_of(answer).startswith(("MultipartUpload", "InvalidMultipartUpload")):
+                raise CorruptTransfer(f"{name}: Manta does not take the parts for a whole: {code_of(answer)}")
+            self._manta.require(answer, name, 201)
+            return answer.headers.get("Computed-MD5", "")
+
+        return tries.run(once)
+
+    def abort(self, directory: str, name: str) -> None:
+        """End an upload; one that has an end already is left as it is. Raises StoreError."""
+        answer = self._manta.ask("POST", target(f"{directory}/abort"), name, headers=_JSON, body=json_body({}))
+        if answer.status not in (404, 409):
+            self._manta.require(answer, name, 204)
+
+    def pending(self, home: str) -> Iterator[Unfinished]:
+        """The uploads of what was to lie below ``home`` that have no end yet, by their directories.
+
+        Raises StoreError.
+        """
+        place = f"/{parts(home)[0]}/uploads"
+        for directory in self._directories(place):
+            try:
+                told = self._state(directory, directory)
+            except NoSuchObject:
+                continue  # cleared away meanwhile
+            if told.get("state") == _OPEN and str(told.get("targetObject", "")).startswith(f"{home}/"):
+                sent = list(entries(self._manta, directory))
+                begun = _seconds(told.get("creationTimeMs"))
+                yield Unfinished(
+                    directory, sum(part.size for part in sent), max((part.mtime for part in sent), default=begun)
+                )
+
+    def is_pending(self, directory: str) -> bool:
+        """Whether this is the directory of an upload that has no end yet. Raises StoreError."""
+        _, _, top, *below = [*directory.split("/"), "", ""]
+        named = top == "uploads" and any(_ID.fullmatch(each) for each in below)
+        return named and self.is_open(directory, directory)
+
+    def _directories(self, place: str) -> Iterator[str]:
+        """All uploads, each in a directory named by its id, which lies below one or more others."""
+        for entry in entries(self._manta, place):
+            below = f"{place}/{entry.name}"
+            if _ID.fullmatch(entry.name):
+                yield below
+            elif entry.directory:
+                yield from self._directories(below)
+
+    def _asked_to_commit(self, directory: str, etags: Sequence[str], name: str) -> Answer:
+        body = json_body({"parts": list(etags)})
+        idle = _COMMIT * self._manta.access.limits.idle
+        return self._manta.ask("POST", target(f"{directory}/commit"), name, headers=_JSON, body=body, idle=idle)
+
+    def _is_committed(self, directory: str, name: str) -> bool:
+        told = self._state(directory, name)
+        return told.get("state") == "done" and told.get("result") == "committed"
+
+    def _state(self, directory: str, name: str) -> dict[str, Any]:
+        answer = self._manta.ask("GET", target(f"{directory}/state"), name, 200)
+        return _document(answer, name)
+
+
+def _directory(answer: Answer, name: str) -> str:
+    directory = _document(answer, name).get("partsDirectory")
+    if not isinstance(directory, str):
+        raise StoreTransient(f"{name}: Manta does not say where the parts of its upload go")
+    target(directory)
+    return directory
+
+
+def _document(answer: Answer, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(answer.body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise StoreTransient(f"{name}: Manta's answer about its upload is not what it should be")
+    return document
+
+
+def _seconds(milliseconds: object) -> float:
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) else float("inf")

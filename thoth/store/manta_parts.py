@@ -1,0 +1,369 @@
+"""A large upload to Manta in parts, several at a time, that a later run can go on with.
+
+Each part waits in memory until it is there, so it can be sent again; how many do is limited by a budget of bytes. An
+object with parts so large that two of them are more than the budget goes part after part, each as a stream.
+
+What an earlier run has sent is used again only when its length and MD5 are those of the bytes that come now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
+from thoth.exchange import Body
+from thoth.store.base import ABSENT, Digests, ObjectStat
+from thoth.store.handover import Sender
+from thoth.store.manta_multipart import MantaUploads, NotOffered, Part
+from thoth.store.manta_service import Manta, bytes_body, length_of, lost_race, md5_header, md5_in_base64
+from thoth.store.manta_upload import Goal, Sink, Stream, refuse
+from thoth.store.unfinished import Claim, Registry, Unfinished
+
+_MOST: Final = 800  # parts of one upload
+_LEAST: Final = 5 << 20  # bytes of a part that is not the last
+_WEEK: Final = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartSizes:
+    """Bytes, and how many parts are sent at a time. An object of ``threshold`` bytes or more goes in parts."""
+
+    threshold: int = 256 << 20
+    part: int = 16 << 20
+    flights: int = 4
+    budget: int = 96 << 20  # of all parts in memory, the one that is being gathered too
+
+    def part_size(self, size: int) -> int:
+        """How large the parts of such an object are: there may be no more than 800."""
+        least = -(-size // _MOST)
+        return max(self.part, _LEAST, -(-least >> 20) << 20)
+
+    def flights_of(self, part_size: int) -> int:
+        """How many parts of this size can be in flight beside the one that is gathered; 0: none can be kept."""
+        return min(self.flights, self.budget // part_size - 1)
+
+
+class Multipart:
+    """Opens uploads in parts. ``unfinished`` is a directory of this machine where they are noted; None: nowhere."""
+
+    def __init__(self, manta: Manta, sizes: PartSizes, unfinished: Path | None) -> None:
+        self._manta = manta
+        self._uploads = MantaUploads(manta)
+        self._sizes = sizes
+        self._registry = Registry(unfinished) if unfinished else None
+        self._offered = True
+        self._swept = False
+        self._lock = threading.Lock()
+
+    def takes(self, size: int | None) -> bool:
+        """Whether an object of this size goes in parts."""
+        return self._offered and size is not None and size >= self._sizes.threshold
+
+    def open(self, goal: Goal, size: int) -> Sink:
+        """An upload in parts, or a stream when Manta turns out to have none. Raises StoreError."""
+        self._sweep()
+        require_match(goal)
+        claim = self._registry.claim(self._manta.url, goal.name, size) if self._registry else None
+        try:
+            return self._opened(goal, size, claim)
+        except NotOffered:
+            self._offered = False
+            if claim:
+                claim.forget()
+            return Stream(goal)
+        except BaseException:
+            if claim:
+                claim.release()
+            raise
+
+    def is_at_work(self, directory: str) -> bool:
+        """Whether a process of this machine is at work on the upload whose parts go there."""
+        return self._registry is not None and self._registry.is_claimed(self._manta.url, directory)
+
+    def _opened(self, goal: Goal, size: int, claim: Claim | None) -> Sink:
+        found = self._found(claim)
+        upload = found or self._manta.tries().run(lambda: self._begun(goal.name, size))
+        if claim and found is None:
+            claim.record(upload)
+        run = Run(self._manta, self._uploads, goal, upload, claim, resumed=found is not None)
+        flights = self._sizes.flights_of(upload.part_size)
+        return Parts(run, ParallelParts(run, flights) if flights > 0 else SerialParts(run))
+
+    def _found(self, claim: Claim | None) -> Unfinished | None:
+        """The upload to go on with."""
+        found = claim.found if claim else None
+        if found is None:
+            return None
+        directory, name = found.directory, found.name
+        return found if self._manta.tries().run(lambda: self._uploads.is_open(directory, name)) else None
+
+    def _begun(self, name: str, size: int) -> Unfinished:
+        directory = self._uploads.create(name, size)
+        now = self._manta.times.now()
+        return Unfinished(self._manta.url, name, size, directory, self._sizes.part_size(size), now)
+
+    def _sweep(self) -> None:
+        """Abort what was left by processes that are gone, and that nobody has gone on with for a week."""
+        with self._lock:
+            swept, self._swept = self._swept, True
+        if swept or not self._registry:
+            return
+        for claim in self._registry.abandoned(self._manta.url, self._manta.times.now() - _WEEK):
+            if claim.found and self._is_aborted(claim.found):
+                claim.forget()
+
+    def _is_aborted(self, upload: Unfinished) -> bool:
+        try:
+            self._uploads.abort(upload.directory, upload.name)
+        except StoreError:
+            return False  # the next process tries again; what is to be uploaded now has nothing to do with it
+        return True
+
+
+def require_match(goal: Goal) -> None:
+    """Raises PreconditionFailed unless the object is what it has to be: Manta does not compare at a commit."""
+    if goal.if_match is None:
+        return
+    try:
+        etag = goal.manta.tries().run(lambda: goal.manta.head(goal.name)).headers["Etag"]
+    except NoSuchObject:
+        etag = ABSENT
+    if etag != goal.if_match:
+        raise lost_race(goal.name, goal.if_match)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One process's work on an upload. ``resumed``: Manta may have some of the parts."""
+
+    manta: Manta
+    uploads: MantaUploads
+    goal: Goal
+    upload: Unfinished
+    claim: Claim | None
+    resumed: bool
+
+    def known(self, number: int) -> Part | None:
+        """What Manta has of a part that an earlier run may have sent."""
+        return self.uploads.part(self.upload.directory, number, self.goal.name) if self.resumed else None
+
+    def send(self, number: int, body: Body, md5: str | None) -> Part:
+        return self.uploads.put_part(self.upload.directory, number, self.goal.name, body, md5)
+
+
+class Carrier(Protocol):
+    """Brings parts to Manta, in the order in which they begin."""
+
+    def feed(self, number: int, piece: memoryview) -> None: ...
+
+    def end(self, number: int) -> None:
+        """This part has all its bytes."""
+        ...
+
+    def etags(self) -> list[str]:
+        """Those of all parts, once they are there. Raises StoreError."""
+        ...
+
+    def cancel(self) -> None:
+        """Leave no thread. Safe to repeat."""
+        ...
+
+
+class Parts:
+    """The sink of an upload in parts: cuts what comes into parts, and makes an object of them at the end."""
+
+    def __init__(self, run: Run, carrier: Carrier) -> None:
+        self._run = run
+        self._carrier = carrier
+        self._number = 0
+        self._filled = 0  # bytes of the part that is being gathered
+        self._done = False
+
+    def feed(self, block: bytes) -> None:
+        view, size = memoryview(block), self._run.upload.part_size
+        while view:
+            piece = view[: size - self._filled]
+            self._carrier.feed(self._number, piece)
+            view, self._filled = view[len(piece) :], self._filled + len(piece)
+            if self._filled == size:
+                self._next()
+
+    def _next(self) -> None:
+        self._carrier.end(self._number)
+        self._number, self._filled = self._number + 1, 0
+
+    def finish(self, digests: Digests) -> ObjectStat:
+        if self._filled:
+            self._next()
+        etags = self._carrier.etags()
+        require_match(self._run.goal)
+        run, name = self._run, self._run.goal.name
+        got = run.uploads.commit(run.upload.directory, etags, name)
+        self._done = True  # whatever comes now, nobody can go on with it
+        if run.claim:
+            run.claim.forget()
+        return _checked(run.manta, name, got, digests)
+
+    def drop(self, *, for_good: bool) -> None:
+        self._carrier.cancel()
+        if self._done:
+            return
+        claim = self._run.claim
+        if for_good or claim is None:
+            self._abort()
+        elif claim:
+            claim.release()
+
+    def _abort(self) -> None:
+        run = self._run
+        try:
+            run.uploads.abort(run.upload.directory, run.goal.name)
+        except StoreError:
+            # What went wrong is being raised already. The note stays for the sweep, or scrub finds the upload.
+            if run.claim:
+                run.claim.release()
+            return
+        if run.claim:
+            run.claim.forget()
+
+
+def _checked(manta: Manta, name: str, got: str, digests: Digests) -> ObjectStat:
+    """The object that a commit made, once it is what was sent. ``got`` is its MD5 as the commit told it, or empty."""
+    digest = md5_in_base64(digests.md5)
+    try:
+        found = manta.tries().run(lambda: manta.head(name)).headers
+    except NoSuchObject as error:
+        raise CorruptTransfer(f"{name}: Manta took it and does not have it; upload it again") from error
+    size, md5, etag = length_of(found, name), found.get("Content-MD5", ""), found["Etag"]
+    if (size, md5) == (digests.size, digest) and got in ("", digest):
+        return ObjectStat(size, etag)
+    if got not in ("", digest) and md5 == got:
+        refuse(manta, name, etag, "the MD5 of what the parts make is not that of what was read")
+    # Another writer's, perhaps: a commit does not tell the etag of what it made.
+    raise CorruptTransfer(f"{name}: what is stored is not what was sent; upload it again")
+
+
+class ParallelParts:
+    """Whole parts in memory, each sent by one of some threads."""
+
+    def __init__(self, run: Run, flights: int) -> None:
+        self._run = run
+        self._pieces: list[memoryview] = []
+        self._slots = threading.BoundedSemaphore(flights)
+        self._threads = ThreadPoolExecutor(flights, thread_name_prefix="manta part")
+        self._parts: list[Future[str]] = []
+        self._failed = threading.Event()
+        self._cancelled = threading.Event()
+        self._bodies: dict[int, Body] = {}
+        self._lock = threading.Lock()
+
+    def feed(self, number: int, piece: memoryview) -> None:
+        self._pieces.append(piece)
+
+    def end(self, number: int) -> None:
+        pieces, self._pieces = self._pieces, []
+        self._slots.acquire()
+        if self._failed.is_set():
+            self._slots.release()
+            self.etags()
+        self._parts.append(self._threads.submit(self._carried, number, pieces))
+
+    def etags(self) -> list[str]:
+        done, _ = wait(self._parts, return_when=FIRST_EXCEPTION)
+        for part in done:
+            part.result()  # raises why it failed, without waiting for what is still on its way
+        return [part.result() for part in self._parts]
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+        with self._lock:
+            bodies = list(self._bodies.values())
+        for body in bodies:
+            body.cancel()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _carried(self, number: int, pieces: list[memoryview]) -> str:
+        try:
+            return self._run.manta.tries(self._check).run(lambda: self._once(number, pieces))
+        except BaseException:
+            self._failed.set()
+            raise
+        finally:
+            pieces.clear()  # the traceback of a failure would keep them
+            self._slots.release()
+
+    def _once(self, number: int, pieces: list[memoryview]) -> str:
+        md5, size = md5_header(pieces), sum(len(piece) for piece in pieces)
+        known = self._run.known(number)
+        if known and (known.size, known.md5) == (size, md5):
+            return known.etag
+        body = bytes_body(*pieces)
+        with self._lock:
+            self._bodies[number] = body
+        self._check()
+        try:
+            return self._run.send(number, body, md5).etag
+        finally:
+            with self._lock:
+                del self._bodies[number]
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise StoreError(f"{self._run.goal.name}: the upload was called off")
+
+
+class SerialParts:
+    """One part after the other, each as a stream. A part that is there already is only compared."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._known: Part | None = None
+        self._sender: Sender[Part] | None = None
+        self._begun = False
+        self._etags: list[str] = []
+
+    def feed(self, number: int, piece: memoryview) -> None:
+        if not self._begun:
+            self._begin(number)
+        self._digest.update(piece)
+        if self._sender and not self._sender.feed(piece):
+            self._sender.finish()  # raises why
+            raise StoreTransient(f"{self._run.goal.name}: Manta answered before it had got everything")
+
+    def _begin(self, number: int) -> None:
+        upload = self._run.upload
+        size = min(upload.part_size, upload.size - number * upload.part_size)
+        known = self._run.manta.tries().run(lambda: self._run.known(number))
+        self._known = known if known and known.size == size else None
+        self._digest = hashlib.md5(usedforsecurity=False)
+        if self._known is None:
+            self._sender = Sender(self._run.manta, self._sending(number), size)
+        self._begun = True
+
+    def _sending(self, number: int) -> Callable[[Body], Part]:
+        return lambda body: self._run.send(number, body, None)
+
+    def end(self, number: int) -> None:
+        md5 = md5_in_base64(self._digest.hexdigest())
+        sender, self._sender, self._begun = self._sender, None, False
+        part = self._known if sender is None else sender.finish()
+        if part is None or part.md5 != md5:
+            run, name = self._run, self._run.goal.name
+            run.uploads.abort(run.upload.directory, name)  # what has passed by cannot be sent again
+            raise StoreTransient(f"{name}: part {number} in Manta is not what was read; upload it again")
+        self._etags.append(part.etag)
+
+    def etags(self) -> list[str]:
+        return self._etags
+
+    def cancel(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.cancel()
