@@ -100,6 +100,7 @@ ROOMS: dict[str, set[str]] = {
 # Each of these is wrapped by one module that translates its errors and sets its timeouts.
 ONLY_IMPORTERS: dict[str, set[str]] = {
     "paramiko": {"sdc_thoth/session.py", "thoth/store/agentkeys.py"},
+    "cryptography": {"sdc_thoth/private_key.py", "thoth/store/keyfiles.py", "thoth/store/signing.py"},
     "requests": {"thoth/http.py"},
     "rethinkdb": {"thoth/index/rethink.py"},
     "apscheduler": {"sdc_thoth/service.py"},
