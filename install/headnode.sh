@@ -19,7 +19,7 @@ system() { # PROGRAM ARGUMENT ...; with --root the one that lies there
     for directory in "$root/usr/sbin" "$root/usr/bin" "$root/sbin"; do
         if [[ -x $directory/$name ]]; then
             "$directory/$name" "$@"
-            return
+            return $? # the number, or a trap would be told the status from before it
         fi
     done
     warn "$name: not on this system${root:+, which --root says is below $root}"
@@ -75,7 +75,8 @@ remove_user() { ! user_line >/dev/null || system userdel thoth; }
 
 # What lies in the home of thoth is written by thoth: root would follow any link that this user plants.
 as_thoth() { # SCRIPT NAME ARGUMENT ...: a script for bash
-    system su thoth -c "$(printf '%q ' env "HOME=$home" bash -c "$@")"
+    local path=$root/usr/bin:/usr/bin:/bin
+    system su thoth -c "$(printf '%q ' env "HOME=$home" "PATH=$path" TMPDIR=/tmp bash -c "$@")"
 }
 
 make_home() {
@@ -93,22 +94,35 @@ make_home() {
     [[ -z $made_now ]] || undo_with as_thoth 'cd "$1" && rm -rf $2' sh "$home" "$made_now"
 }
 
+home_read() { # FILE COPY -> $there, yes or empty. What cannot be told is no "no": it would be written over
+    local word
+    there=
+    as_thoth 'if [ -e "$1" ] || [ -L "$1" ]; then echo there && cat "$1"; else echo absent; fi' sh "$home/$1" >"$2.told" ||
+        die "$home/$1: user thoth cannot read it"
+    { read -r word && cat >"$2"; } <"$2.told"
+    [[ $word = absent ]] || there=yes
+}
+
 home_offer() { # FILE MODE, content on stdin: for what people edit, so it stays when it is there; -f keeps it as FILE.old
     local before=$stage/before.$1 after=$stage/after.$1
     cat >"$after"
-    if as_thoth 'cat "$1" 2>/dev/null' sh "$home/$1" >"$before"; then
+    home_read "$1" "$before"
+    if [[ -n $there ]]; then
         [[ -n $force ]] && ! cmp -s "$before" "$after" || return 0
-        if as_thoth 'cat "$1" 2>/dev/null' sh "$home/$1.old" >"$before.old"; then
-            undo_with home_write "$1.old" "$2" "$before.old"
-        else
-            undo_with as_thoth 'rm -f "$1"' sh "$home/$1.old"
-        fi
-        home_write "$1.old" "$2" "$before"
+        home_change "$1.old" "$2" "$before"
+    fi
+    home_change "$1" "$2" "$after"
+}
+
+home_change() { # FILE MODE CONTENT: what was there comes back on failure
+    local before=$stage/before.$1
+    home_read "$1" "$before"
+    if [[ -n $there ]]; then
         undo_with home_write "$1" "$2" "$before"
     else
         undo_with as_thoth 'rm -f "$1"' sh "$home/$1"
     fi
-    home_write "$1" "$2" "$after"
+    home_write "$1" "$2" "$3"
 }
 
 home_write() { # FILE MODE CONTENT
@@ -119,13 +133,13 @@ home_write() { # FILE MODE CONTENT
 # ---- the key ------------------------------------------------------------------------------------------------------
 
 make_key() { # -> $public: type and base64. It has no passphrase: nobody is there to type one
-    local key=$home/.ssh/id_ed25519
-    if ! as_thoth '[ -s "$1" ]' sh "$key"; then
-        undo_with as_thoth 'rm -f "$1" "$1.pub" "$1.new" "$1.new.pub"' sh "$key"
-        as_thoth 'umask 077; rm -f "$1.new" "$1.new.pub"
-            ssh-keygen -q -t ed25519 -N "" -C "$2" -f "$1.new" </dev/null &&
-            mv "$1.new.pub" "$1.pub" && mv "$1.new" "$1"' sh "$key" "$uuid" || die "$key: cannot be made"
-    fi
+    local key=$home/.ssh/id_ed25519 made_now
+    made_now=$(as_thoth '[ ! -s "$1" ] || exit 0
+        umask 077
+        rm -f "$1.new" "$1.new.pub"
+        ssh-keygen -q -t ed25519 -N "" -C "$2" -f "$1.new" </dev/null &&
+            mv "$1.new.pub" "$1.pub" && mv "$1.new" "$1" && echo made' sh "$key" "$uuid") || die "$key: cannot be made"
+    [[ -z $made_now ]] || undo_with as_thoth 'rm -f "$1" "$1.pub"' sh "$key"
     public=$(as_thoth 'ssh-keygen -y -f "$1" </dev/null' sh "$key" | cut -d' ' -f1,2)
     [[ $public = ssh-* ]] || die "$key: not a private key without a passphrase; move it away"
 }

@@ -68,21 +68,13 @@ check_release() { # of $release: all its files are there and whole -> $version, 
     name=$version-${sum:0:12}
 }
 
-pip() { # PYTHON ARGUMENT ...: the release's own pip, which knows nothing but the release's wheels
-    local runner=$1 wheel
-    shift
-    for wheel in "$release"/wheels/pip-*.whl; do
-        "$runner" -I "$wheel/pip" install --isolated --quiet --no-index --find-links "$release/wheels" --no-cache-dir \
-            --disable-pip-version-check --root-user-action ignore --no-warn-script-location "$@" "manta-thoth==$version"
-        return
-    done
-}
-
-check_wheels() { # that this Python and the release together have all that is needed
-    local told
-    told=$(pip "$python" --dry-run --break-system-packages 2>&1) || die "$python lacks what the release does not" \
-        "bring along ($(printf '%s' "$told" | tr -s '\n' ' ' | tail -c 300)). What is compiled comes from pkgsrc:" \
-        "pkgin install $packages"
+install_wheels() { # into the virtual environment $made: by the release's own pip, which knows nothing but its wheels
+    local pip told
+    for pip in "$release"/wheels/pip-*.whl; do :; done
+    told=$("$made/bin/python" -I "$pip/pip" install --isolated --quiet --no-index --find-links "$release/wheels" \
+        --no-cache-dir --disable-pip-version-check --root-user-action ignore --no-warn-script-location \
+        "manta-thoth==$version" 2>&1) || die "$python lacks what the release does not bring along" \
+        "($(printf '%s' "$told" | tr -s '\n' ' ' | tail -c 300)); what is compiled comes from pkgsrc: pkgin install $packages"
 }
 
 # ---- versions -----------------------------------------------------------------------------------------------------
@@ -97,7 +89,7 @@ make_version() { # of $release, or the complete one that is there -> $made, its 
     rm -rf -- "$made"
     undo_with rm -rf "$made"
     "$python" -I -m venv --without-pip --system-site-packages "$made" || die "$python: cannot make $made"
-    pip "$made/bin/python" || die "$made: pip cannot install the release into it"
+    install_wheels
     mkdir -p "$made/share/thoth"
     cp -R "$release/install" "$release/smf" "$release/cron" "$release/systemd" "$release/nodes" "$release/VERSION" \
         "$made/share/thoth"

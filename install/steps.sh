@@ -107,9 +107,10 @@ exclusive() { # one run of these scripts at a time; before it, what a killed run
     done
     [[ -n $stage ]] || stage=$(mktemp -d "$top/.stage.XXXXXX")
     undo_with rm -rf "$stage"
+    export TMPDIR=$stage # nothing of ours goes into a directory that others write to
 }
 
-release_tool() { "$python" -I "$here/release.py" "$@"; }
+release_tool() { "$python" -I -S "$here/release.py" "$@"; }
 
 # What is new is made in $stage, on the same file system, so that a killed run leaves nothing beside the target.
 

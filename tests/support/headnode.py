@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import Self
 
 from tests.support.analysis import common_ground
 from tests.support.sandboxed import opened_up
@@ -30,11 +32,12 @@ _NOTED = """\
 #!/bin/bash
 root={root}
 me={name}
+PATH=$root/usr/bin:/usr/bin:/bin:/usr/sbin:/sbin
 {{ printf '%q ' "$me" "$@"; echo; }} >>"$root/var/calls"
 calls=$(wc -l <"$root/var/calls")
 if [[ $calls -eq $(cat "$root/var/kill-at") ]]; then kill -KILL 0; fi
 if [[ $calls -eq $(cat "$root/var/fail-at") ]]; then echo "$me: injected failure" >&2; exit 1; fi
-[[ ! -e $root/var/broken/$me ]] || {{ echo "$me: broken" >&2; exit 1; }}
+[[ ! -e $root/var/broken/$me ]] || . "$root/var/broken/$me"
 """
 
 _PROGRAMS = {
@@ -90,12 +93,27 @@ printf '%s\\n' "$content" >"$table"
 
 
 class Headnode:
-    """One root. ``with headnode() as node`` makes it."""
+    """One root. ``Headnodes`` makes it."""
 
-    def __init__(self, root: Path, hold: Path) -> None:
+    def __init__(self, root: Path, hold: Path | None) -> None:
         self.root = root
         self.top = self.path(THOTH)
         self.home = self.top / "home/thoth"
+        if hold:
+            self._make(hold)
+
+    @classmethod
+    def restored(cls, root: Path, snapshot: Path) -> Self:
+        shutil.rmtree(root, ignore_errors=True)
+        _copy(snapshot, root)
+        return cls(root, None)
+
+    def save(self, snapshot: Path) -> None:
+        self.calm()
+        _copy(self.root, snapshot)
+
+    def _make(self, hold: Path) -> None:
+        root = self.root
         for name in ("etc/cron.d/crontabs", "lib/sdc", "usr/bin", "usr/sbin", "opt", "var/broken", "var/svc/log"):
             (root / name).mkdir(parents=True)
         (root / "etc/cron.d/crontabs").chmod(0o1777)
@@ -136,9 +154,10 @@ class Headnode:
         (self.root / "var/fail-at").write_text(str(fail_at))
         (self.root / "var/kill-at").write_text(str(kill_at))
 
-    def broken(self, program: str, broken: bool = True) -> None:
-        mark = self.root / "var/broken" / program
-        mark.touch() if broken else mark.unlink()
+    def broken(self, program: str, how: str | None = "echo broken >&2; exit 1") -> None:
+        """From now on the program does this first; None ends that."""
+        script = self.root / "var/broken" / program
+        script.write_text(how) if how else script.unlink()
 
     @property
     def calls(self) -> list[list[str]]:
@@ -216,11 +235,38 @@ def _body(text: str, opened: str) -> str:
     return body.replace("@OPENED@", opened)
 
 
+class Headnodes:
+    """Headnodes that all have the same root, one after the other: what is installed holds its own path, and to restore
+    it from a snapshot is quicker than to install it again."""
+
+    def __init__(self, ground: Path) -> None:
+        self._root = ground / "head node"
+        self._snapshots = ground / "snapshots"
+        self._snapshots.mkdir()
+        self._root.mkdir()
+        (ground / "hold").mkdir()
+        Headnode(self._root, ground / "hold").save(self._snapshots / "new")
+
+    def get(self, name: str, make: Callable[[Headnode], None] = lambda _: None, base: str = "new") -> Headnode:
+        """The headnode of that name; when there is none yet, it is made from another one and kept."""
+        if not (self._snapshots / name).exists():
+            made = self.get(base)
+            make(made)
+            made.save(self._snapshots / name)
+        return Headnode.restored(self._root, self._snapshots / name)
+
+    def graft(self, node: Headnode, name: str, version: str) -> None:
+        """Add a version that another headnode has."""
+        (found,) = (self._snapshots / name / THOTH.lstrip("/") / "versions").glob(f"{version}-*")
+        _copy(found, node.top / "versions")
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", source, target], check=True)
+
+
 @contextmanager
-def headnode() -> Iterator[Headnode]:
-    """A root that any user can reach, in a path with blanks."""
+def headnodes() -> Iterator[Headnodes]:
+    """Where any user can reach them, in a path with blanks."""
     with common_ground() as ground:
-        root, hold = ground / "head node", ground / "hold"
-        root.mkdir()
-        hold.mkdir()
-        yield Headnode(root, hold)
+        yield Headnodes(ground)

@@ -34,7 +34,7 @@ class Repository:
         assert default is not None
         name = service.attrib["name"]
         before = self.services.get(name, {"state": "disabled"})
-        self.services[name] = {"manifest": str(manifest), "state": before["state"]}
+        self.services[name] = {**before, "manifest": str(manifest)}
         if default.get("enabled") == "true" and before["state"] != "online":
             self.start(name)
 
