@@ -178,9 +178,11 @@ state_of() { system svcs -H -o state "svc:/site/$1:default" 2>/dev/null || echo 
 
 restart_collector() { # when it runs: whether it runs again within half a minute
     local tries=0
-    case $(state_of sdc-thoth) in online* | degraded* | maintenance*) ;; *) return 0 ;; esac
-    [[ $(state_of sdc-thoth) != maintenance* ]] || system svcadm clear svc:/site/sdc-thoth:default
-    system svcadm restart svc:/site/sdc-thoth:default || return 1
+    case $(state_of sdc-thoth) in
+        online* | degraded*) system svcadm restart svc:/site/sdc-thoth:default || return 1 ;;
+        maintenance*) system svcadm clear svc:/site/sdc-thoth:default || return 1 ;;
+        *) return 0 ;;
+    esac
     while [[ $tries -lt 30 ]]; do
         case $(state_of sdc-thoth) in
             online) return 0 ;;

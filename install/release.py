@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copyfileobj
@@ -34,11 +35,11 @@ def unpack(tarball: str, directory: str) -> str:
     below = Path(directory)
     tops: set[str] = set()
     try:
-        with tarfile.open(tarball) as tar:
+        with tarfile.open(tarball, "r:gz") as tar:
             for member, parts in _members(tar):
                 tops.add(parts[0])
                 _write(tar, member, below.joinpath(*parts))
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
         raise Refused(f"damaged, or no tarball: {error}") from error
     if len(tops) != 1:
         raise Refused(f"holds {len(tops)} directories and not one")

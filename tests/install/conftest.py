@@ -72,3 +72,19 @@ def updatable(headnode_snapshots: Headnodes, installed: Headnode) -> Headnode:
     """One with the small release 1.0, to which the virtual environment of 2.0 is already there, but in use by nobody."""
     headnode_snapshots.graft(installed, "ready", "2.0")
     return installed
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``make dist`` makes, made once in a run."""
+    target = tmp_path_factory.mktemp("dist")
+    releases.pack().build(releases.WHEELS, target)
+    return target
+
+
+@pytest.fixture
+def small_again(tmp_path: Path) -> tuple[Path, Path]:
+    """Two directories with the same release, made one after the other."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    return releases.small_release(tmp_path / "a", "1.0"), releases.small_release(tmp_path / "b", "1.0")

@@ -228,7 +228,7 @@ def test_F18_nothing_goes_into_shared_directories(hn: Headnode, small: Small, tm
     assert done.returncode == 0, done.stderr
     changes = [line for line in log.read_text().splitlines() if "openat" not in line or "O_CREAT" in line]
     made = {path for line in changes for path in re.findall(r'"((?:/tmp|/var/tmp)/[^"]*)"', line)}
-    assert len(made) > 100, "the root itself lies in a shared directory"
+    assert len(made) > 50, "the root itself lies in a shared directory"
     assert not [path for path in made if not path.startswith(f"{hn.root}/")]
 
 

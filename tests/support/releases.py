@@ -78,5 +78,5 @@ def _wheel(folder: Path, version: str, program: str) -> Path:
     path = folder / f"manta_thoth-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for name, text in files.items():
-            wheel.writestr(name, text)
+            wheel.writestr(zipfile.ZipInfo(name), text)  # of no time
     return path
