@@ -1,12 +1,12 @@
-"""A key among those of a Triton account, by CloudAPI. Run by the scripts beside it, with the Python of an installed Thoth.
+"""A key among those of a Triton account, by CloudAPI. Run by the scripts beside it, in an installed Thoth.
 
     python cloudapi.py [--ca FILE] look NAME < PUBLIC     prints present, other (another key has the name) or absent
     python cloudapi.py [--ca FILE] get NAME               prints the public key of that name
     python cloudapi.py [--ca FILE] add NAME < PUBLIC
     python cloudapi.py [--ca FILE] remove NAME            done as well when there is none
 
-Account, address and signing key are those of SDC_URL, SDC_ACCOUNT and SDC_KEY_ID, or of TRITON_*. A problem is one line
-on stderr and status 1. Source of requests and replies: CloudAPI's documentation, "Keys".
+Account, address and signing key are those of SDC_URL, SDC_ACCOUNT and SDC_KEY_ID, or of TRITON_*. A problem is one
+line on stderr and status 1. Source of requests and replies: CloudAPI's documentation, "Keys".
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def _message(reply: requests.Response) -> str:
     except ValueError:
         said = None
     code, message = (said.get("code", ""), said.get("message", "")) if isinstance(said, dict) else ("", "")
-    return escaped(str(code or reply.reason).encode()[:80]) + (f": {escaped(str(message).encode()[:200])}" * bool(message))
+    return escaped(str(code or reply.reason).encode()[:80]) + (
+        f": {escaped(str(message).encode()[:200])}" * bool(message)
+    )
 
 
 def _bare(line: str) -> str:

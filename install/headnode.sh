@@ -1,6 +1,6 @@
 # What is Thoth's on a headnode besides its versions: user, home, services, key. Needs steps.sh.
 
-top= home=        # set by locate
+top='' home=''    # set by locate
 services=/opt/custom/smf
 names="thoth sdc-thoth" # of the manifests; the services are site/NAME
 uid=100 gid=1     # fixed, so that what is Thoth's on the pool stays its own when a boot makes the user anew; 1 is "other"
@@ -162,6 +162,8 @@ make_services() { # their manifests, and what startd knows of them
         put "$root$services/$each.xml" 644 <"$made/share/thoth/smf/$each.xml"
         bring_in "$each" || die "$root$services/$each.xml: svccfg does not take it"
     done
+    [[ $(state_of thoth) != maintenance* ]] || system svcadm clear svc:/site/thoth:default || true
+    comes_up thoth || die "site/thoth does not run; see svcs -x site/thoth"
 }
 
 is_known() { system svcs -H "svc:/site/$1:default" >/dev/null 2>&1; }
@@ -176,17 +178,12 @@ bring_in() { # NAME: what startd knows follows the manifest, there or not
 
 state_of() { system svcs -H -o state "svc:/site/$1:default" 2>/dev/null || echo unknown; }
 
-restart_collector() { # when it runs: whether it runs again within half a minute
+comes_up() { # NAME: whether the service runs within a minute
     local tries=0
-    case $(state_of sdc-thoth) in
-        online* | degraded*) system svcadm restart svc:/site/sdc-thoth:default || return 1 ;;
-        maintenance*) system svcadm clear svc:/site/sdc-thoth:default || return 1 ;;
-        *) return 0 ;;
-    esac
-    while [[ $tries -lt 30 ]]; do
-        case $(state_of sdc-thoth) in
-            online) return 0 ;;
-            maintenance*) return 1 ;;
+    while [[ $tries -lt 60 ]]; do
+        case $(state_of "$1") in
+            online | degraded) return 0 ;;
+            disabled | maintenance*) return 1 ;;
         esac
         sleep 1
         tries=$((tries + 1))
@@ -194,15 +191,22 @@ restart_collector() { # when it runs: whether it runs again within half a minute
     return 1
 }
 
+restart_collector() { # when it runs: whether it runs again
+    case $(state_of sdc-thoth) in
+        online* | degraded*) system svcadm restart svc:/site/sdc-thoth:default || return 1 ;;
+        maintenance*) system svcadm clear svc:/site/sdc-thoth:default || return 1 ;;
+        *) return 0 ;;
+    esac
+    comes_up sdc-thoth
+}
+
 switch() { # to the version in $made; the one before it runs again if this one does not
     undo_with restart_collector
     point "$top/current" "versions/${made##*/}"
     make_commands
     make_services
-    restart_collector || die "site/sdc-thoth does not run with $version; see $(basename "$(log_of_collector)") in /var/svc/log"
+    restart_collector || die "site/sdc-thoth does not run with $version; see svcs -x site/sdc-thoth"
 }
-
-log_of_collector() { system svcs -L svc:/site/sdc-thoth:default 2>/dev/null || echo site-sdc-thoth:default.log; }
 
 make_commands() { # what people and services call
     local each

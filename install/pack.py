@@ -1,12 +1,12 @@
-"""Makes a release: wheel, sdist, wheelhouse tarball and SHA256SUMS. ``make dist`` calls it; nothing of it is released.
+"""Makes a release: wheel, sdist, wheelhouse tarball and SHA256SUMS. ``make dist`` calls it; it is not released.
 
     python install/pack.py fetch WHEELS             what the release depends on, from the package index
     python install/pack.py build WHEELS TARGET      the release, without the network
 
 The tarball holds ``manta-thoth-VERSION/``: wheels/ with our wheel, pip and all that they need; install/, smf/, cron/,
-systemd/; nodes/thoth-node; VERSION; and its own SHA256SUMS. Of a package that is compiled it holds a wheel of pure Python
-where there is one, and the wheel for the platform that the release was made on, which pip leaves alone elsewhere: on
-illumos, for which nobody makes wheels, such packages come from pkgsrc. The same files give the same bytes.
+systemd/; nodes/thoth-node; VERSION; and its own SHA256SUMS. Of a package that is compiled it holds a wheel of pure
+Python where there is one, and the wheel for the platform that the release was made on, which pip leaves alone
+elsewhere. For illumos nobody makes wheels, so there such packages come from pkgsrc. Same files in, same bytes out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ from thoth import __version__
 TOP = Path(__file__).resolve().parent.parent
 NAME = f"manta-thoth-{__version__}"
 _FOLDERS = ("install", "smf", "cron", "systemd")
-_NOT_RELEASED = {"pack.py", "node-guard.sh", "sdc-install-thoth"}  # a release holds no links; the installer makes that one
+_NOT_RELEASED = {
+    "pack.py",
+    "node-guard.sh",
+    "sdc-install-thoth",
+}  # a release holds no links; the installer makes that one
 _PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
 
 
@@ -66,7 +70,8 @@ def _run(*command: str) -> None:
 
 def _committed() -> int:
     """When the last commit was made, in seconds since 1970; the start of 2020 where there is no repository."""
-    done = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=TOP, capture_output=True, text=True, check=False)
+    command = [shutil.which("git") or "/usr/bin/git", "log", "-1", "--format=%ct"]
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
     return int(done.stdout) if done.returncode == 0 and done.stdout.strip() else 1577836800
 
 
@@ -114,7 +119,7 @@ def _sum(path: Path, name: str) -> str:
 
 
 def node_command() -> bytes:
-    """The script that a node can run for the collector's key whatever is asked: the guard, and what it lets through."""
+    """The script that a node can run for the collector's key whatever is asked: the guard, and what it guards."""
     usual = dict.fromkeys(place.directory for place in places(["all"], (), ()))
     guard = (TOP / "install/node-guard.sh").read_text().replace("@DIRECTORIES@", "\n".join(usual))
     return guard.encode() + node.script()
@@ -122,14 +127,18 @@ def node_command() -> bytes:
 
 def write_tarball(folder: Path, name: str, target: Path) -> None:
     """All files below a directory, as ``NAME/...``, in order and with nothing of this machine: no owner, no time."""
-    with target.open("wb") as file, gzip.GzipFile("", "wb", mtime=0, fileobj=file) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                member = tarfile.TarInfo(f"{name}/{path.relative_to(folder)}")
-                data = path.read_bytes()
-                member.size, member.mtime = len(data), _committed()
-                member.mode = 0o755 if os.access(path, os.X_OK) else 0o644
-                tar.addfile(member, io.BytesIO(data))
+    when = _committed()
+    with (
+        target.open("wb") as file,
+        gzip.GzipFile("", "wb", mtime=0, fileobj=file) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = tarfile.TarInfo(f"{name}/{path.relative_to(folder)}")
+            data = path.read_bytes()
+            member.size, member.mtime = len(data), when
+            member.mode = 0o755 if os.access(path, os.X_OK) else 0o644
+            tar.addfile(member, io.BytesIO(data))
 
 
 def main(arguments: list[str]) -> None:

@@ -1,20 +1,18 @@
-"""Checks and unpacks releases for the scripts beside it, before anything of Thoth is installed: any Python, no packages.
+"""Checks and unpacks releases for the scripts beside it, before anything is installed: any Python, no packages.
 
 python release.py COMMAND ARGUMENT..: prints its result; a problem is one line on stderr and status 1.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
 import sys
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from shutil import copyfileobj
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tarfile import TarFile, TarInfo
 
 SUMS = "SHA256SUMS"
 _SHOWN = 5  # names of damaged files
@@ -26,12 +24,17 @@ class Refused(Exception):
 
 def sha256(path: str) -> str:
     """The digest of a file, as 64 hex digits."""
+    import hashlib
+
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(tarball: str, directory: str) -> str:
     """Unpack a release below a directory and return its own one. Files and directories only, none outside of it."""
+    import tarfile
+    import zlib
+
     below = Path(directory)
     tops: set[str] = set()
     try:
@@ -46,7 +49,7 @@ def unpack(tarball: str, directory: str) -> str:
     return str(below / tops.pop())
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, list[str]]]:
+def _members(tar: TarFile) -> Iterator[tuple[TarInfo, list[str]]]:
     for member in tar:
         parts = member.name.split("/")
         if member.name.startswith("/") or {"", ".", ".."} & {*parts} or not (member.isfile() or member.isdir()):
@@ -54,7 +57,9 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, list[str]]
         yield member, parts
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _write(tar: TarFile, member: TarInfo, target: Path) -> None:
+    from shutil import copyfileobj
+
     source = tar.extractfile(member)
     if source is None:
         target.mkdir(parents=True, exist_ok=True)
@@ -89,6 +94,8 @@ def _listed(sums: Path) -> Iterator[tuple[str, str]]:
 
 def lock(descriptor: str) -> str:
     """Have the kernel lock what the caller, who passes it on, has open as this descriptor."""
+    import fcntl
+
     try:
         fcntl.flock(int(descriptor), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -104,6 +111,8 @@ def replace(source: str, target: str) -> str:
 
 def field(name: str) -> str:
     """A field of the JSON object on stdin, which may hold secrets beside it; nothing when there is none."""
+    import json
+
     try:
         document = json.load(sys.stdin)
     except ValueError:

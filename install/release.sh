@@ -82,10 +82,8 @@ install_wheels() { # into the virtual environment $made: by the release's own pi
 make_version() { # of $release, or the complete one that is there -> $made, its directory
     directory "$top/versions"
     made=$top/versions/$name
-    if [[ -e $made/.done ]]; then
-        [[ -n ${anew-} ]] || return 0
-        while [[ -e $made/.done ]]; do made=${made}_; done # the one in use stays until the link moves
-    fi
+    [[ -z ${anew-} || ! $made -ef $top/current ]] || made=${made}_ # -f: the one in use stays until the link moves
+    [[ ! -e $made/.done ]] || return 0
     rm -rf -- "$made"
     undo_with rm -rf "$made"
     "$python" -I -m venv --without-pip --system-site-packages "$made" || die "$python: cannot make $made"

@@ -69,7 +69,7 @@ def installed(headnode_snapshots: Headnodes, ready: Headnode, small: Small) -> H
 
 @pytest.fixture
 def updatable(headnode_snapshots: Headnodes, installed: Headnode) -> Headnode:
-    """One with the small release 1.0, to which the virtual environment of 2.0 is already there, but in use by nobody."""
+    """One with the small release 1.0, where the virtual environment of 2.0 is there, too, in use by nobody."""
     headnode_snapshots.graft(installed, "ready", "2.0")
     return installed
 

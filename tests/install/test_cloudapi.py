@@ -12,7 +12,6 @@ import pytest
 
 from tests.support import releases
 from tests.support.cloudapi_server import CloudApiServer, cloudapi
-from tests.support.server import make_key
 
 PROGRAM = releases.TOP / "install/cloudapi.py"
 NAME = "thoth-east-1"
@@ -105,7 +104,9 @@ def test_an_rsa_key_signs_too(keys: dict[str, Path], tmp_path: Path, ask: Ask) -
     ],
 )
 def test_refusals(changed: dict[str, str], because: str, ask: Ask, keys: dict[str, Path]) -> None:
-    done = ask("look", NAME, stdin="x y", **{name: value.replace("KEY", str(keys["one"])) for name, value in changed.items()})
+    done = ask(
+        "look", NAME, stdin="x y", **{name: value.replace("KEY", str(keys["one"])) for name, value in changed.items()}
+    )
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert because in line

@@ -14,13 +14,18 @@ COMPILED = {"bcrypt", "cffi", "cryptography", "pynacl"}
 
 
 def test_all_that_is_released_is_summed(dist: Path) -> None:
-    done = subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=dist, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=dist, capture_output=True, text=True, check=True
+    )
     assert {line.removesuffix(": OK") for line in done.stdout.splitlines()} == {
         f"manta-thoth-{__version__}-wheelhouse.tar.gz",
         f"manta_thoth-{__version__}-py3-none-any.whl",
         f"manta_thoth-{__version__}.tar.gz",
     }
-    assert {path.name for path in dist.iterdir()} == {"SHA256SUMS", *(line.split(":")[0] for line in done.stdout.splitlines())}
+    assert {path.name for path in dist.iterdir()} == {
+        "SHA256SUMS",
+        *(line.split(":")[0] for line in done.stdout.splitlines()),
+    }
 
 
 def test_the_wheelhouse_has_all_that_is_pure_python(dist: Path) -> None:

@@ -24,10 +24,20 @@ SCRIPTS = [
 ]
 
 # The order of a service's parts, and what each element may have: service_bundle(5), smf_method(7), smf(7).
-ORDER = (
-    "create_default_instance single_instance restarter dependency dependent method_context exec_method"
-    " notification_parameters property_group instance stability template"
-).split()
+ORDER = [
+    "create_default_instance",
+    "single_instance",
+    "restarter",
+    "dependency",
+    "dependent",
+    "method_context",
+    "exec_method",
+    "notification_parameters",
+    "property_group",
+    "instance",
+    "stability",
+    "template",
+]
 ATTRIBUTES: dict[str, tuple[str, str]] = {  # those that must be there, those that may
     "service_bundle": ("type name", ""),
     "service": ("name type version", ""),
@@ -85,7 +95,11 @@ class TestManifests:
 
     def test_F72_each_group_and_dependency_has_its_own_name(self, name: str) -> None:
         """They share one name space: a dependency becomes a property group."""
-        names = [part.attrib["name"] for part in service(name) if part.tag in ("dependency", "property_group", "exec_method")]
+        names = [
+            part.attrib["name"]
+            for part in service(name)
+            if part.tag in ("dependency", "property_group", "exec_method")
+        ]
         assert len(names) == len({*names})
 
     def test_F72_what_it_runs_is_there(self, name: str, installed: Headnode) -> None:
@@ -174,7 +188,7 @@ def test_F70_no_python_of_ours_turns_certificates_off() -> None:
         assert not re.search(r"verify *= *False|CERT_NONE|_unverified|TLS_INSECURE", path.read_text()), path
 
 
-# ---- Linux -------------------------------------------------------------------------------------------------------------
+# ---- Linux ----------------------------------------------------------------------------------------
 
 UNITS = sorted((TOP / "systemd").glob("sdc-thoth*"))
 
@@ -221,7 +235,10 @@ def test_F72_systemd_takes_the_units(tmp_path: Path) -> None:
 def test_F72_systemd_finds_little_exposed() -> None:
     unit = TOP / "systemd/sdc-thoth.service"
     done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=20", unit], capture_output=True, text=True, check=False
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", unit],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-300:] + done.stderr
 

@@ -25,7 +25,7 @@ def refused(done: object, because: str) -> None:
     assert because in "\n".join(lines) and len(lines) <= 2, lines
 
 
-# ---- what it makes -------------------------------------------------------------------------------------------------
+# ---- what it makes -------------------------------------------------------------------------------
 
 
 def test_makes_what_a_boot_needs(ready: Headnode, small: Small) -> None:
@@ -99,7 +99,7 @@ def test_a_fleet_file_becomes_the_inventory(ready: Headnode, small: Small, tmp_p
     assert ready.install(small("1.0")).returncode == 0  # it is known by now
 
 
-# ---- again ---------------------------------------------------------------------------------------------------------
+# ---- again ---------------------------------------------------------------------------------------
 
 
 def test_a_second_run_changes_nothing(installed: Headnode, small: Small) -> None:
@@ -126,25 +126,25 @@ def test_f_replaces_what_was_edited_and_keeps_keys(installed: Headnode, small: S
     standard = (installed.home / "run-thoth").read_text()
     (installed.home / "run-thoth").write_text("mine")
     (installed.home / "state/known_hosts").write_text("pinned")
-    old = os.readlink(installed.top / "current")
+    old = str((installed.top / "current").readlink())
     assert installed.install(small("1.0"), "-f").returncode == 0
     assert (installed.home / "run-thoth").read_text() == standard
     assert (installed.home / "run-thoth.old").read_text() == "mine"
     assert (installed.home / ".ssh/id_ed25519").read_bytes() == key
     assert (installed.home / "state/known_hosts").read_text() == "pinned"
-    assert os.readlink(installed.top / "current") == f"{old}_"
+    assert str((installed.top / "current").readlink()) == f"{old}_"
     assert installed.run(installed.top / "bin/thoth", "--version").stdout == "thoth 1.0\n"
 
 
-def test_another_version_is_replaced_on_purpose_only(installed: Headnode, small: Small) -> None:
-    before = installed.tree()
-    refused(installed.install(small("2.0")), "1.0")
-    assert installed.tree() == before
-    assert installed.install(small("2.0"), "-f").returncode == 0
-    assert installed.run(installed.top / "bin/thoth", "--version").stdout == "thoth 2.0\n"
+def test_another_version_is_replaced_on_purpose_only(updatable: Headnode, small: Small) -> None:
+    before = updatable.tree()
+    refused(updatable.install(small("2.0")), "1.0")
+    assert updatable.tree() == before
+    assert updatable.install(small("2.0"), "-f").returncode == 0
+    assert updatable.run(updatable.top / "bin/thoth", "--version").stdout == "thoth 2.0\n"
 
 
-# ---- what it refuses before it changes anything -----------------------------------------------------------------------
+# ---- what it refuses before it changes anything --------------------------------------------------
 
 
 def test_refusals(hn: Headnode, small: Small, tmp_path: Path) -> None:
@@ -169,13 +169,11 @@ def test_refusals(hn: Headnode, small: Small, tmp_path: Path) -> None:
 
 
 def test_without_a_python_it_says_how_to_get_one(hn: Headnode, small: Small, tmp_path: Path) -> None:
-    programs = "bash dirname readlink grep awk find rm uname".split()
+    programs = ["bash", "dirname", "readlink", "grep", "awk", "find", "rm", "uname"]
     for name in programs:
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     before = hn.tree()
-    done = hn.run(
-        small("1.0") / "install/sdc-thoth-install", "--root", hn.root, env={"PATH": str(tmp_path)}
-    )
+    done = hn.run(small("1.0") / "install/sdc-thoth-install", "--root", hn.root, env={"PATH": str(tmp_path)})
     assert done.returncode == 1 and "pkgin install python311" in done.stderr
     assert hn.tree() == before
 
@@ -203,26 +201,27 @@ def test_F18_no_link_and_nobody_elses_directory_on_the_way(hn: Headnode, small: 
     assert list(tmp_path.iterdir()) == [] and list(hn.top.iterdir()) == []
 
 
-def test_F18_root_follows_no_link_that_the_user_plants(installed: Headnode, small: Small) -> None:
+def test_F18_root_follows_no_link_that_the_user_plants(updatable: Headnode, small: Small) -> None:
     """What thoth puts in the way in its home, an installation by root must not write through."""
-    target = installed.root / "var/canary"
+    target = updatable.root / "var/canary"
     target.write_text("root's")
     for name in (".bashrc", "run-thoth", "crontab"):
-        (installed.home / name).unlink()
-        (installed.home / name).symlink_to(target)
+        (updatable.home / name).unlink()
+        (updatable.home / name).symlink_to(target)
     for name in ("log", "state"):
-        (installed.home / name).rmdir()
-        (installed.home / name).symlink_to(installed.root / "var/broken")
-    installed.install(small("1.0"), "-f")
+        (updatable.home / name).rmdir()
+        (updatable.home / name).symlink_to(updatable.root / "var/broken")
+    assert updatable.install(small("2.0"), "-f").returncode in (0, 1)
     assert target.read_text() == "root's" and target.stat().st_uid == 0
-    assert (installed.root / "var/broken").stat().st_uid == 0
+    assert (updatable.root / "var/broken").stat().st_uid == 0
 
 
 def test_F18_nothing_goes_into_shared_directories(hn: Headnode, small: Small, tmp_path: Path) -> None:
     log = tmp_path / "opened"
     done = hn.run(
-        Path(shutil.which("strace") or "strace"), "-f", "-qq", "-o", log, "-s", "300",
-        "-e", "trace=openat,mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,link,linkat", "-e", "status=successful",
+        Path(shutil.which("strace") or "strace"), "-f", "--seccomp-bpf", "-qq", "-o", log, "-s", "300",
+        "-e", "trace=openat,mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,link,linkat",
+        "-e", "status=successful",
         small("1.0") / "install/sdc-thoth-install", "--root", hn.root, "--python", PYTHON,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -232,7 +231,7 @@ def test_F18_nothing_goes_into_shared_directories(hn: Headnode, small: Small, tm
     assert not [path for path in made if not path.startswith(f"{hn.root}/")]
 
 
-# ---- releases that are damaged -----------------------------------------------------------------------------------------
+# ---- releases that are damaged -------------------------------------------------------------------
 
 
 def test_F70_a_damaged_release(hn: Headnode, small: Small, tmp_path: Path) -> None:
@@ -262,20 +261,12 @@ def test_a_release_that_does_not_start(hn: Headnode, small: Small) -> None:
     assert hn.tree() == before
 
 
-# ---- failures at each step -------------------------------------------------------------------------------------------------
-
-
-def test_a_failure_at_the_end_leaves_nothing(hn: Headnode, small: Small) -> None:
-    before = hn.tree()
-    hn.broken("svccfg")
-    done = hn.install(small("1.0"))
-    assert done.returncode == 1 and "svccfg does not take it" in done.stderr
-    assert hn.tree() == before
+# ---- failures at each step -----------------------------------------------------------------------
 
 
 CNAPI = ("--inventory", "cnapi")
 STEPS = 60  # more calls than an installation makes
-SAMPLE = [pytest.param(6, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)]
+SAMPLE = [pytest.param(11, id="sample"), pytest.param(1, id="all", marks=pytest.mark.soak)]
 
 
 def edited(node: Headnode) -> None:
@@ -314,7 +305,7 @@ def test_each_step_of_a_replacement_is_taken_back(
 
 
 def taken_back(get: Callable[[], Headnode], every: int, release: Path, *options: str) -> Headnode:
-    """The N-th call of a program of the system fails, N = 1, 2, .. until a run is through; returns what that one left."""
+    """The N-th call of a program of the system fails, N = 2, .. until a run is through. Returns its headnode."""
     before = {name: about for name, about in get().tree().items() if "/.stage." not in name}
     for step in range(2, STEPS, every):
         node = get()
@@ -323,8 +314,10 @@ def taken_back(get: Callable[[], Headnode], every: int, release: Path, *options:
         if len(node.calls) < step:
             assert done.returncode == 0, done.stderr
             return node
-        if done.returncode == 0:  # what failed was no reason to stop: it only tells, or what it does can be done later
-            assert node.calls[step - 1][0] in ("sysinfo", "ipadm") or "hostkeys" in node.calls[step - 1][-1]
+        if done.returncode == 0:  # no reason to stop: it only tells, or does what can be done later, or is done anew
+            failed = node.calls[step - 1]
+            assert failed[0] in ("sysinfo", "ipadm", "svcs") or re.search("hostkeys|crontab", failed[-1]), failed
+            assert node.state("thoth") == "online" and node.crontab
         else:
             assert done.returncode == 1 and node.tree() == before, (step, node.calls[step - 1], done.stderr)
             assert "could not take back" not in done.stderr
@@ -332,7 +325,9 @@ def taken_back(get: Callable[[], Headnode], every: int, release: Path, *options:
 
 
 @pytest.mark.parametrize("every", SAMPLE)
-def test_a_killed_run_is_finished_by_the_next(every: int, headnode_snapshots: Headnodes, ready: Headnode, small: Small) -> None:
+def test_a_killed_run_is_finished_by_the_next(
+    every: int, headnode_snapshots: Headnodes, ready: Headnode, small: Small
+) -> None:
     kinds = {name: about[:3] for name, about in headnode_snapshots.get("installed").tree().items()}  # type: ignore[index]
     for step in range(3, STEPS, every):
         node = headnode_snapshots.get("ready")
@@ -355,7 +350,7 @@ def test_one_at_a_time(ready: Headnode, small: Small) -> None:
     program = [small("1.0") / "install/sdc-thoth-install", "--root", ready.root, "--python", PYTHON]
     first = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        assert wait_until(lambda: (ready.root / "var/waiting").exists(), 30)
+        assert wait_until((ready.root / "var/waiting").exists, 30)
         refused(ready.install(small("1.0")), "another run holds it")
     finally:
         (ready.root / "var/waiting").unlink(missing_ok=True)

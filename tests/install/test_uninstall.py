@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.headnode import Headnode
+from tests.support.headnode import Headnode, Headnodes
 from tests.support.terminal import Terminal
 
 DUMP = ".local/share/thoth/store/thoth/stor/thoth/0123/core.1"
@@ -85,8 +85,12 @@ def test_after_a_boot_that_wiped_the_user(installed: Headnode) -> None:
     assert left(installed) == {DUMP, *KEYS}
 
 
-def test_installed_again_it_is_the_same_collector(installed: Headnode, small: Callable[..., Path]) -> None:
+def test_installed_again_it_is_the_same_collector(
+    headnode_snapshots: Headnodes, installed: Headnode, small: Callable[..., Path]
+) -> None:
     key = (installed.home / ".ssh/id_ed25519").read_bytes()
     assert installed.command("sdc-thoth-uninstall").returncode == 0
+    (installed.top / "versions").mkdir()
+    headnode_snapshots.graft(installed, "ready", "1.0")  # to make it takes seconds
     assert installed.install(small("1.0")).returncode == 0
     assert (installed.home / ".ssh/id_ed25519").read_bytes() == key

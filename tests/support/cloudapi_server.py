@@ -66,12 +66,15 @@ class CloudApiServer:
     def answer(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any]:
         try:
             self._check_signature(headers)
-            if method == self.failing:
-                raise _Refusal(503, "ServiceUnavailable", "down for maintenance")
+            self._check_health(method)
             return self._keys(method, path, body)
         except _Refusal as refusal:
             status, code, message = refusal.args
             return status, {"code": code, "message": message}
+
+    def _check_health(self, method: str) -> None:
+        if method == self.failing:
+            raise _Refusal(503, "ServiceUnavailable", "down for maintenance")
 
     def _check_signature(self, headers: Any) -> None:
         scheme, _, rest = headers.get("Authorization", "").partition(" ")
@@ -193,8 +196,6 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     public, private = folder / "certificate.pem", folder / "certificate.key"
     public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return public, private

@@ -1,7 +1,7 @@
 """A headnode's root in a directory: stand-ins for illumos' programs that note their calls and keep what they change.
 
-``su`` really becomes uid 100, and ``svcadm`` really runs the methods of the services. Nothing outside of the directory
-is changed. It needs root.
+``su`` really becomes uid 100, and ``svcadm`` really runs the methods of the services. Nothing outside of the
+directory is changed. It needs root.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ class Headnode:
             status = path.lstat()
             if name.startswith("var/") and name != "var/smf.json":
                 continue
-            content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
             found[name] = (stat.filemode(status.st_mode), status.st_uid, status.st_gid, content)
         return found
 
@@ -236,8 +236,8 @@ def _body(text: str, opened: str) -> str:
 
 
 class Headnodes:
-    """Headnodes that all have the same root, one after the other: what is installed holds its own path, and to restore
-    it from a snapshot is quicker than to install it again."""
+    """Headnodes that all have the same root, one after the other: what is installed holds its own path, and to
+    restore it from a snapshot is quicker than to install it again."""
 
     def __init__(self, ground: Path) -> None:
         self._root = ground / "head node"

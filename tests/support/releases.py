@@ -14,7 +14,7 @@ TOP = Path(__file__).resolve().parent.parent.parent
 WHEELS = Path(sys.prefix) / "wheels"  # what `make .venv/ready` has fetched
 
 # What the small package's commands do: tell of themselves, and note what they were asked.
-_PROGRAM = '''
+_PROGRAM = """
 import os, pathlib, sys
 VERSION = {version!r}
 def thoth():
@@ -28,7 +28,7 @@ def collector():
         print(VERSION, *sys.argv[1:], sep="|", file=file)
     answer = home / f"answer-{{VERSION}}"
     return int(answer.read_text()) if answer.exists() else 0
-'''
+"""
 
 
 @cache

@@ -28,7 +28,7 @@ class Repository:
         self._file.write_text(json.dumps(self.services, indent=1, sort_keys=True))
 
     def take(self, manifest: Path) -> None:
-        service = ElementTree.parse(manifest).find("service")  # noqa: S314 - our own
+        service = ElementTree.parse(manifest).find("service")
         assert service is not None
         default = service.find("create_default_instance")
         assert default is not None
@@ -39,7 +39,7 @@ class Repository:
             self.start(name)
 
     def start(self, name: str) -> None:
-        service = ElementTree.parse(self.services[name]["manifest"]).find("service")  # noqa: S314 - our own
+        service = ElementTree.parse(self.services[name]["manifest"]).find("service")
         assert service is not None
         for dependency in service.iter("service_fmri"):
             ours = dependency.attrib["value"].removeprefix("svc:/")
