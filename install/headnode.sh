@@ -60,9 +60,12 @@ user_line() { grep '^thoth:' "$root/etc/passwd" 2>/dev/null; }
 check_user() {
     local line
     if line=$(user_line); then
-        [[ $line = thoth:*:$uid:* ]] || die "user thoth has another uid than $uid: $line; remove that user"
-    elif line=$(awk -F: -v uid=$uid '$3 == uid' "$root/etc/passwd") && [[ -n $line ]]; then
-        die "uid $uid is taken: $line; Thoth's user needs it, since files on the pool keep it over boots"
+        [[ $line =~ ^thoth:[^:]*:$uid: ]] || die "user thoth has another uid than $uid: $line; remove that user"
+    else
+        while IFS= read -r line; do
+            [[ ! $line =~ ^[^:]*:[^:]*:$uid: ]] ||
+                die "uid $uid is taken: $line; Thoth's user needs it, since files on the pool keep it over boots"
+        done <"$root/etc/passwd"
     fi
 }
 

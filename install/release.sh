@@ -30,8 +30,8 @@ find_python() { # [PYTHON] -> $python, absolute
         fi
     done
     die "no Python of 3.11 or newer with venv, sqlite3, ssl and zlib. A global zone has none of its own: set up pkgsrc" \
-        "in /opt/local or /opt/tools (https://pkgsrc.smartos.org says how), then run: pkgin install python311" \
-        "py311-sqlite3 $packages; or name another Python with --python"
+        "(its tools set, in /opt/tools, is made for global zones), then run: pkgin install python311 py311-sqlite3" \
+        "$packages; or name another Python with --python"
 }
 
 # ---- fetching and checking ----------------------------------------------------------------------------------------

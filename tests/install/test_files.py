@@ -246,3 +246,39 @@ def test_F72_systemd_finds_little_exposed() -> None:
 def test_sysusers() -> None:
     (line,) = [line for line in (TOP / "systemd/thoth.conf").read_text().splitlines() if not line.startswith("#")]
     assert line.split()[:3] == ["u", "thoth", "-"] and line.endswith(" /var/lib/thoth")
+
+
+# ---- the methods ------------------------------------------------------------------------------------
+
+
+def test_what_a_boot_cannot_put_back_is_for_people(installed: Headnode) -> None:
+    """96: startd does not try again; the message says what to do."""
+    for line in ("thoth:x:1001:1::/home:/bin/sh", "someone:x:100:1::/home:/bin/sh"):
+        installed.wipe()
+        with (installed.root / "etc/passwd").open("a") as passwd:
+            passwd.write(f"{line}\n")
+        done = installed.run(installed.top / "bin/postboot", "start")
+        assert done.returncode == 96 and "svcadm clear site/thoth" in done.stderr
+    installed.wipe()
+    installed.broken("useradd")
+    assert installed.run(installed.top / "bin/postboot", "start").returncode == 95
+
+
+def test_without_a_crontab_of_its_own_cron_runs_nothing(installed: Headnode) -> None:
+    installed.wipe()
+    (installed.home / "crontab").unlink()
+    installed.broken("ipadm")  # slow transfers are no reason to run none
+    done = installed.run(installed.top / "bin/postboot", "start")
+    assert done.returncode == 0 and "nothing runs by cron" in done.stdout
+    assert installed.crontab is None
+
+
+def test_the_daemons_method_tells_startd_why_it_cannot_run(installed: Headnode) -> None:
+    for status in (95, 96, 0):
+        (installed.home / "answer-1.0").write_text(str(status))
+        done = installed.as_thoth(f"'{installed.top}/bin/collector'", env={"HOME": str(installed.home)})
+        assert done.returncode == status
+    assert (installed.home / "asked").read_text().splitlines()[-1].endswith("|--daemon|--detach")
+    (installed.home / ".bashrc").unlink()
+    done = installed.as_thoth(f"'{installed.top}/bin/collector'", env={"HOME": str(installed.home)})
+    assert done.returncode == 96 and "sdc-thoth-install makes it" in done.stderr
