@@ -52,19 +52,19 @@ def ready(headnode_snapshots: Headnodes, small: Small) -> Headnode:
             assert done.returncode < 0 and list(node.top.glob(f"versions/{version}-*/.done")), done.stderr
         node.broken("useradd", None)
 
-    return headnode_snapshots.get("ready", begin)
+    return headnode_snapshots.made("ready", "new", begin)
 
 
 @pytest.fixture
 def installed(headnode_snapshots: Headnodes, ready: Headnode, small: Small) -> Headnode:
-    """One with the small release 1.0, and the virtual environment of 2.0."""
+    """One with the small release 1.0."""
 
     def install(node: Headnode) -> None:
         done = node.install(small("1.0"))
         assert done.returncode == 0, done.stderr
         (node.home / "asked").unlink()
 
-    return headnode_snapshots.get("installed", install, base="ready")
+    return headnode_snapshots.made("installed", "ready", install)
 
 
 @pytest.fixture

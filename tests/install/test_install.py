@@ -277,7 +277,8 @@ def edited(node: Headnode) -> None:
     old.chmod(0o700)
     os.chown(old, 100, 1)
     (node.top / "etc/fleet.toml").write_text("[[node]]\n")
-    node.path("/opt/custom/smf/thoth.xml").write_text("<edited/>\n")
+    manifest = node.path("/opt/custom/smf/thoth.xml")
+    manifest.write_text(manifest.read_text().replace("'120'", "'240'"))
     (node.top / "bin/thoth").unlink()
     (node.top / "bin/thoth").symlink_to("elsewhere")
 
@@ -299,7 +300,7 @@ def test_each_step_of_a_replacement_is_taken_back(
         edited(node)
 
     release = small("2.0")
-    node = taken_back(lambda: headnode_snapshots.get("edited", edit, base="installed"), every, release, "-f", *CNAPI)
+    node = taken_back(lambda: headnode_snapshots.made("edited", "installed", edit), every, release, "-f", *CNAPI)
     assert node.run(node.top / "bin/thoth", "--version").stdout == "thoth 2.0\n"
     assert not (node.top / "etc/fleet.toml").exists()
 
@@ -313,11 +314,13 @@ def taken_back(get: Callable[[], Headnode], every: int, release: Path, *options:
         done = node.install(release, *options)
         if len(node.calls) < step:
             assert done.returncode == 0, done.stderr
+            node.calm()
             return node
         if done.returncode == 0:  # no reason to stop: it only tells, or does what can be done later, or is done anew
             failed = node.calls[step - 1]
             assert failed[0] in ("sysinfo", "ipadm", "svcs") or re.search("hostkeys|crontab", failed[-1]), failed
-            assert node.state("thoth") == "online" and node.crontab
+            node.calm()
+            assert node.state("thoth") == "online" and node.crontab, (step, failed)
         else:
             assert done.returncode == 1 and node.tree() == before, (step, node.calls[step - 1], done.stderr)
             assert "could not take back" not in done.stderr
@@ -326,9 +329,9 @@ def taken_back(get: Callable[[], Headnode], every: int, release: Path, *options:
 
 @pytest.mark.parametrize("every", SAMPLE)
 def test_a_killed_run_is_finished_by_the_next(
-    every: int, headnode_snapshots: Headnodes, ready: Headnode, small: Small
+    every: int, headnode_snapshots: Headnodes, installed: Headnode, small: Small
 ) -> None:
-    kinds = {name: about[:3] for name, about in headnode_snapshots.get("installed").tree().items()}  # type: ignore[index]
+    kinds = {name: about[:3] for name, about in installed.tree().items()}  # type: ignore[index]
     for step in range(3, STEPS, every):
         node = headnode_snapshots.get("ready")
         node.calm(kill_at=step)

@@ -225,6 +225,8 @@ class Headnode:
             status = path.lstat()
             if name.startswith("var/") and name != "var/smf.json":
                 continue
+            if path.name == "smf.json" and path.read_text() == "{}":  # a repository without services is none
+                continue
             content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
             found[name] = (stat.filemode(status.st_mode), status.st_uid, status.st_gid, content)
         return found
@@ -247,13 +249,17 @@ class Headnodes:
         (ground / "hold").mkdir()
         Headnode(self._root, ground / "hold").save(self._snapshots / "new")
 
-    def get(self, name: str, make: Callable[[Headnode], None] = lambda _: None, base: str = "new") -> Headnode:
-        """The headnode of that name; when there is none yet, it is made from another one and kept."""
-        if not (self._snapshots / name).exists():
-            made = self.get(base)
-            make(made)
-            made.save(self._snapshots / name)
+    def get(self, name: str) -> Headnode:
+        """The headnode of that name, as it was when it was made."""
         return Headnode.restored(self._root, self._snapshots / name)
+
+    def made(self, name: str, base: str, make: Callable[[Headnode], None]) -> Headnode:
+        """The same; when there is none yet, it is made from another one and kept."""
+        if not (self._snapshots / name).exists():
+            node = self.get(base)
+            make(node)
+            node.save(self._snapshots / name)
+        return self.get(name)
 
     def graft(self, node: Headnode, name: str, version: str) -> None:
         """Add a version that another headnode has."""
