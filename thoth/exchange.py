@@ -91,8 +91,8 @@ class Body:
 
 class Exchange:
     """One request. ``idle`` is how many seconds the peer may be silent, ``total`` how many all may take by ``clock``,
-    but for the request's body, and with ``endless`` for the answer's; with ``expects`` the body is not sent before the
-    service says that it wants it."""
+    but for the request's body, and with ``endless`` for the answer's. With ``expects`` the body is not sent before
+    the service says that it wants it."""
 
     def __init__(
         self,

@@ -6,7 +6,6 @@ an upload is to become is a path as it stands in a URL, percent-encoded: Manta d
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransie
 from thoth.exchange import Body
 from thoth.http import Answer
 from thoth.store.base import Unfinished
-from thoth.store.manta_errors import code_of
+from thoth.store.manta_errors import code_of, json_object
 from thoth.store.manta_listing import entries
 from thoth.store.manta_service import (
     Manta,
@@ -175,12 +174,9 @@ def _directory(answer: Answer, name: str) -> str:
 
 def _document(answer: Answer, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(answer.body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise StoreTransient(f"{name}: Manta's answer about its upload is not what it should be")
-    return document
+        return json_object(answer.body)
+    except ValueError as error:
+        raise StoreTransient(f"{name}: Manta's answer about its upload is not what it should be") from error
 
 
 def _seconds(milliseconds: object) -> float:

@@ -87,10 +87,10 @@ class MantaObject:
         while have < length:
             try:
                 piece = self._piece(offset + have, length - have, end)
-            except StoreTransient:
+            except StoreTransient as error:
                 self._leave()
                 failed += 1
-                if failed >= _TRIES:
+                if failed >= _TRIES or error.retry_after is not None:  # who asks for a pause gets it, from the caller
                     raise
                 continue
             failed = 0
