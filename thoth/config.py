@@ -266,6 +266,9 @@ def _check_store(told: Mapping[str, Setting]) -> None:
     url = told["manta.url"]
     if without_credentials(url.value) != url.value:
         raise UsageError(f"{url.origin}: Manta knows no passwords; write https://HOST alone")
+    role = told.get("manta.role", Setting("", DEFAULT))
+    if not (role.value.isascii() and role.value.isprintable()):
+        raise UsageError(f"{role.origin}: roles are names in ASCII, with a comma between two of them")
 
 
 def _check_user(told: Mapping[str, Setting]) -> None:
