@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.manta_moods import Answer
+from tests.support.manta_moods import Answer, Barrier
 from tests.support.manta_server import Account, MantaServer, Options, Role, Subuser
 from tests.support.manta_store import Pauses, account, manta, private_key
 from tests.thoth.store.manta_parts.one_upload import NAME, PART, blocks, digests
@@ -175,6 +176,26 @@ def test_an_abort_in_the_middle_leaves_no_thread(server: MantaServer, store: Man
         assert not [each for each in threading.enumerate() if "part" in each.name or "sender" in each.name]
     with pytest.raises(NoSuchObject):
         store.stat(NAME)
+
+
+def test_uploads_at_the_same_time_share_the_memory(server: MantaServer) -> None:
+    """The collector has one for each node. Each may have one part: else one thread with two could wait for ever."""
+    patience = 1.0
+    store = manta(server, sizes=PartSizes(threshold=PART, part=PART, flights=2, budget=3 * PART))
+    first, second = store.begin(NAME, SIZE), store.begin(f"{HOME}/two/core.x", SIZE)
+    server.moods.add(Barrier(parties=99, patience=patience), method="PUT", path="*/uploads/*")
+    feed(first, 2 * PART + 1)  # two parts on their way, and the third is being gathered
+    feed(second, PART)
+    start = time.monotonic()
+    second.part(b"x")
+    assert time.monotonic() - start > patience / 4
+    for each in (first, second):
+        each.abort()
+    server.moods.clear()
+    for _ in range(3):  # all that was held was given back
+        upload(store)
+    assert is_right(server)
+    store.close()
 
 
 def test_without_notes_an_abort_is_for_good(server: MantaServer) -> None:
