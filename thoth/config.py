@@ -49,7 +49,7 @@ class MantaSettings:
     tls_insecure: bool = False  # whatever certificate the server shows is taken
     no_auth: bool = False  # requests are not signed
     no_jobs: bool = False  # what Manta v1 could do in a job is done on this machine
-    proxy: str = ""  # the URL of an HTTP proxy on the way there
+    proxy: str = field(default="", repr=False)  # the URL of an HTTP proxy on the way there, with its password
     home: str = ""  # whose .ssh has the key
     agent: str = ""  # the socket of an ssh-agent that may have it
     unfinished: str = ""  # the directory that remembers uploads to go on with; empty: nowhere

@@ -169,9 +169,10 @@ class Exchange:
 
     def may_go_on(self) -> bool:
         """Wait for "100 Continue", but not long. False: the answer came instead, or nothing ever will."""
+        until = self._clock() + _LEAVE
         try:
-            self.limit(seconds=_LEAVE)
             while not self._early.endswith(b"\r\n\r\n"):
+                self.limit(seconds=until - self._clock())
                 byte = self._socket().recv(1)
                 self._early += byte
                 if not byte or (len(self._early) == 12 and self._early[8:] != b" 100") or len(self._early) > _LONGEST:

@@ -140,6 +140,18 @@ def test_who_does_not_know_of_leave_gets_the_body_after_a_while() -> None:
         assert ask(server, "PUT", body=Body([b"abc"], 3), Expect="100-continue") == b"ok"
 
 
+def test_F32_leave_in_drops_is_not_waited_for_without_end() -> None:
+    body = Body([b"abc"], 3)
+    with Scripted(saying(b"HTTP/1.1 100 Continue\r\nX: " + b"y" * 1000, size=5, pause=0.1)) as server:
+        service = Service("Box", server.url, limits=QUICK, clock=lambda: 10 * time.monotonic())
+        start = time.monotonic()
+        with pytest.raises(NoAnswer):
+            service.ask("PUT", "/x", {"Expect": "100-continue"}, body)
+        assert time.monotonic() - start < 3
+        service.close()
+    assert body.sent == 0
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 def test_an_answer_that_comes_early_ends_the_body(secure: bool, tmp_path: Path) -> None:
     def script(peer: Peer) -> bool:

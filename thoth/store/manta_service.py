@@ -43,7 +43,7 @@ class MantaAccess:
     roles: tuple[str, ...] = ()
     tls_insecure: bool = False
     authorities: Path | None = None  # a file of certificates to trust in place of the usual ones
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # its URL may hold a password
     copies: int | None = None  # of new objects; None: as many as Manta makes by itself
     limits: Limits = field(default_factory=Limits)
 

@@ -11,7 +11,7 @@ from tests.support.manta_moods import Answer
 from tests.support.manta_server import MantaServer
 from tests.support.manta_store import QUICK, Pauses, signer
 from tests.support.scripted_http import Peer, Scripted
-from thoth.errors import StoreError, StoreTransient
+from thoth.errors import CorruptTransfer, StoreError, StoreTransient
 from thoth.store.manta import MantaAccess, MantaStore
 from thoth.store.manta_listing import entries
 from thoth.store.manta_service import Manta
@@ -93,6 +93,51 @@ def test_a_listing_without_an_end() -> None:
             list(entries(manta, "/alice/stor/thoth", most=5000))
         manta.close()
     assert len(server.heads) == 5
+
+
+def test_uploads_nested_without_an_end() -> None:
+    entry = b'{"name":"a","type":"directory","mtime":"2026-01-01T00:00:00Z"}\n'
+    with Scripted(lambda peer: peer.send(answer(200, entry, _LISTED % 1)) if peer.number < 99 else False) as server:
+        store = MantaStore(MantaAccess(server.url, "alice", limits=QUICK), signer(), times=Pauses().times())
+        assert not list(store.unfinished("/alice/stor/thoth"))
+        store.close()
+    assert len(server.heads) < 20
+
+
+def test_other_bytes_than_were_asked_for() -> None:
+    def script(peer: Peer) -> None:
+        if peer.head.startswith(b"HEAD"):
+            peer.send(answer(200, b"x" * 200_000)[:-200_000])
+        else:
+            peer.send(answer(206, b"x" * (64 << 10), b"Content-Range: bytes 0-65535/200000\r\n"))
+
+    def read(store: MantaStore) -> object:
+        with store.open(NAME) as found:
+            return found.read_at(100_000, 10)
+
+    assert "other bytes than it was asked for" in str(refused(script, read))
+
+
+def test_an_upload_that_is_taken_for_whole_too_early_is_deleted() -> None:
+    heads: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        heads.append(peer.head)
+        peer.send(b"HTTP/1.1 204 X\r\nx-request-id: 1\r\nEtag: e-1\r\n\r\n")
+
+    def upload(store: MantaStore) -> None:
+        incoming = store.begin(NAME, 64 << 20)
+        try:
+            for _ in range(64):
+                incoming.part(b"x" * (1 << 20))
+        finally:
+            incoming.abort()
+
+    error = refused(script, upload)
+    assert isinstance(error, CorruptTransfer)
+    assert "took it for whole before it had got everything; it was deleted" in str(error)
+    assert heads[-1].startswith(b"DELETE ")
+    assert b"If-Match: e-1\r\n" in heads[-1]
 
 
 def test_who_asks_for_a_pause_while_an_object_is_read_gets_it(server: MantaServer, store: MantaStore) -> None:

@@ -221,6 +221,15 @@ def test_an_upload_that_somebody_has_ended(server: MantaServer, store: MantaStor
     assert is_right(server)
 
 
+def test_an_upload_that_somebody_has_ended_and_cleared_away(server: MantaServer, store: MantaStore) -> None:
+    server.moods.add(Answer(404, "ResourceNotFound"), method="POST", path="*/commit", count=None)
+    with pytest.raises(StoreTransient, match=r"vmcore\.0: its upload was ended by somebody else; begin another"):
+        upload(store)
+    server.moods.clear()
+    upload(store)
+    assert is_right(server)
+
+
 def test_sizes_of_parts() -> None:
     sizes = PartSizes()
     gib = 1 << 30
