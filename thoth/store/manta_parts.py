@@ -371,8 +371,8 @@ class SerialParts:
 
     def end(self, number: int) -> None:
         md5 = md5_in_base64(self._digest.hexdigest())
-        sender, self._sender, self._begun = self._sender, None, False
-        part = self._known if sender is None else sender.finish()
+        part = self._known if self._sender is None else self._sender.finish()
+        self._sender, self._begun = None, False  # not before: who is interrupted here has a thread to end
         if part is None or part.md5 != md5:
             run, name = self._run, self._run.goal.name
             run.uploads.abort(run.upload.directory, name)  # what has passed by cannot be sent again

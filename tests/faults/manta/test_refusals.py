@@ -184,6 +184,13 @@ def test_F31_of_two_streams_into_an_empty_place_one_gets_it(server: MantaServer,
     assert content(server) == LARGE
 
 
+def test_F31_a_role_that_nobody_has_ends_the_run(server: MantaServer) -> None:
+    store = manta(server, roles=("nobody",))
+    with pytest.raises(StoreUnavailable, match=r"^Manta http://.*: InvalidRole: .*; check MANTA_ROLE$"):
+        store.get(NAME)
+    store.close()
+
+
 def test_F31_a_store_that_nobody_answers_for_ends_the_run(pauses: Pauses) -> None:
     with Blackhole() as hole:
         access = MantaAccess("http://{}:{}".format(*hole.address), "alice", limits=Limits(connect=0.05))

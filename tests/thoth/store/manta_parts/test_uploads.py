@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.manta_moods import Answer, Barrier
+from tests.support.manta_moods import Answer, Barrier, NeverReply
 from tests.support.manta_server import Account, MantaServer, Options, Role, Subuser
 from tests.support.manta_store import Pauses, account, manta, private_key
+from tests.support.processes import wait_until
 from tests.thoth.store.manta_parts.one_upload import NAME, PART, blocks, digests
 from tests.thoth.store.manta_parts.scene import (
     HOME,
@@ -27,7 +28,14 @@ from tests.thoth.store.manta_parts.scene import (
     pending,
     upload,
 )
-from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreTransient, StoreUnavailable
+from thoth.errors import (
+    CorruptTransfer,
+    NoSuchObject,
+    PreconditionFailed,
+    StoreError,
+    StoreTransient,
+    StoreUnavailable,
+)
 from thoth.store.base import ABSENT, Digests
 from thoth.store.manta import MantaAccess, MantaStore, PartSizes
 from thoth.store.signing import HttpSigner, KeyOwner, LocalKey
@@ -176,6 +184,29 @@ def test_an_abort_in_the_middle_leaves_no_thread(server: MantaServer, store: Man
         assert not [each for each in threading.enumerate() if "part" in each.name or "sender" in each.name]
     with pytest.raises(NoSuchObject):
         store.stat(NAME)
+
+
+def test_an_abort_while_an_answer_is_waited_for_leaves_no_thread(server: MantaServer, store: MantaStore) -> None:
+    placed = server.moods.add(NeverReply(), method="PUT", path="*/uploads/*", count=None)
+    incoming = store.begin(NAME, SIZE)
+    errors: list[StoreError] = []
+
+    def feeding() -> None:
+        try:
+            feed(incoming, SIZE)
+            incoming.commit(digests(SIZE))
+        except StoreError as error:
+            errors.append(error)
+
+    feeder = threading.Thread(target=feeding)
+    feeder.start()
+    assert wait_until(lambda: placed.hits > 0, 10)
+    time.sleep(0.3)  # all of the part is there, and only the answer is not
+    incoming.abort()
+    feeder.join(1)
+    assert not feeder.is_alive()
+    assert not [each for each in threading.enumerate() if "part" in each.name or "sender" in each.name]
+    assert errors
 
 
 def test_uploads_at_the_same_time_share_the_memory(server: MantaServer) -> None:
