@@ -49,7 +49,7 @@ class MantaSettings:
     tls_insecure: bool = False  # whatever certificate the server shows is taken
     no_auth: bool = False  # requests are not signed
     no_jobs: bool = False  # what Manta v1 could do in a job is done on this machine
-    proxy: str = ""  # the URL of an HTTP proxy on the way there
+    proxy: str = field(default="", repr=False)  # the URL of an HTTP proxy on the way there, with its password
     home: str = ""  # whose .ssh has the key
     agent: str = ""  # the socket of an ssh-agent that may have it
     unfinished: str = ""  # the directory that remembers uploads to go on with; empty: nowhere
@@ -266,6 +266,9 @@ def _check_store(told: Mapping[str, Setting]) -> None:
     url = told["manta.url"]
     if without_credentials(url.value) != url.value:
         raise UsageError(f"{url.origin}: Manta knows no passwords; write https://HOST alone")
+    role = told.get("manta.role", Setting("", DEFAULT))
+    if not (role.value.isascii() and role.value.isprintable()):
+        raise UsageError(f"{role.origin}: roles are names in ASCII, with a comma between two of them")
 
 
 def _check_user(told: Mapping[str, Setting]) -> None:

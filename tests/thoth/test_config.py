@@ -238,6 +238,10 @@ class TestManta:
         manta = load_config({**MANTA, "MANTA_SUBUSER": "bob", "MANTA_ROLE": "a, b,"}).manta
         assert (manta.subuser, manta.roles) == ("bob", ("a", "b"))
 
+    @pytest.mark.parametrize("role", ["\u20ac", "a\nb"])
+    def test_a_role_that_no_request_can_name(self, role: str) -> None:
+        assert refused({**MANTA, "MANTA_ROLE": role}).startswith("MANTA_ROLE: roles are names")
+
     def test_a_file_can_say_it_all(self, toml: Path) -> None:
         toml.write_text(
             'store = "manta"\n[manta]\nurl = "https://m"\nuser = "bc"\nkey_id = "aa:bb"\ntls_insecure = false\n'
