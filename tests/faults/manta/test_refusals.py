@@ -90,6 +90,8 @@ REFUSALS = {
         Answer(403, "KeyDoesNotExist", "no key"), StoreUnavailable, r"/alice/keys/.*KeyDoesNotExist: no key"
     ),
     "role": Refused(Answer(403, "AuthorizationFailed"), StoreUnavailable, "THOTH_USER"),
+    "account": Refused(Answer(403, "AccountDoesNotExist"), StoreUnavailable, "MANTA_USER, and THOTH_USER"),
+    "subuser": Refused(Answer(403, "UserDoesNotExist"), StoreUnavailable, "MANTA_USER and MANTA_SUBUSER"),
     "plain": Refused(Answer(403, "SecureTransportRequired"), StoreUnavailable, "https:// in MANTA_URL"),
     "full": Refused(Answer(507, "NotEnoughSpace", "none"), NoRoom, "NotEnoughSpace: none .*free some"),
     "moved": Refused(Answer(301, "Moved"), StoreError, "Moved"),
