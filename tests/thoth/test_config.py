@@ -318,6 +318,8 @@ class TestOriginalFile:
             ('{"db": "h"}', "db must be an object"),
             ('{"db": {}}', "db: names no host"),
             ('{"db": {"host": 1}}', "db: host must be a text"),
+            ('{"db": {"host": "h:28015"}}', "db: host must be a name or an address alone; the port"),
+            ('{"db": {"host": "rethinkdb://u:SECRET@h"}}', "db: host must be a name or an address alone; the port"),
             ('{"db": {"host": "h", "port": true}}', "db: port must be a number"),
             ('{"db": {"host": "h", "authKey": 7}}', "db: authKey must be a text"),
             ("[" * 100_000, "not JSON"),
