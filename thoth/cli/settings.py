@@ -34,7 +34,9 @@ examples:
 
 A flag overrules the environment, the environment the file, the file the default.
 --json: {"version": 1, "settings": {NAME: {"value", "origin", "there"}}, "errors": [..]}; NAME is store, db,
-user, cache or config, the configuration file. there is true, false, or null where that cannot be told.
+user, cache, manta.url and more of Manta where that is the store, or config, the configuration file.
+db is left out when the store, which may name it, does not answer. there is true, false, or null where
+that cannot be told.
 exit status: 0 the configuration can be used; 1 it cannot, and a line on stderr says why
 """
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
