@@ -85,6 +85,8 @@ def refusal(answer: Response, about: str, asker: Asker, now: float) -> StoreErro
         return StoreUnavailable(f"Manta {asker.url}: check the clock: {skewed} ({_words(answer)})")
     if answer.status in (401, 403):
         return _denied(answer, code, asker)
+    if code == "InvalidRole":
+        return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: {_words(answer)}; check MANTA_ROLE")
     if code in _PLAIN:
         return StoreError(f"{about}: {_PLAIN[code]}")
     return _of_one_request(answer, about, code, now)
