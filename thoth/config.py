@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,7 @@ _CREDENTIALS: Final = re.compile(r"(?<=://)[^/].*@|\?.*", re.DOTALL)
 class Setting:
     """One value and where it came from: ``default``, a file, a variable of the environment, or a flag."""
 
-    value: str
+    value: str = field(repr=False)  # of an index with its password
     origin: str
 
 
@@ -166,7 +166,8 @@ def survey(
 
 def _in_order(told: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings in the order in which they are shown; those of Manta where it is the store."""
-    names = [*_KEYS, *(f"manta.{each}" for each in _MANTA_KEYS)] if _is_manta(told) else _KEYS
+    ours = ("manta.no_jobs", "manta.proxy")
+    names = [*_KEYS, *(f"manta.{each}" for each in _MANTA_KEYS), *ours] if _is_manta(told) else _KEYS
     return {name: told[name] for name in names if name in told}
 
 
@@ -203,6 +204,9 @@ _VARIABLES: Final = {
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
     """What the variables say; one that is empty is not set."""
     found = {key: _first_set(environ, variables) for key, variables in _VARIABLES.items()}
+    # A URL, of which nobody is shown the password.
+    if (proxy := found["manta.proxy"]) and "://" not in proxy.value:
+        found["manta.proxy"] = replace(proxy, value=f"http://{proxy.value}")
     return {key: setting for key, setting in found.items() if setting is not None}
 
 

@@ -36,6 +36,16 @@ _PLAIN: Final = {
     "DirectoryLimitExceeded": "its directory holds as many entries as Manta allows",
     "MaxContentLengthExceeded": "is larger than what was announced to Manta, or than it takes",
 }
+_ROLES: Final = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
+_HINTS: Final = {
+    "InvalidAlgorithm": "this Manta does not know keys of its kind; name another in MANTA_KEY_ID, such as an RSA key",
+    "AuthorizationFailed": _ROLES,
+    "NoMatchingRoleTag": _ROLES,
+    "AccountDoesNotExist": "check MANTA_USER, and THOTH_USER where that is set",  # who asks, or whose directory it is
+    "UserDoesNotExist": "check MANTA_USER and MANTA_SUBUSER",
+    # An answer to HEAD, which has no code.
+    "": "check MANTA_USER, THOTH_USER where that is set, and MANTA_KEY_ID, and that the account has this key",
+}
 
 
 class Headed(Protocol):
@@ -79,7 +89,7 @@ def refusal(answer: Response, about: str, asker: Asker, now: float) -> StoreErro
     if answer.status in (401, 403):
         return _denied(answer, code, asker)
     if code == "InvalidRole":
-        return StoreUnavailable(f"Manta {asker.url}: {_words(answer)}; check MANTA_ROLE")
+        return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: {_words(answer)}; check MANTA_ROLE")
     if code in _PLAIN:
         return StoreError(f"{about}: {_PLAIN[code]}")
     return _of_one_request(answer, about, code, now)
@@ -102,7 +112,7 @@ def _of_one_request(answer: Response, about: str, code: str, now: float) -> Stor
 def no_answer(error: ServiceError, about: str) -> StoreError:
     """The error for a request that got no answer at all."""
     if isinstance(error, Unreachable):
-        return StoreUnreachable(f"{error}; check MANTA_URL, or the network")
+        return StoreUnreachable(f"{error}; check MANTA_URL, THOTH_PROXY and the network")
     if isinstance(error, NoAnswer):
         return StoreTransient(f"{about}: {error}; {_LATER}")
     if isinstance(error, Untrusted):
@@ -133,11 +143,7 @@ def _denied(answer: Response, code: str, asker: Asker) -> StoreError:
     if code == "SecureTransportRequired":
         return StoreUnavailable(f"Manta {asker.url}: refuses what is not encrypted; write https:// in MANTA_URL")
     signer = f"the key {asker.key_id}" if asker.key_id else "requests without a key"
-    hint = "check MANTA_USER and MANTA_KEY_ID, and that the account has this key"
-    if code == "InvalidAlgorithm":
-        hint = "this Manta does not know keys of its kind; name another in MANTA_KEY_ID, such as an RSA key"
-    if code in ("AuthorizationFailed", "NoMatchingRoleTag"):
-        hint = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
+    hint = _HINTS.get(code, "check MANTA_USER and MANTA_KEY_ID, and that the account has this key")
     return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: refuses {signer}: {_words(answer)}; {hint}")
 
 

@@ -90,6 +90,8 @@ REFUSALS = {
         Answer(403, "KeyDoesNotExist", "no key"), StoreUnavailable, r"/alice/keys/.*KeyDoesNotExist: no key"
     ),
     "role": Refused(Answer(403, "AuthorizationFailed"), StoreUnavailable, "THOTH_USER"),
+    "account": Refused(Answer(403, "AccountDoesNotExist"), StoreUnavailable, "MANTA_USER, and THOTH_USER"),
+    "subuser": Refused(Answer(403, "UserDoesNotExist"), StoreUnavailable, "MANTA_USER and MANTA_SUBUSER"),
     "plain": Refused(Answer(403, "SecureTransportRequired"), StoreUnavailable, "https:// in MANTA_URL"),
     "full": Refused(Answer(507, "NotEnoughSpace", "none"), NoRoom, "NotEnoughSpace: none .*free some"),
     "moved": Refused(Answer(301, "Moved"), StoreError, "Moved"),
@@ -113,6 +115,14 @@ def test_F31_what_does_not_pass_is_said_at_once(
     assert pauses.made == []
     assert "\n" not in str(raised.value)
     assert "Signature keyId" not in str(raised.value)
+
+
+def test_F31_a_role_that_nobody_has(server: MantaServer, retrying: ObjectStore, pauses: Pauses) -> None:
+    """409, which is no race here, and holds for every other object too."""
+    server.moods.add(Answer(409, "InvalidRole", "ops is no role of yours"), count=None)
+    with pytest.raises(StoreUnavailable, match="InvalidRole: ops is no role of yours .*; check MANTA_ROLE$"):
+        retrying.get(NAME)
+    assert pauses.made == []
 
 
 @pytest.mark.parametrize("sizes", [None, IN_PARTS], ids=["stream", "parts"])
