@@ -21,6 +21,7 @@ from typing import Self
 
 from tests.support.analysis import common_ground
 from tests.support.sandboxed import opened_up
+from tests.support.smf import contract
 
 PYTHON = Path(os.path.realpath(sys.executable))  # outside of our virtual environment
 THOTH = "/opt/custom/thoth"
@@ -91,6 +92,8 @@ printf '%s\\n' "$content" | grep -vE '^(#.*|([0-9*,-]+ ){{5}}[^%]+)$' && {{ echo
 printf '%s\\n' "$content" >"$table"
 """
 
+Watch = Callable[[list[str], subprocess.CompletedProcess[str]], None]
+
 
 class Headnode:
     """One root. ``Headnodes`` makes it."""
@@ -99,6 +102,7 @@ class Headnode:
         self.root = root
         self.top = self.path(THOTH)
         self.home = self.top / "home/thoth"
+        self.watch: Watch = lambda command, done: None  # is shown all that is run
         if hold:
             self._make(hold)
 
@@ -169,12 +173,14 @@ class Headnode:
         self, program: Path, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as root does, in a process group of its own."""
-        return subprocess.run(
+        done = subprocess.run(
             [program, *arguments],
             env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/nonexistent", **(env or {})},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, cwd=cwd, check=False,
             process_group=0,
         )  # fmt: skip
+        self.watch([str(program), *map(str, arguments)], done)
+        return done
 
     def install(
         self, release: Path, *options: str | Path, env: Mapping[str, str] | None = None
@@ -211,6 +217,14 @@ class Headnode:
     def state(self, name: str) -> str:
         done = self.run(self.root / "usr/bin/svcs", "-H", "-o", "state", f"svc:/site/{name}:default")
         return done.stdout.strip()
+
+    def svcadm(self, *words: str) -> None:
+        done = self.run(self.root / "usr/sbin/svcadm", *words)
+        assert done.returncode == 0, done.stderr
+
+    def running(self) -> list[int]:
+        """The processes of its services."""
+        return list(contract(self.root))
 
     @property
     def crontab(self) -> str | None:
