@@ -35,9 +35,11 @@ root={root}
 me={name}
 PATH=$root/usr/bin:/usr/bin:/bin:/usr/sbin:/sbin
 {{ printf '%q ' "$me" "$@"; echo; }} >>"$root/var/calls"
-calls=$(wc -l <"$root/var/calls")
-if [[ $calls -eq $(cat "$root/var/kill-at") ]]; then kill -KILL 0; fi
-if [[ $calls -eq $(cat "$root/var/fail-at") ]]; then echo "$me: injected failure" >&2; exit 1; fi
+mapfile -t calls <"$root/var/calls"
+read -r kill_at <"$root/var/kill-at"
+read -r fail_at <"$root/var/fail-at"
+if [[ ${{#calls[@]}} -eq $kill_at ]]; then kill -KILL 0; fi
+if [[ ${{#calls[@]}} -eq $fail_at ]]; then echo "$me: injected failure" >&2; exit 1; fi
 [[ ! -e $root/var/broken/$me ]] || . "$root/var/broken/$me"
 """
 
@@ -132,7 +134,7 @@ class Headnode:
         for name, text in _PROGRAMS.items():
             self._write(name, _NOTED.format(root=quote(str(root)), name=Path(name).name) + _body(text, opened))
         self._write("usr/bin/crontab", _CRONTAB.format(root=quote(str(root))))
-        smf = f"exec {quote(sys.executable)} -I {quote(str(Path(__file__).with_name('smf.py')))} {quote(str(root))}"
+        smf = f"exec {quote(str(PYTHON))} -I -S {quote(str(Path(__file__).with_name('smf.py')))} {quote(str(root))}"
         for name in ("usr/sbin/svccfg", "usr/sbin/svcadm", "usr/bin/svcs"):
             noted = _NOTED.format(root=quote(str(root)), name=Path(name).name)
             self._write(name, f'{noted}{smf} "$me" "$@"\n')
@@ -155,8 +157,8 @@ class Headnode:
     def calm(self, *, fail_at: int = -1, kill_at: int = -1) -> None:
         """From now on calls are counted anew; the N-th one fails, or ends all, or none does."""
         (self.root / "var/calls").write_text("")
-        (self.root / "var/fail-at").write_text(str(fail_at))
-        (self.root / "var/kill-at").write_text(str(kill_at))
+        (self.root / "var/fail-at").write_text(f"{fail_at}\n")
+        (self.root / "var/kill-at").write_text(f"{kill_at}\n")
 
     def broken(self, program: str, how: str | None = "echo broken >&2; exit 1") -> None:
         """From now on the program does this first; None ends that."""

@@ -12,15 +12,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree  # it and subprocess take longer to import than to tell a state takes
 
 _CONTRACT = "CONTRACT"
 
@@ -49,8 +50,7 @@ class Repository:
         self._file.write_text(json.dumps(self.services, indent=1, sort_keys=True))
 
     def take(self, manifest: Path) -> None:
-        service = ElementTree.parse(manifest).find("service")
-        assert service is not None
+        service = _service(manifest)
         default = service.find("create_default_instance")
         assert default is not None
         name = service.attrib["name"]
@@ -61,8 +61,7 @@ class Repository:
             self.start(name)
 
     def start(self, name: str) -> None:
-        service = ElementTree.parse(self.services[name]["manifest"]).find("service")
-        assert service is not None
+        service = _service(self.services[name]["manifest"])
         for dependency in service.iter("service_fmri"):
             ours = dependency.attrib["value"].removeprefix("svc:/")
             if ours.startswith("site/") and self.services.get(ours, {}).get("state") != "online":
@@ -101,6 +100,8 @@ class Repository:
         return found
 
     def _run(self, service: ElementTree.Element, name: str) -> int:
+        import subprocess
+
         program, *words = self._method(name, "start")["exec"].replace("%m", "start").split()
         line = " ".join(map(quote, [f"{self._root}{program}", *words]))
         environment = {
@@ -125,6 +126,14 @@ class Repository:
 
     def _rooted(self, value: str) -> str:
         return value.replace("/opt/custom", f"{self._root}/opt/custom")
+
+
+def _service(manifest: str | Path) -> ElementTree.Element:
+    from xml.etree import ElementTree
+
+    service = ElementTree.parse(manifest).find("service")
+    assert service is not None
+    return service
 
 
 def named(repository: Repository, words: Sequence[str]) -> list[str]:

@@ -27,8 +27,9 @@ class Transcript:
 
     def ran(self, command: list[str], done: CompletedProcess[str]) -> None:
         """A command, its output, and its status where it is not 0."""
-        status = f"[status {done.returncode}]\n" if done.returncode else ""
-        self._parts.append(f"\n# {' '.join(map(self._word, command))}\n{_cut(done.stdout)}{_cut(done.stderr)}{status}")
+        self._parts.append(f"\n# {' '.join(map(self._word, command))}\n{_cut(done.stdout)}{_cut(done.stderr)}")
+        if done.returncode:
+            self._parts.append(f"[status {done.returncode}]\n")
 
     def text(self) -> str:
         return self._short("".join(self._parts)).lstrip("\n")
