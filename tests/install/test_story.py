@@ -221,6 +221,7 @@ def as_daemon(scene: Scene, hn: Headnode) -> None:
     (daemon,) = hn.running()
     configuration = hn.top / "etc/sdc-thoth.toml"
     configuration.write_text(configuration.read_text() + '\n[schedule]\nevery = "0.5s"\n')
+    scene.told.show(str(configuration), configuration.read_text())
     hn.svcadm("refresh", "site/sdc-thoth")
     wait_for(hn, lambda told: told["daemon"]["schedule"] == "every 0.5 s")
 
@@ -245,7 +246,7 @@ def as_daemon(scene: Scene, hn: Headnode) -> None:
     assert hn.running() == [] and hn.state("sdc-thoth") == "disabled"
     assert status(hn, 0).startswith("daemon: stopped since ")
     log = service_log(hn)
-    scene.told.show("svcs -L site/sdc-thoth", log)
+    scene.told.show("what svcs -L site/sdc-thoth names", log)
     events = [json.loads(line) for line in log.splitlines()]  # nothing but events, since it is SMF that takes the log
     names = [event["event"] for event in events]
     assert (names[0], names[-1]) == ("started", "stopped") and "the configuration was read again" in names
