@@ -134,7 +134,7 @@ point() { # LINK TARGET: one rename, so that it always leads to one of the two
     old=$(readlink "$1" 2>/dev/null) || old=
     [[ $old != "$2" ]] || return 0
     if [[ -n $old ]]; then undo_with repoint "$1" "$old"; else undo_with rm -f "$1"; fi
-    repoint "$1" "$2"
+    if [[ -e $1 || -L $1 ]]; then repoint "$1" "$2"; else ln -s "$2" "$1"; fi
 }
 
 repoint() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.support import releases
 from tests.support.headnode import Headnode, Headnodes, headnodes
+from tests.support.processes import send
 
 Small = Callable[..., Path]
 VERSIONS = ("1.0", "2.0")
@@ -35,9 +37,11 @@ def headnode_snapshots() -> Iterator[Headnodes]:
 
 
 @pytest.fixture
-def hn(headnode_snapshots: Headnodes) -> Headnode:
-    """A headnode on which nothing of Thoth is installed."""
-    return headnode_snapshots.get("new")
+def hn(headnode_snapshots: Headnodes) -> Iterator[Headnode]:
+    """A headnode on which nothing of Thoth is installed. What its services still run ends with the test."""
+    node = headnode_snapshots.get("new")
+    yield node
+    send(signal.SIGKILL, node.running())
 
 
 @pytest.fixture

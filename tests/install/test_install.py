@@ -87,6 +87,16 @@ def test_the_commands_know_the_configuration(installed: Headnode) -> None:
     ]  # fmt: skip
 
 
+def test_F18_root_collects_nothing_and_pins_nothing(installed: Headnode) -> None:
+    """What root wrote, thoth could not read, and root would follow links that thoth has planted."""
+    program = installed.top / "bin/sdc-thoth"
+    for words in ((), ("-n",), ("hostkeys", "--yes"), ("--daemon",)):
+        refused(installed.run(program, *words, env={"HOME": str(installed.home)}), "su - thoth -c 'sdc-thoth ...'")
+    assert not (installed.home / "asked").exists()
+    assert installed.run(program, "status", env={"HOME": str(installed.home)}).returncode == 0
+    assert (installed.home / "asked").read_text() == f"1.0|status|-d|{installed.home}/state\n"
+
+
 def test_a_fleet_file_becomes_the_inventory(ready: Headnode, small: Small, tmp_path: Path) -> None:
     fleet = tmp_path / "my fleet.toml"
     fleet.write_text('[[node]]\nname = "cn0"\n')

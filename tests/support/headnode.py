@@ -21,6 +21,7 @@ from typing import Self
 
 from tests.support.analysis import common_ground
 from tests.support.sandboxed import opened_up
+from tests.support.smf import contract
 
 PYTHON = Path(os.path.realpath(sys.executable))  # outside of our virtual environment
 THOTH = "/opt/custom/thoth"
@@ -34,9 +35,11 @@ root={root}
 me={name}
 PATH=$root/usr/bin:/usr/bin:/bin:/usr/sbin:/sbin
 {{ printf '%q ' "$me" "$@"; echo; }} >>"$root/var/calls"
-calls=$(wc -l <"$root/var/calls")
-if [[ $calls -eq $(cat "$root/var/kill-at") ]]; then kill -KILL 0; fi
-if [[ $calls -eq $(cat "$root/var/fail-at") ]]; then echo "$me: injected failure" >&2; exit 1; fi
+mapfile -t calls <"$root/var/calls"
+read -r kill_at <"$root/var/kill-at"
+read -r fail_at <"$root/var/fail-at"
+if [[ ${{#calls[@]}} -eq $kill_at ]]; then kill -KILL 0; fi
+if [[ ${{#calls[@]}} -eq $fail_at ]]; then echo "$me: injected failure" >&2; exit 1; fi
 [[ ! -e $root/var/broken/$me ]] || . "$root/var/broken/$me"
 """
 
@@ -91,6 +94,8 @@ printf '%s\\n' "$content" | grep -vE '^(#.*|([0-9*,-]+ ){{5}}[^%]+)$' && {{ echo
 printf '%s\\n' "$content" >"$table"
 """
 
+Watch = Callable[[list[str], subprocess.CompletedProcess[str]], None]
+
 
 class Headnode:
     """One root. ``Headnodes`` makes it."""
@@ -99,6 +104,7 @@ class Headnode:
         self.root = root
         self.top = self.path(THOTH)
         self.home = self.top / "home/thoth"
+        self.watch: Watch = lambda command, done: None  # is shown all that is run
         if hold:
             self._make(hold)
 
@@ -128,7 +134,7 @@ class Headnode:
         for name, text in _PROGRAMS.items():
             self._write(name, _NOTED.format(root=quote(str(root)), name=Path(name).name) + _body(text, opened))
         self._write("usr/bin/crontab", _CRONTAB.format(root=quote(str(root))))
-        smf = f"exec {quote(sys.executable)} -I {quote(str(Path(__file__).with_name('smf.py')))} {quote(str(root))}"
+        smf = f"exec {quote(str(PYTHON))} -I -S {quote(str(Path(__file__).with_name('smf.py')))} {quote(str(root))}"
         for name in ("usr/sbin/svccfg", "usr/sbin/svcadm", "usr/bin/svcs"):
             noted = _NOTED.format(root=quote(str(root)), name=Path(name).name)
             self._write(name, f'{noted}{smf} "$me" "$@"\n')
@@ -151,8 +157,8 @@ class Headnode:
     def calm(self, *, fail_at: int = -1, kill_at: int = -1) -> None:
         """From now on calls are counted anew; the N-th one fails, or ends all, or none does."""
         (self.root / "var/calls").write_text("")
-        (self.root / "var/fail-at").write_text(str(fail_at))
-        (self.root / "var/kill-at").write_text(str(kill_at))
+        (self.root / "var/fail-at").write_text(f"{fail_at}\n")
+        (self.root / "var/kill-at").write_text(f"{kill_at}\n")
 
     def broken(self, program: str, how: str | None = "echo broken >&2; exit 1") -> None:
         """From now on the program does this first; None ends that."""
@@ -169,12 +175,14 @@ class Headnode:
         self, program: Path, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as root does, in a process group of its own."""
-        return subprocess.run(
+        done = subprocess.run(
             [program, *arguments],
             env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/nonexistent", **(env or {})},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PATIENCE, cwd=cwd, check=False,
             process_group=0,
         )  # fmt: skip
+        self.watch([str(program), *map(str, arguments)], done)
+        return done
 
     def install(
         self, release: Path, *options: str | Path, env: Mapping[str, str] | None = None
@@ -211,6 +219,14 @@ class Headnode:
     def state(self, name: str) -> str:
         done = self.run(self.root / "usr/bin/svcs", "-H", "-o", "state", f"svc:/site/{name}:default")
         return done.stdout.strip()
+
+    def svcadm(self, *words: str) -> None:
+        done = self.run(self.root / "usr/sbin/svcadm", *words)
+        assert done.returncode == 0, done.stderr
+
+    def running(self) -> list[int]:
+        """The processes of its services."""
+        return list(contract(self.root))
 
     @property
     def crontab(self) -> str | None:

@@ -2,22 +2,44 @@
 
     python smf.py ROOT svccfg|svcadm|svcs ARGUMENT..
 
+A contract is all that a start method leaves behind, found by a variable that its processes have inherited.
+
 Source: svccfg(8), svcadm(8), svcs(1), smf_method(7).
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
+import signal
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree  # it and subprocess take longer to import than to tell a state takes
+
+_CONTRACT = "CONTRACT"
+
+
+def contract(root: Path, name: str = "") -> Iterator[int]:
+    """The processes of a service of that root, or of all its services."""
+    wanted = f"\0{_CONTRACT}={root}:{name}".encode()
+    for entry in Path("/proc").iterdir():
+        try:
+            found = entry.name.isdigit() and wanted in b"\0" + (entry / "environ").read_bytes()
+        except OSError:  # it has ended meanwhile
+            continue
+        if found:
+            yield int(entry.name)
 
 
 class Repository:
-    """Services by ``site/NAME``: manifest, state."""
+    """Services by ``site/NAME``: manifest, methods, state."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -28,19 +50,18 @@ class Repository:
         self._file.write_text(json.dumps(self.services, indent=1, sort_keys=True))
 
     def take(self, manifest: Path) -> None:
-        service = ElementTree.parse(manifest).find("service")
-        assert service is not None
+        service = _service(manifest)
         default = service.find("create_default_instance")
         assert default is not None
         name = service.attrib["name"]
         before = self.services.get(name, {"state": "disabled"})
-        self.services[name] = {**before, "manifest": str(manifest)}
+        methods = {method.attrib["name"]: dict(method.attrib) for method in service.iter("exec_method")}
+        self.services[name] = {**before, "manifest": str(manifest), "methods": methods}
         if default.get("enabled") == "true" and before["state"] != "online":
             self.start(name)
 
     def start(self, name: str) -> None:
-        service = ElementTree.parse(self.services[name]["manifest"]).find("service")
-        assert service is not None
+        service = _service(self.services[name]["manifest"])
         for dependency in service.iter("service_fmri"):
             ours = dependency.attrib["value"].removeprefix("svc:/")
             if ours.startswith("site/") and self.services.get(ours, {}).get("state") != "online":
@@ -50,11 +71,47 @@ class Repository:
         self.services[name]["state"] = "online" if status == 0 else "maintenance"
         self.services[name]["status"] = status
 
+    def stop(self, name: str) -> None:
+        """SIGTERM for its contract, and SIGKILL when that takes too long; a method that does nothing has none."""
+        method = self._method(name, "stop")
+        deadline = time.monotonic() + float(method["timeout_seconds"])
+        self._send(name, method["exec"])
+        while any(contract(self._root, f"{name}\0")):
+            if time.monotonic() > deadline:
+                self._send(name, ":kill -KILL")
+            time.sleep(0.02)
+        self.services[name]["state"] = "disabled"
+
+    def refresh(self, name: str) -> None:
+        self._send(name, self._method(name, "refresh")["exec"])
+
+    def _send(self, name: str, method: str) -> None:
+        program, *words = method.split()
+        if program == ":true":
+            return
+        assert program == ":kill", method
+        number = signal.Signals[f"SIG{words[0].removeprefix('-')}" if words else "SIGTERM"]
+        for pid in contract(self._root, f"{name}\0"):
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, number)
+
+    def _method(self, name: str, wanted: str) -> dict[str, str]:
+        found: dict[str, str] = self.services[name]["methods"].get(wanted, {"exec": ":true"})
+        return found
+
     def _run(self, service: ElementTree.Element, name: str) -> int:
-        methods = {method.attrib["name"]: method.attrib["exec"] for method in service.iter("exec_method")}
-        program, *words = methods["start"].replace("%m", "start").split()
+        import subprocess
+
+        program, *words = self._method(name, "start")["exec"].replace("%m", "start").split()
         line = " ".join(map(quote, [f"{self._root}{program}", *words]))
-        environment = {"PATH": "/usr/sbin:/usr/bin"}
+        environment = {
+            "PATH": "/usr/sbin:/usr/bin",
+            "SMF_FMRI": f"svc:/{name}:default",
+            "SMF_METHOD": "start",
+            "SMF_RESTARTER": "svc:/system/svc/restarter:default",
+            "SMF_ZONENAME": "global",
+            _CONTRACT: f"{self._root}:{name}",
+        }
         for variable in service.iter("envvar"):
             environment[variable.attrib["name"]] = self._rooted(variable.attrib["value"])
         credential = service.find("method_context/method_credential")
@@ -71,29 +128,55 @@ class Repository:
         return value.replace("/opt/custom", f"{self._root}/opt/custom")
 
 
+def _service(manifest: str | Path) -> ElementTree.Element:
+    from xml.etree import ElementTree
+
+    service = ElementTree.parse(manifest).find("service")
+    assert service is not None
+    return service
+
+
+def named(repository: Repository, words: Sequence[str]) -> list[str]:
+    """The services that these words name, as an FMRI or as people abbreviate it."""
+    plain = [word.removeprefix("svc:/").removesuffix(":default") for word in words]
+    return [name for word in plain for name in repository.services if name == word or name.endswith(f"/{word}")]
+
+
 def main(root: str, program: str, *arguments: str) -> int:
     repository = Repository(Path(root))
-    names = [word.removeprefix("svc:/").removesuffix(":default") for word in arguments if word.startswith("svc:/")]
-    known = [name for name in names if name in repository.services]
+    known = named(repository, arguments)
     match program, *arguments:
         case "svccfg", "import", manifest:
             repository.take(Path(manifest))
         case _ if len(known) != 1:
-            print(f"{program}: Pattern '{' '.join(names)}' doesn't match any instances", file=sys.stderr)
+            print(f"{program}: Pattern '{arguments[-1]}' doesn't match any instances", file=sys.stderr)
             return 1
         case "svccfg", "delete", "-f", _:
             del repository.services[known[0]]
-        case "svcadm", "disable", "-s", _:
-            repository.services[known[0]]["state"] = "disabled"
-        case "svcadm", ("enable" | "restart" | "clear"), _:
-            repository.start(known[0])
+        case "svcadm", word, *_:
+            return administer(repository, known[0], word)
         case "svcs", "-H", "-o", "state", _:
             print(repository.services[known[0]]["state"])
         case "svcs", *_:
-            print(repository.services[known[0]]["state"], "-", names[0])
+            print(repository.services[known[0]]["state"], "-", f"svc:/{known[0]}:default")
         case _:
             print(f"{program}: usage", file=sys.stderr)
             return 2
+    repository.save()
+    return 0
+
+
+def administer(repository: Repository, name: str, word: str) -> int:
+    online = repository.services[name]["state"] == "online"
+    if word in ("disable", "restart"):
+        repository.stop(name)
+    if word == "restart" or (word in ("enable", "clear") and not online):
+        repository.start(name)
+    elif word == "refresh" and online:
+        repository.refresh(name)
+    elif word not in ("disable", "enable", "clear", "refresh"):
+        print(f"svcadm: {word}: usage", file=sys.stderr)
+        return 2
     repository.save()
     return 0
 
