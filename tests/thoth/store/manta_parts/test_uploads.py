@@ -241,6 +241,7 @@ def test_without_notes_an_abort_is_for_good(server: MantaServer) -> None:
 def test_an_upload_that_somebody_has_ended(server: MantaServer, store: MantaStore) -> None:
     incoming = store.begin(NAME, SIZE)
     feed(incoming, PART)
+    assert wait_until(lambda: parts_sent(server) == [0], 10)
     assert not list(store.unfinished(HOME))  # it is under way
     end_pending(server)
     with pytest.raises((StoreTransient, CorruptTransfer), match=r"ended by somebody else|does not take the parts"):
