@@ -244,7 +244,9 @@ def test_an_upload_that_somebody_has_ended(server: MantaServer, store: MantaStor
     assert wait_until(lambda: parts_sent(server) == [0], 10)
     assert not list(store.unfinished(HOME))  # it is under way
     end_pending(server)
-    with pytest.raises((StoreTransient, CorruptTransfer), match=r"ended by somebody else|does not take the parts"):
+    # An answer that comes before the body is sent may be lost with the connection that the server closes then.
+    said = r"ended by somebody else|does not take the parts|the connection broke"
+    with pytest.raises((StoreTransient, CorruptTransfer), match=said):
         for block in list(blocks(SIZE))[PART >> 20 :]:
             incoming.part(block)
         incoming.commit(digests(SIZE))
