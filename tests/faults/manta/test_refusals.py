@@ -120,7 +120,7 @@ def test_F31_what_does_not_pass_is_said_at_once(
 def test_F31_a_role_that_nobody_has(server: MantaServer, retrying: ObjectStore, pauses: Pauses) -> None:
     """409, which is no race here, and holds for every other object too."""
     server.moods.add(Answer(409, "InvalidRole", "ops is no role of yours"), count=None)
-    with pytest.raises(StoreUnavailable, match="InvalidRole: ops is no role of yours .*; check MANTA_ROLE$"):
+    with pytest.raises(StoreUnavailable, match=r"InvalidRole: ops is no role of yours .*; check MANTA_ROLE$"):
         retrying.get(NAME)
     assert pauses.made == []
 
