@@ -26,6 +26,9 @@ def main(words: list[str]) -> int:
     with Path(os.environ["THOTH_TEST_MLOGIN_LOG"]).open("a") as log:
         log.write(json.dumps(words) + "\n")
     asked = _parsed(words)
+    if "/" in os.environ["MANTA_KEY_ID"]:
+        print(f"FingerprintFormatError: {os.environ['MANTA_KEY_ID']}", file=sys.stderr)
+        return 1
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         print(" * ERROR: stdin is not a TTY; aborting.", file=sys.stderr)
         return 1

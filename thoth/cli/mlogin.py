@@ -51,14 +51,15 @@ def session(
     if any(each is None or not each.isatty() for each in (sys.stdin, sys.stdout)):
         return None
     program = which(MLOGIN)
-    if program is None or thoth.jobs() is None:
+    jobs = thoth.jobs()
+    if program is None or jobs is None:
         return None
     from thoth.analysis.debugger import choose, foreseen
     from thoth.analysis.fetching import wanted
 
     if arguments.analyzer is None and (about := foreseen(info)) is not None:
         choose(about, "mdb", lambda name: name)
-    return Session(program, wanted(thoth, info).name, _environment(environment(), config.manta))
+    return Session(program, wanted(thoth, info).name, _environment(environment(), config.manta, jobs.fingerprint))
 
 
 def debug_there(session: Session, console: Console) -> int:
@@ -68,13 +69,16 @@ def debug_there(session: Session, console: Console) -> int:
     return 1 if session.run(debugger_words(session.program, session.dump), console) else 0
 
 
-def _environment(environ: Mapping[str, str], settings: MantaSettings) -> dict[str, str]:
-    """The environment of mlogin: the user's, in which Manta is the one that the configuration names."""
+def _environment(environ: Mapping[str, str], settings: MantaSettings, fingerprint: str) -> dict[str, str]:
+    """The environment of mlogin: the user's, in which Manta is the one that the configuration names.
+
+    The key is told by its fingerprint, since mlogin takes no file for it.
+    """
     told = {
         "MANTA_URL": settings.url,
         "MANTA_USER": settings.user,
         "MANTA_SUBUSER": settings.subuser,
-        "MANTA_KEY_ID": settings.key_id,
+        "MANTA_KEY_ID": fingerprint,
         "MANTA_ROLE": ",".join(settings.roles),
         "MANTA_TLS_INSECURE": "1" if settings.tls_insecure else "",
         "MANTA_NO_AUTH": "true" if settings.no_auth else "",

@@ -67,18 +67,23 @@ def _with_shared_index(found: Survey, faults: dict[str, ThothError]) -> Survey:
     """The same with the index that the store names, if that is asked; without one when it cannot be told."""
     from dataclasses import replace
 
+    from thoth.config import DEFAULT
     from thoth.library import shared_index
 
-    if faults:
+    if faults or found.settings["db"].origin != DEFAULT:
         return found
     told = dict(found.settings)
+    _is_there(found, "store", faults)
     try:
-        shared = shared_index(found.config())
-    except (UsageError, StoreError) as error:
-        faults["store" if isinstance(error, StoreError) else "db"] = error
-        del told["db"]
+        shared = None if faults else shared_index(found.config())
+    except StoreError as error:
+        faults["store"] = error
+    except UsageError as error:
+        faults["db"] = error
     else:
         told |= {} if shared is None else {"db": shared}
+    if faults:
+        del told["db"]
     return replace(found, settings=told)
 
 

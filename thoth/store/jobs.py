@@ -90,6 +90,11 @@ class Jobs:
         self._manta = manta
         self._home = f"/{manta.access.account}/jobs"
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the key by which they are ours, in MD5, as all of Manta's programs take it; empty: nothing is signed."""
+        return self._manta.fingerprint
+
     # ---- making one
 
     def create(self, name: str, phases: Sequence[Phase]) -> str:

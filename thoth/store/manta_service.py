@@ -82,6 +82,11 @@ class Manta:
     def url(self) -> str:
         return self._service.base
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the key that signs, in MD5; empty: nothing is signed."""
+        return self._asker.key_id.rpartition("/")[2]
+
     def ask(
         self,
         method: str,

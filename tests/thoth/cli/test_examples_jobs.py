@@ -167,6 +167,7 @@ def mlogin(user: NodeClient, tmp_path: Path, child_environment: dict[str, str], 
     child_environment["PATH"] = f"{place}:{tools.directory}:{user.environment['PATH']}"
     child_environment["THOTH_TEST_MLOGIN_LOG"] = str(log)
     child_environment["PYTHONPATH"] = str(TOP)
+    child_environment["MANTA_KEY_ID"] = str(user.home / ".ssh" / "id_test")  # a file, of which mlogin knows nothing
     return log
 
 

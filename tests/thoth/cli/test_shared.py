@@ -97,6 +97,11 @@ class TestSetup:
         assert [line.split()[-1] for line in ran.lines if line.startswith(("db", "store"))] == ["there"]
         assert (ran.code, len(ran.said)) == (1, 1)
         assert f"{HOME}/config.json: not JSON" in ran.err
+        with monkeypatch.context() as patched:
+            patched.setenv("MANTA_KEY_ID", "SHA256:" + "a" * 43)
+            ran = run("config")
+        assert [line.split()[-1] for line in ran.lines if line.startswith(("db", "store"))] == ["-"]
+        assert (ran.code, len(ran.said)) == (1, 1)
         with closed_port() as port:
             monkeypatch.setenv("MANTA_URL", f"http://127.0.0.1:{port}")
             ran = run("config")
