@@ -27,7 +27,7 @@ EXTRA = (
 _BLOCK = 1 << 16
 _NAME = 16  # bytes of a note's name that are looked at; the longest that is known has 10
 _FAR = 1 << 32  # from here on the identity reads another place than the one meant
-_SHDR = {True: "4xI8xQQQII8xQ", False: "4xI4xIIIII4xI"}
+_SHDR = {True: "II8xQQQII8xQ", False: "II4xIIIII4xI"}
 
 
 class Header(NamedTuple):
@@ -43,6 +43,7 @@ class Header(NamedTuple):
     shoff: int
     shentsize: int
     shnum: int
+    shstrndx: int
 
     @property
     def wide(self) -> bool:
@@ -71,8 +72,9 @@ class Segment(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section header."""
+    """A section header; ``name`` is where among the names of sections its own begins."""
 
+    name: int
     type: int
     addr: int
     offset: int
@@ -115,8 +117,8 @@ def parse_header(head: bytes, types: Collection[int] = (ET_CORE,)) -> Header | N
     fields = _EHDR[ident == 2, order].unpack_from(head, 16)
     if fields[0] not in types:
         return None
-    _, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, _ = fields
-    return Header(32 * ident, order, head[7], machine, phoff, phentsize, phnum, shoff, shentsize, shnum)
+    _, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, names = fields
+    return Header(32 * ident, order, head[7], machine, phoff, phentsize, phnum, shoff, shentsize, shnum, names)
 
 
 class ElfCore:

@@ -1,0 +1,224 @@
+"""Which function an address lies in: symbol tables, of files and as a process has them in memory.
+
+Sources: the System V gABI, chapter 4 (symbol table) and 5 (dynamic section, hash table); the hash table of GNU
+as its linker writes it; usr/src/uts/common/sys/link.h for the tables that only illumos has.
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from thoth.dumps.elfcore import Header, Section
+from thoth.dumps.image import Image
+from thoth.dumps.source import KnownRanges, ReadAt
+
+SHT_SYMTAB, SHT_DYNSYM = 2, 11
+LONGEST_NAME = 4096  # bytes of a symbol's name that are kept; templates of C++ have names of hundreds
+
+_MOST = 1 << 19  # symbols of one table that are looked at
+_INFLATED = 64 << 20  # bytes that .gnu_debugdata may have when it is decompressed
+_OBJECT, _FUNC, _IFUNC = 1, 2, 10
+_CODE = frozenset((0, _FUNC, _IFUNC))  # types of symbols that code can have
+_LOOK_BACK = 32  # symbols before an address that are asked whether they reach to it
+
+_DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_GNU_HASH = 4, 5, 6, 10, 0x6FFFFEF5
+_DT_SUNW_SYMTAB, _DT_SUNW_SYMSZ = 0x60000011, 0x60000012
+
+ReadName = Callable[[int], bytes]  # from an offset among the names on
+
+
+class Symbol(NamedTuple):
+    """A function: where it begins, by the addresses of its object, and how long it is."""
+
+    name: bytes
+    value: int
+    size: int
+
+
+class SymbolTable:
+    """One symbol table: its functions, by address."""
+
+    __slots__ = ("_entries", "_name", "_values")
+
+    def __init__(self, data: bytes, header: Header, name: ReadName) -> None:
+        self._name = name
+        self._entries = sorted(_functions(data, header))
+        self._values = [entry[0] for entry in self._entries]
+
+    def find(self, address: int) -> Symbol | None:
+        """The function that the address lies in; of several with one beginning the one that mdb would name."""
+        last = bisect_right(self._values, address) - 1
+        for place in range(last, max(last - _LOOK_BACK, -1), -1):
+            value, size, _, _ = self._entries[place]
+            if address < value + size:
+                return self._preferred(place, address)
+        return None
+
+    @property
+    def lowest(self) -> int | None:
+        """Where the first function begins."""
+        return self._values[0] if self._values else None
+
+    def _preferred(self, place: int, address: int) -> Symbol:
+        value = self._values[place]
+        named: list[tuple[tuple[object, ...], Symbol]] = []
+        for each in range(place, max(place - _LOOK_BACK, -1), -1):
+            start, size, info, offset = self._entries[each]
+            if start != value:
+                break
+            if address < start + size:
+                name = self._name(offset).partition(b"\0")[0]
+                named.append((_preference(name, info, size), Symbol(name, value, size)))
+        return min(named)[1]
+
+
+def _functions(data: bytes, header: Header) -> Iterator[tuple[int, int, int, int]]:
+    """Value, size, type and binding, and place of the name of each symbol that may be a function."""
+    if header.wide:
+        for name, info, _, section, value, size in struct.iter_unpack(header.order + "IBBHQQ", _cut(data, 24)):
+            if section and size and info & 15 in _CODE:
+                yield value, size, info, name
+    else:
+        for name, value, size, info, _, section in struct.iter_unpack(header.order + "IIIBBH", _cut(data, 16)):
+            if section and size and info & 15 in _CODE:
+                yield value, size, info, name
+
+
+def _cut(data: bytes, entry: int) -> bytes:
+    return data[: len(data) // entry * entry]
+
+
+def _preference(name: bytes, info: int, size: int) -> tuple[object, ...]:
+    """Of several symbols of one address the smallest is taken, in the order in which libproc chooses."""
+    local = info >> 4 == 0
+    underscores = len(name) - len(name.lstrip(b"_"))
+    return (info & 15 not in (_FUNC, _IFUNC), local, name.startswith(b"$"), underscores, size, name)
+
+
+def find_in(tables: list[SymbolTable], address: int) -> Symbol | None:
+    """The function that an address lies in, out of the first table that has one."""
+    return next((found for table in tables if (found := table.find(address))), None)
+
+
+# ---- where tables are ------------------------------------------------------------------------------
+
+
+def section_table(source: ReadAt, header: Header, symbols: Section, names: Section) -> SymbolTable:
+    """A table out of two sections of a file."""
+    entry = 24 if header.wide else 16
+    data = source.read_at(symbols.offset, min(symbols.size, _MOST * entry)) if symbols.offset < source.size else b""
+    return SymbolTable(data, header, lambda at: _name_in(source, names, at))
+
+
+def _name_in(source: ReadAt, names: Section, at: int) -> bytes:
+    if at >= names.size or names.offset >= source.size:
+        return b""
+    return source.read_at(names.offset + at, min(LONGEST_NAME, names.size - at))
+
+
+def file_tables(image: Image) -> list[SymbolTable]:
+    """The tables of an executable's or library's file, the fullest first; none for what is not a file."""
+    if image.file is None:
+        return []
+    sections = list(image.elf.sections())
+    found = [
+        section_table(image.file, image.header, each, sections[each.link])
+        for kind in (SHT_SYMTAB, SHT_DYNSYM)
+        for each in sections
+        if each.type == kind and each.link < len(sections)
+    ]
+    if not any(each.type == SHT_SYMTAB for each in sections):
+        found += _debugdata_tables(image, image.file, sections)
+    return found
+
+
+def _debugdata_tables(image: Image, file: ReadAt, sections: list[Section]) -> list[SymbolTable]:
+    """The tables in .gnu_debugdata, a compressed ELF file that has the symbols which were stripped."""
+    if image.header.shstrndx >= len(sections):
+        return []
+    names = sections[image.header.shstrndx]
+    wanted = b".gnu_debugdata\0"
+    packed = next((s for s in sections if _name_in(file, names, s.name).startswith(wanted) and s.in_file), None)
+    if packed is None or packed.offset >= file.size:
+        return []
+    inflated = _inflated(file.read_at(packed.offset, min(packed.size, _INFLATED)))
+    inner = Image.of_file(KnownRanges(len(inflated), [(0, inflated)])) if inflated else None
+    return file_tables(inner) if inner and inner.header.machine == image.header.machine else []
+
+
+def _inflated(packed: bytes) -> bytes:
+    """What xz has compressed; nothing when it is damaged, or larger than it may be."""
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_INFLATED)
+    try:
+        data = unpacker.decompress(packed, _INFLATED)
+    except (lzma.LZMAError, EOFError):
+        return b""
+    return data if unpacker.eof else b""
+
+
+def memory_tables(image: Image) -> list[SymbolTable]:
+    """The tables that the dynamic section leads to: what the process itself could look up."""
+    dynamic, found = image.dynamic(), []
+    names, length = _own(image, dynamic.get(_DT_STRTAB)), dynamic.get(_DT_STRSZ, 0)
+    if not names:
+        return []
+    for start, size in _dynamic_places(image, dynamic, names):
+        data = image.read(start, min(size, _MOST * 24))
+        found.append(SymbolTable(data, image.header, lambda at: _name_at(image, names, length, at)))
+    return found
+
+
+def _name_at(image: Image, names: int, length: int, at: int) -> bytes:
+    return image.read(names + at, min(LONGEST_NAME, length - at)) if at < length else b""
+
+
+def _own(image: Image, address: int | None) -> int:
+    """An address out of a dynamic section, as linked: glibc's loader has put those of the process in their place."""
+    if address is None:
+        return 0
+    return image.unplaced(address)
+
+
+def _dynamic_places(image: Image, dynamic: dict[int, int], names: int) -> Iterator[tuple[int, int]]:
+    """Where the tables begin and how many bytes they have."""
+    own, size = _own(image, dynamic.get(_DT_SUNW_SYMTAB)), dynamic.get(_DT_SUNW_SYMSZ)
+    if own and size:
+        yield own, size
+    start = _own(image, dynamic.get(_DT_SYMTAB))
+    entry = 24 if image.header.wide else 16
+    if start:
+        count = _symbol_count(image, dynamic)
+        # The names lie behind the symbols wherever a linker made both; that is no rule, so it comes last.
+        yield start, count * entry if count else max(0, names - start)
+
+
+def _symbol_count(image: Image, dynamic: dict[int, int]) -> int:
+    """How many symbols the hash table of either kind knows; 0 without one."""
+    order = image.header.order
+    plain, gnu = _own(image, dynamic.get(_DT_HASH)), _own(image, dynamic.get(_DT_GNU_HASH))
+    if plain:
+        data = image.read(plain, 8)
+        return int(struct.unpack(order + "II", data)[1]) if len(data) == 8 else 0
+    return _gnu_symbol_count(image, gnu, order) if gnu else 0
+
+
+def _gnu_symbol_count(image: Image, at: int, order: str) -> int:
+    """The last symbol of the last chain, and one: buckets lead to chains, whose last entry is odd."""
+    head = image.read(at, 16)
+    if len(head) < 16:
+        return 0
+    count, first, words, _ = struct.unpack(order + "IIII", head)
+    buckets = at + 16 + words * (8 if image.header.wide else 4)
+    data = image.read(buckets, 4 * min(count, _MOST))
+    last = max(struct.unpack(f"{order}{len(data) // 4}I", _cut(data, 4)), default=0)
+    if last < first:
+        return int(first)
+    chain = image.read(buckets + 4 * count + 4 * (last - first), 4 * 4096)
+    for place, (value,) in enumerate(struct.iter_unpack(order + "I", _cut(chain, 4))):
+        if value & 1:
+            return int(last + place + 1)
+    return int(last + 1)
