@@ -17,6 +17,7 @@ from thoth.dumps.source import Range, ReadAt
 
 ET_EXEC, ET_DYN, ET_CORE = 2, 3, 4
 PT_LOAD, PT_NOTE = 1, 4
+PF_X, PF_W = 1, 2
 PN_XNUM = 0xFFFF
 HEAD = 8192  # bytes of the first read of any dump
 NOTE_LIMIT = 100_000  # note entries that are looked at in one core, all segments together

@@ -18,6 +18,7 @@ from thoth.dumps.elfcore import (
     ElfCore,
     Header,
     Memory,
+    Section,
     Segment,
     parse_header,
 )
@@ -81,6 +82,19 @@ class Image:
     def end_address(self) -> int:
         """The address behind its last byte, as linked."""
         return max((s.vaddr + s.memsz for s in self.segments if s.type == PT_LOAD), default=0)
+
+    def section(self, name: bytes) -> Section | None:
+        """The first section by this name, of a file."""
+        sections = list(self.elf.sections()) if self.file else []
+        if self.file is None or self.header.shstrndx >= len(sections):
+            return None
+        names = sections[self.header.shstrndx]
+        wanted = name + b"\0"
+        return next((s for s in sections if self._text(names, s.name, len(wanted)) == wanted), None)
+
+    def _text(self, names: Section, at: int, length: int) -> bytes:
+        inside = self.file and at < names.size and names.offset < self.file.size
+        return self.file.read_at(names.offset + at, length) if self.file and inside else b""
 
     def unplaced(self, address: int) -> int:
         """An address out of the object, as linked, also when the loader has put it in its place in memory."""

@@ -1,16 +1,18 @@
 """The executable and the libraries of a process: where in its memory each was put, and its name.
 
 On illumos the runtime linker keeps a list of them. Source: usr/src/uts/common/sys/link.h (Link_map, r_debug) and
-sys/auxv.h. Where the list is not in the core, the mappings that begin with an ELF header tell what they can.
+sys/auxv.h. Where the list is not in the core, the mappings that begin with an ELF header tell what they can. On
+Linux the kernel lists the mapped files in the core (NT_FILE), and the first page of each tells the rest.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from thoth.dumps.elfcore import Header
+from thoth.dumps import linux
+from thoth.dumps.elfcore import PF_X, PT_LOAD, ElfCore, Header
 from thoth.dumps.image import PT_DYNAMIC, PT_PHDR, Image, dynamic_entries
 from thoth.dumps.record import Record
 from thoth.dumps.space import AddressSpace
@@ -18,7 +20,7 @@ from thoth.dumps.threads import Process
 
 MOST_MODULES = 4096
 
-_AT_PHDR, _AT_PHENT, _AT_PHNUM, _AT_ENTRY, _AT_SUN_EXECNAME = 3, 4, 5, 9, 2014
+_AT_PHDR, _AT_PHENT, _AT_PHNUM, _AT_ENTRY, _AT_SYSINFO_EHDR, _AT_SUN_EXECNAME = 3, 4, 5, 9, 33, 2014
 _DT_STRTAB, _DT_SONAME, _DT_DEBUG = 5, 14, 21
 _PATH = 4096
 
@@ -48,6 +50,11 @@ class Module:
         """Its build-id, if memory holds it."""
         return self.image.build_id() if self.image else None
 
+    def has_code(self, address: int) -> bool:
+        """Whether its program headers put code at an address in memory."""
+        own, segments = self.own(address), self.image.segments if self.image else ()
+        return any(s.flags & PF_X and s.vaddr <= own < s.vaddr + s.memsz for s in segments if s.type == PT_LOAD)
+
     def own(self, address: int) -> int:
         """An address in memory as the object's own: as linked, or its place in the file where that is not known."""
         return address - self.start + self.file_offset if self.bias is None else address - self.bias
@@ -76,10 +83,10 @@ class Modules:
 # ---- illumos --------------------------------------------------------------------------------------
 
 
-def illumos_modules(process: Process, space: AddressSpace, header: Header) -> Modules:
+def illumos_modules(process: Process, space: AddressSpace, core: ElfCore) -> Modules:
     """What the link maps list, and of the rest what begins with an ELF header."""
     path = space.text(process.vector.get(_AT_SUN_EXECNAME, 0), _PATH) or b""
-    listed = list(_link_maps(process, space, header))
+    listed = list(_link_maps(process, space, core.header))
     found = [
         _placed(space, address, path if number == 0 and path else name, main=number == 0)
         for number, (address, name) in enumerate(listed)
@@ -150,3 +157,35 @@ def _debug_address(process: Process, space: AddressSpace, header: Header) -> int
         return None
     bias = 0 if own is None else start - own
     return dynamic_entries(space.read(bias + dynamic, min(length, 16384)), header).get(_DT_DEBUG)
+
+
+# ---- Linux ----------------------------------------------------------------------------------------
+
+
+def linux_modules(process: Process, space: AddressSpace, core: ElfCore) -> Modules:
+    """The mapped files that have code, and what the kernel itself maps: the vDSO."""
+    data = core.description(process.files, linux.FILES_LIMIT) if process.files else b""
+    entry = process.vector.get(_AT_ENTRY, 0)
+    found: list[Module] = []
+    for each in linux.files_in(data, core.header.order, wide=core.header.wide):
+        last = found[-1] if found else None
+        if last and last.name == each.path and (each.start < last.end or last.image is None):
+            # Another part of the same object.
+            found[-1] = replace(last, end=max(last.end, each.end), main=last.main or each.start <= entry < each.end)
+        elif len(found) < MOST_MODULES:
+            found.append(_mapped(space, each, entry))
+    kernels = process.vector.get(_AT_SYSINFO_EHDR)
+    mapping = space.mapping(kernels) if kernels else None
+    if kernels and mapping and mapping.start == kernels:
+        image = Image.in_memory(kernels, mapping.end, space.dumped)
+        if image:
+            found.append(Module(_own_name(image) or b"[vdso]", kernels, mapping.end, image.bias, image))
+    return Modules(found)
+
+
+def _mapped(space: AddressSpace, file: linux.MappedFile, entry: int) -> Module:
+    image = None if file.offset else Image.in_memory(file.start, file.end, space.dumped)
+    end = max(file.end, image.bias + image.end_address) if image else file.end
+    main = file.start <= entry < end
+    bias = image.bias if image else None
+    return Module(file.path, file.start, end, bias, image, main=main, file_offset=file.offset)

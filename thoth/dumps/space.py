@@ -7,12 +7,11 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
-from thoth.dumps.elfcore import PT_LOAD, ElfCore
+from thoth.dumps.elfcore import PF_X, PT_LOAD, ElfCore
 from thoth.dumps.machine import Machine
 from thoth.dumps.paged import TooMuchRead
 
 _MOST_MAPPINGS = 1 << 17
-_EXECUTABLE = 1  # PF_X
 
 
 class Mapping(NamedTuple):
@@ -81,8 +80,8 @@ class AddressSpace:
     def executable(self, address: int) -> bool:
         """Whether there can be code at an address."""
         found = self.mapping(address)
-        return found is not None and bool(found.flags & _EXECUTABLE)
+        return found is not None and bool(found.flags & PF_X)
 
     def code_mappings(self) -> list[Mapping]:
         """The mappings that can be executed, in the order of their addresses."""
-        return [each for each in self._mappings if each.flags & _EXECUTABLE]
+        return [each for each in self._mappings if each.flags & PF_X]

@@ -10,19 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from thoth.dumps.binaries import Binaries, NoBinaries
 from thoth.dumps.elfcore import ElfCore
 from thoth.dumps.loaded import Loaded
-from thoth.dumps.modules import Modules, illumos_modules
+from thoth.dumps.modules import illumos_modules, linux_modules
 from thoth.dumps.paged import PAGE, Paged
 from thoth.dumps.source import ReadAt
 from thoth.dumps.space import AddressSpace
 from thoth.dumps.threads import Process, ThreadState, process_of
+from thoth.dumps.unwind import Unwinder
 from thoth.dumps.unwind_fp import Place, walk_frame_pointers
 
 CORE_LIMIT = 32 << 20  # bytes of a core that are read for its stacks
 MOST_FRAMES = 1024  # of the thread that dumped
 MOST_OTHER_FRAMES = 256  # of each other thread
-ALL_FRAMES = 16384  # of all threads together
+ALL_FRAMES = 8192  # of all threads together
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,13 @@ class Frame:
     symbol: bytes | None = None  # mangled, as the object has it
     symbol_offset: int = 0
     main: bool = False  # of the executable itself
+    signal: bool = False  # the code that a signal's handler returns to
 
     @property
     def text(self) -> bytes:
-        """The frame as ``$c 0`` of mdb prints it."""
+        """The frame as ``$c 0`` of mdb prints it; a signal's trampoline, which illumos does not have, as gdb does."""
+        if self.signal:
+            return b"<signal handler called>"
         if self.symbol is None:
             return b"0x%x()" % self.pc
         prefix = b"" if self.main else (self.object or b"?").rpartition(b"/")[2] + b"`"
@@ -70,7 +75,7 @@ class Stacks:
     fault_address: int | None = None
 
 
-def read_stacks(source: ReadAt, *, page: int = PAGE) -> Stacks | None:
+def read_stacks(source: ReadAt, binaries: Binaries | None = None, *, page: int = PAGE) -> Stacks | None:
     """The stacks of a core; None for a dump that has none which we could walk.
 
     ``page`` is how many bytes one read fetches at least: more where each costs a round trip. Raises what ``source``
@@ -80,20 +85,21 @@ def read_stacks(source: ReadAt, *, page: int = PAGE) -> Stacks | None:
     process = process_of(core) if core else None
     if core is None or process is None or not process.threads:
         return None
-    walker = _Walker(core, process)
+    walker = _Walker(core, process, binaries or NoBinaries())
     return Stacks(tuple(walker.threads()), process.fault_address)
 
 
 class _Walker:
     """Walks the threads of one process."""
 
-    def __init__(self, core: ElfCore, process: Process) -> None:
+    def __init__(self, core: ElfCore, process: Process, binaries: Binaries) -> None:
         self._core, self._process = core, process
         self._space = AddressSpace(core, process.machine)
-        self._loaded = Loaded(core, self._modules())
-
-    def _modules(self) -> Modules:
-        return illumos_modules(self._process, self._space, self._core.header)
+        illumos = process.system == "illumos"
+        modules = (illumos_modules if illumos else linux_modules)(process, self._space, core)
+        self._loaded = Loaded(core, process.machine, modules, binaries)
+        self._space.look_elsewhere(self._loaded.read)
+        self._unwinder = None if illumos else Unwinder(process, self._space, self._loaded, core.header.order)
 
     def threads(self) -> Iterator[Thread]:
         left = ALL_FRAMES
@@ -104,14 +110,16 @@ class _Walker:
             yield Thread(state.id, state.signal, tuple(map(self._frame, places[:most])), cut=len(places) > most)
 
     def _places(self, state: ThreadState) -> Iterator[Place]:
+        if self._unwinder:
+            return self._unwinder.walk(state)
         return walk_frame_pointers(state, self._space, self._process.machine, self._core.header.order)
 
     def _frame(self, place: Place) -> Frame:
         module = self._loaded.modules.at(place.pc)
         if module is None:
-            return Frame(place.pc, place.trust)
+            return Frame(place.pc, place.trust, signal=place.signal)
         own = module.own(place.pc)
-        symbol = self._loaded.symbol(module, place.pc)
+        symbol = self._loaded.symbol(module, place.pc - self._before(place))
         return Frame(
             place.pc,
             place.trust,
@@ -121,4 +129,12 @@ class _Walker:
             symbol=symbol.name if symbol else None,
             symbol_offset=own - symbol.value if symbol else 0,
             main=module.main,
+            signal=place.signal,
         )
+
+    def _before(self, place: Place) -> int:
+        """How far before its address a frame's function is looked for: mdb looks at the address itself.
+
+        A call that never returns may be the last of its function, and the return address then lies in the next.
+        """
+        return int(place.called and self._unwinder is not None)

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from thoth.dumps.allowance import Allowance
 from thoth.dumps.elfcore import Header, Section
 from thoth.dumps.image import Image
 from thoth.dumps.source import KnownRanges, ReadAt
@@ -19,8 +20,8 @@ from thoth.dumps.source import KnownRanges, ReadAt
 SHT_SYMTAB, SHT_DYNSYM = 2, 11
 LONGEST_NAME = 4096  # bytes of a symbol's name that are kept; templates of C++ have names of hundreds
 
-_MOST = 1 << 19  # symbols of one table that are looked at
-_INFLATED = 64 << 20  # bytes that .gnu_debugdata may have when it is decompressed
+_MOST_BUCKETS = 1 << 19  # of a hash table
+_INFLATED = 32 << 20  # bytes that .gnu_debugdata may have when it is decompressed
 _OBJECT, _FUNC, _IFUNC = 1, 2, 10
 _CODE = frozenset((0, _FUNC, _IFUNC))  # types of symbols that code can have
 _LOOK_BACK = 32  # symbols before an address that are asked whether they reach to it
@@ -71,7 +72,8 @@ class SymbolTable:
             if start != value:
                 break
             if address < start + size:
-                name = self._name(offset).partition(b"\0")[0]
+                full = self._name(offset).partition(b"\0")[0]
+                name = full.partition(b"@")[0] or full  # without the version of a library's interface
                 named.append((_preference(name, info, size), Symbol(name, value, size)))
         return min(named)[1]
 
@@ -99,19 +101,20 @@ def _preference(name: bytes, info: int, size: int) -> tuple[object, ...]:
     return (info & 15 not in (_FUNC, _IFUNC), local, name.startswith(b"$"), underscores, size, name)
 
 
-def find_in(tables: list[SymbolTable], address: int) -> Symbol | None:
-    """The function that an address lies in, out of the first table that has one."""
-    return next((found for table in tables if (found := table.find(address))), None)
-
-
 # ---- where tables are ------------------------------------------------------------------------------
 
 
-def section_table(source: ReadAt, header: Header, symbols: Section, names: Section) -> SymbolTable:
-    """A table out of two sections of a file."""
-    entry = 24 if header.wide else 16
-    data = source.read_at(symbols.offset, min(symbols.size, _MOST * entry)) if symbols.offset < source.size else b""
+def section_table(
+    source: ReadAt, header: Header, symbols: Section, names: Section, allowance: Allowance
+) -> SymbolTable:
+    """A table out of two sections of a file. The allowance is of symbols."""
+    size = min(symbols.size, source.size - symbols.offset) if symbols.offset < source.size else 0
+    data = source.read_at(symbols.offset, size) if allowance.take(_count(size, header)) else b""
     return SymbolTable(data, header, lambda at: _name_in(source, names, at))
+
+
+def _count(size: int, header: Header) -> int:
+    return size // (24 if header.wide else 16)
 
 
 def _name_in(source: ReadAt, names: Section, at: int) -> bytes:
@@ -120,34 +123,33 @@ def _name_in(source: ReadAt, names: Section, at: int) -> bytes:
     return source.read_at(names.offset + at, min(LONGEST_NAME, names.size - at))
 
 
-def file_tables(image: Image) -> list[SymbolTable]:
+def file_tables(image: Image, allowance: Allowance) -> list[SymbolTable]:
     """The tables of an executable's or library's file, the fullest first; none for what is not a file."""
-    if image.file is None:
-        return []
-    sections = list(image.elf.sections())
-    found = [
-        section_table(image.file, image.header, each, sections[each.link])
-        for kind in (SHT_SYMTAB, SHT_DYNSYM)
-        for each in sections
-        if each.type == kind and each.link < len(sections)
-    ]
-    if not any(each.type == SHT_SYMTAB for each in sections):
-        found += _debugdata_tables(image, image.file, sections)
-    return found
+    found = [*_section_tables(image, SHT_SYMTAB, allowance), *_section_tables(image, SHT_DYNSYM, allowance)]
+    inner = None if is_full(image) else _debugdata(image)
+    return found if inner is None else [*found, *_section_tables(inner, SHT_SYMTAB, allowance)]
 
 
-def _debugdata_tables(image: Image, file: ReadAt, sections: list[Section]) -> list[SymbolTable]:
-    """The tables in .gnu_debugdata, a compressed ELF file that has the symbols which were stripped."""
-    if image.header.shstrndx >= len(sections):
-        return []
-    names = sections[image.header.shstrndx]
-    wanted = b".gnu_debugdata\0"
-    packed = next((s for s in sections if _name_in(file, names, s.name).startswith(wanted) and s.in_file), None)
-    if packed is None or packed.offset >= file.size:
-        return []
-    inflated = _inflated(file.read_at(packed.offset, min(packed.size, _INFLATED)))
+def is_full(image: Image) -> bool:
+    """Whether a file has its full symbol table: it was not stripped."""
+    return image.file is not None and any(s.type == SHT_SYMTAB and s.in_file for s in image.elf.sections())
+
+
+def _section_tables(image: Image, kind: int, allowance: Allowance) -> Iterator[SymbolTable]:
+    sections = list(image.elf.sections()) if image.file else []
+    for each in sections:
+        if image.file and each.type == kind and each.link < len(sections):
+            yield section_table(image.file, image.header, each, sections[each.link], allowance)
+
+
+def _debugdata(image: Image) -> Image | None:
+    """The ELF file in .gnu_debugdata, compressed, that has the symbols which were stripped."""
+    packed = image.section(b".gnu_debugdata")
+    if image.file is None or packed is None or packed.offset >= image.file.size:
+        return None
+    inflated = _inflated(image.file.read_at(packed.offset, min(packed.size, _INFLATED)))
     inner = Image.of_file(KnownRanges(len(inflated), [(0, inflated)])) if inflated else None
-    return file_tables(inner) if inner and inner.header.machine == image.header.machine else []
+    return inner if inner and inner.header.machine == image.header.machine else None
 
 
 def _inflated(packed: bytes) -> bytes:
@@ -160,14 +162,14 @@ def _inflated(packed: bytes) -> bytes:
     return data if unpacker.eof else b""
 
 
-def memory_tables(image: Image) -> list[SymbolTable]:
+def memory_tables(image: Image, allowance: Allowance) -> list[SymbolTable]:
     """The tables that the dynamic section leads to: what the process itself could look up."""
     dynamic, found = image.dynamic(), []
     names, length = _own(image, dynamic.get(_DT_STRTAB)), dynamic.get(_DT_STRSZ, 0)
     if not names:
         return []
     for start, size in _dynamic_places(image, dynamic, names):
-        data = image.read(start, min(size, _MOST * 24))
+        data = image.read(start, size) if allowance.take(_count(size, image.header)) else b""
         found.append(SymbolTable(data, image.header, lambda at: _name_at(image, names, length, at)))
     return found
 
@@ -213,7 +215,7 @@ def _gnu_symbol_count(image: Image, at: int, order: str) -> int:
         return 0
     count, first, words, _ = struct.unpack(order + "IIII", head)
     buckets = at + 16 + words * (8 if image.header.wide else 4)
-    data = image.read(buckets, 4 * min(count, _MOST))
+    data = image.read(buckets, 4 * min(count, _MOST_BUCKETS))
     last = max(struct.unpack(f"{order}{len(data) // 4}I", _cut(data, 4)), default=0)
     if last < first:
         return int(first)

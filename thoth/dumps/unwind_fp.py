@@ -24,6 +24,7 @@ class Place(NamedTuple):
     pc: int
     trust: str
     called: bool  # pc is a return address: the call lies before it
+    signal: bool = False  # the code that calls a signal's handler, or is returned to from it
 
 
 def walk_frame_pointers(
