@@ -11,7 +11,7 @@ demo: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.demo
 test: $(READY) ; @$(PREPARE) && $(BIN)/python -m pytest
 soak: $(READY) ; @$(PREPARE) && $(BIN)/python -m pytest --soak
 bench: $(READY) ; @$(PREPARE) && $(BIN)/python -m tests.bench
-lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && for script in sdc_thoth/node.sh tests/system-packages .ci/run thoth/analysis/environment.sh thoth/analysis/bundled/*; do bash -n $$script || exit 1; done
+lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && for script in sdc_thoth/node.sh tests/system-packages .ci/run thoth/analysis/environment.sh thoth/analysis/job/[!j]* thoth/analysis/bundled/*; do bash -n $$script || exit 1; done
 dist: $(READY) ; $(BIN)/python -m build --outdir dist .
 clean: ; rm -rf .venv .node dist
 

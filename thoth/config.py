@@ -48,6 +48,7 @@ class MantaSettings:
     roles: tuple[str, ...] = ()
     tls_insecure: bool = False  # whatever certificate the server shows is taken
     no_auth: bool = False  # requests are not signed
+    no_jobs: bool = False  # what Manta v1 could do in a job is done on this machine
     proxy: str = ""  # the URL of an HTTP proxy on the way there
     home: str = ""  # whose .ssh has the key
     agent: str = ""  # the socket of an ssh-agent that may have it
@@ -192,6 +193,7 @@ _VARIABLES: Final = {
     "user": ("THOTH_USER", "MANTA_USER"),
     "cache": ("THOTH_CACHE",),
     **{f"manta.{each}": (f"MANTA_{each.upper()}",) for each in _MANTA_KEYS},
+    "manta.no_jobs": ("THOTH_NO_JOBS",),
     "manta.proxy": ("THOTH_PROXY",),
     "manta.home": ("HOME",),
     "manta.agent": ("SSH_AUTH_SOCK",),
@@ -241,6 +243,7 @@ def _manta(told: Mapping[str, Setting]) -> MantaSettings:
         roles=tuple(role for role in values.get("role", "").replace(" ", "").split(",") if role),
         tls_insecure=values.get("tls_insecure", "0") != "0",
         no_auth=values.get("no_auth", "0") != "0",
+        no_jobs=values.get("no_jobs", "0") != "0",
         proxy=values.get("proxy", ""),
         home=values.get("home", ""),
         agent=values.get("agent", ""),

@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class Draft:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         prefix = f".thoth-{self.key}-" if self.key else ".thoth-"
         while True:
-            self._name = f"{prefix}{secrets.token_hex(16)}.draft"
+            self._name = f"{prefix}{os.urandom(16).hex()}.draft"
             self._fd = os.open(self._name, flags, 0o600, dir_fd=self._directory)
             if _locked(self._fd) and os.fstat(self._fd).st_nlink:
                 return

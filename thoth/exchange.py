@@ -34,22 +34,28 @@ class Body:
     """What a request carries: ``size`` bytes, or with None as many as come, in chunks.
 
     ``sent`` counts the bytes handed to the system, and ``whole`` says that they were all. A body of which nothing
-    was sent can be sent by another request.
+    was sent can be sent by another request. ``cancelled`` says that nobody may send it any more.
     """
 
     def __init__(self, blocks: Iterable[bytes | memoryview], size: int | None) -> None:
         self.size = size
         self.sent = 0
         self.whole = False
+        self.cancelled = False
         self._blocks = iter(blocks)
-        self._cancelled = False
+        self._rest = memoryview(b"")  # of the block that was taken last
         self._exchange: Exchange | None = None
 
     def cancel(self) -> None:
         """Break the connection, from any thread. Who sends the body gets an error."""
-        self._cancelled = True
-        if self._exchange is not None:
-            self._exchange.shut()
+        self.cancelled = True
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.shut()
+
+    def let_go(self) -> None:
+        """The request is over."""
+        self._exchange = None
 
     def sending(self, exchange: Exchange) -> Iterator[memoryview]:
         """The bytes in pieces of at most BLOCK. Ends before its time when the answer is there already."""
@@ -57,21 +63,28 @@ class Body:
         self._check()
         if exchange.expects and not exchange.may_go_on():
             return
-        for block in self._blocks:
-            view = memoryview(block)
-            for start in range(0, len(view), BLOCK):
-                self._check()
-                if exchange.is_answered():
-                    return
-                piece = view[start : start + BLOCK]
-                exchange.limit()
-                yield piece
-                self.sent += len(piece)
+        while piece := self._piece():
+            self._check()
+            if exchange.is_answered():
+                return
+            exchange.limit()
+            yield piece
+            self.sent, self._rest = self.sent + len(piece), self._rest[len(piece) :]
         self._check()
+        self._rest = memoryview(b"")  # an empty piece of a block keeps all of it
         self.whole = True
 
+    def _piece(self) -> memoryview:
+        """The next bytes, which stay the next until they were sent; empty at the end."""
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            self._rest = memoryview(block)
+        return self._rest[:BLOCK]
+
     def _check(self) -> None:
-        if self._cancelled:
+        if self.cancelled:
             raise CalledOff
 
 
@@ -98,10 +111,17 @@ class Exchange:
         self._connection: http.client.HTTPConnection | None = None
         self._early = b""  # first bytes of the answer, read while the body was being sent
 
-    def attach(self, connection: http.client.HTTPConnection | None) -> None:
-        """The connection that is used, until it is None again."""
+    def attach(self, connection: http.client.HTTPConnection) -> None:
+        """The connection that is used from now on."""
         with self._lock:
             self._connection = connection
+
+    def end(self) -> None:
+        """The connection is others' again. Who calls the body off does nothing to it any more."""
+        with self._lock:
+            self._connection = None
+        if self.body is not None:
+            self.body.let_go()
 
     def start(self) -> None:
         """The time begins, that is for all but the body."""
@@ -189,6 +209,7 @@ class _Wire(io.RawIOBase):
         self._sock = sock
         self._exchange = exchange
         self._early = exchange.take_early()
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -200,7 +221,9 @@ class _Wire(io.RawIOBase):
             self._early = self._early[taken:]
             return taken
         self._exchange.limit(self._sock)
-        return self._raw.readinto(buffer)
+        length = self._raw.readinto(buffer)
+        self.ended = not length
+        return length
 
     def close(self) -> None:
         self._raw.close()
@@ -210,7 +233,13 @@ class _Wire(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     def __init__(self, exchange: Exchange, sock: socket.socket, *options: Any, **more: Any) -> None:
         super().__init__(sock, *options, **more)
-        self.fp = io.BufferedReader(_Wire(self.fp.detach(), sock, exchange), BLOCK)
+        self._wire = _Wire(self.fp.detach(), sock, exchange)
+        self.fp = io.BufferedReader(self._wire, BLOCK)
+
+    def begin(self) -> None:
+        super().begin()
+        if self._wire.ended:  # http.client takes that for the end of the head
+            raise ConnectionResetError("the answer ends in its head")
 
 
 class _Watched(http.client.HTTPConnection):

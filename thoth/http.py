@@ -96,10 +96,10 @@ class Service:
         exchange = Exchange(body, idle=idle, total=total, clock=self._clock, expects=expects)
         try:
             with self._opened(method, target, headers, exchange) as found:
-                data = b"" if method == "HEAD" else found.read_all(_ERROR if found.status >= 400 else most)
+                data = found.read_all(_ERROR if found.status >= 300 else most)  # to its end, or it would be cut
                 return Answer(found.status, found.headers, data)
         finally:
-            exchange.attach(None)
+            exchange.end()
 
     def open(self, method: str, target: str, headers: Mapping[str, str], *, limited: bool = False) -> Download:
         """An answer whose body is read piece by piece, with ``limited`` all within ``limits.total``. Raises
@@ -179,7 +179,7 @@ class Download:
         while size <= most and (piece := self.read(_PIECE)):
             pieces.append(piece)
             size += len(piece)
-        if size > most and self.status < 400:
+        if size > most and self.status < 300:
             raise ServiceError(f"{self._where}: its answer is longer than {most} bytes")
         return b"".join(pieces)[:most]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from thoth.config import DEFAULT, MANTA, Config, MantaSettings, described
 from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable
@@ -17,9 +17,16 @@ from thoth.model import DumpInfo, Identity
 from thoth.places import index_place, store_directory
 from thoth.settings_file import database_url
 from thoth.store.base import ObjectStore
-from thoth.store.names import config_name, home, info_name
+from thoth.store.names import config_name, info_name
+
+if TYPE_CHECKING:
+    from thoth.store.jobs import Jobs
 
 Ask = Callable[[str], str]  # asks a person for a secret by a prompt
+
+
+def _no_jobs() -> None:
+    """The jobs of a store that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,7 @@ class Thoth:
     index: Index
     user: str
     database: str = ""  # the index as people may see it, and who named it: ``HOST:PORT (configured from Manta)``
+    jobs: Callable[[], Jobs | None] = _no_jobs  # Manta's, when the store runs any and nobody has them switched off
 
     def stored_info(self, identity: Identity) -> tuple[DumpInfo, str] | None:
         """A dump's info.json and its etag, or None, from the store. Raises StoreError and BadDocument.
@@ -48,7 +56,7 @@ class Thoth:
 
     def check(self) -> None:
         """Raises StoreUnavailable or IndexFailure when one of them cannot be used, before a long work begins."""
-        next(iter(self.store.list(home(self.user))), None)
+        _require_answer(self.store, self.user)
         self.index.known([])
 
     def close(self) -> None:
@@ -81,7 +89,8 @@ def open_thoth(config: Config, *, dry_run: bool = False, ask: Ask | None = None)
         undo.callback(store.close)
         place, url, origin = _shared_index(config, store, place)
         index = _open_index(place, dry_run=dry_run)
-        opened = Thoth(store, index, config.user, described(url, origin))
+        jobs = _no_jobs if dry_run else _job_service(config, store)
+        opened = Thoth(store, index, config.user, described(url, origin), jobs)
         undo.pop_all()
     return opened
 
@@ -134,7 +143,8 @@ def is_made(config: Config, setting: str) -> bool:
     if directory is not None:
         return directory.is_dir()
     with closing(_open_store(config, None, create=False, dry_run=True, ask=None)) as store:
-        return next(iter(store.list(home(config.user))), None) is not None
+        _require_answer(store, config.user)
+    return True
 
 
 def _answers(server: RethinkPlace) -> bool:
@@ -144,6 +154,12 @@ def _answers(server: RethinkPlace) -> bool:
 
 
 # ---- the store ------------------------------------------------------------------------------------
+
+
+def _require_answer(store: ObjectStore, user: str) -> None:
+    """Raises StoreError unless the store tells of an object whether it is there; a list may be long."""
+    with suppress(NoSuchObject):
+        store.stat(config_name(user))
 
 
 def _open_store(
@@ -185,6 +201,17 @@ def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
 
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
+
+
+def _job_service(config: Config, store: ObjectStore) -> Callable[[], Jobs | None]:
+    if config.store != MANTA or config.manta.no_jobs or not config.manta.user:
+        return _no_jobs
+    from thoth.store.manta import MantaStore
+    from thoth.store.wrappers import Passing
+
+    while isinstance(store, Passing):
+        store = store.inner
+    return store.jobs if isinstance(store, MantaStore) else _no_jobs
 
 
 # ---- the index ------------------------------------------------------------------------------------

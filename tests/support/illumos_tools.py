@@ -44,6 +44,11 @@ class IllumosTools:
         program.chmod(0o755)
 
     @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self._bin
+
+    @property
     def path(self) -> str:
         """A PATH on which they come first."""
         return f"{self._bin}:{os.environ.get('PATH', os.defpath)}"

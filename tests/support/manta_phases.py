@@ -209,11 +209,15 @@ class Job:
         """Runs the command; returns the key of its output. Raises Failed."""
         with tempfile.TemporaryDirectory(prefix="manta-task-") as temporary:
             folder = Path(temporary)
-            inputs = [self._fetch(key, folder / f"input-{at}") for at, key in enumerate(keys)]
+            # What comes from outside is encoded as in a URL; what a phase before this one has left is a name.
+            names = [decoded(key) or "" if number == 0 else key for key in keys]
+            inputs = [self._fetch(name, folder / f"input-{at}") for at, name in enumerate(names)]
             assets = {key: self._asset(key, folder / f"asset-{at}") for at, key in enumerate(phase.assets)}
             shown = {decoded(mapped) or mapped: inputs[0]} if mapped else {}
             environment = self._environment(mapped, reducer if phase.reduces else None)
             command = Command(phase.init, phase.exec, environment, assets, shown, inputs or [Path("/dev/null")])
+            # A zone is thrown away with all that a task has left in it; this machine's /var/tmp is not.
+            environment["TMPDIR"] = str(folder)
             work = folder / "work"
             work.mkdir()
             with self._at_hand(Task(command, work, self._seconds)) as task:
@@ -276,7 +280,7 @@ class Job:
 
     def _fetch(self, key: str, target: Path) -> Path:
         """An object's bytes in a file of the task's own. Raises Failed."""
-        opened = self._service.entries.open(decoded(key) or "")
+        opened = self._service.entries.open(key)
         if opened is None:
             raise Failed("ResourceNotFound", f"there is no object {key}")
         return _copied(opened[1], target)

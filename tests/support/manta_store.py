@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.manta_server import Account, MantaServer, Options
@@ -22,9 +22,9 @@ QUICK = Limits(connect=2.0, idle=2.0, total=4.0)
 
 
 @functools.cache
-def private_key() -> Ed25519PrivateKey:
-    """One for all tests."""
-    return Ed25519PrivateKey.generate()
+def private_key() -> ec.EllipticCurvePrivateKey:
+    """One for all tests, of a kind that every Manta knows and that is quickly made."""
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def account(login: str = "alice") -> Account:
@@ -33,7 +33,7 @@ def account(login: str = "alice") -> Account:
     return Account(login, (line.decode(),))
 
 
-def signer(login: str = "alice", private: Ed25519PrivateKey | None = None) -> HttpSigner:
+def signer(login: str = "alice", private: ec.EllipticCurvePrivateKey | None = None) -> HttpSigner:
     return HttpSigner(LocalKey(private or private_key()), KeyOwner(login))
 
 

@@ -73,10 +73,10 @@ class Task:
         """Runs it to its end. Raises NeedsRoot."""
         if os.geteuid() != 0:
             raise NeedsRoot("jobs of the Manta test server need root (mount, chroot): run as root")
-        self._lay_out()
+        words = self.lay_out()
         stdout, stderr = self._folder / "stdout", self._folder / "stderr"
         with self._stdin().open("rb") as source, stdout.open("wb") as out, stderr.open("wb") as err:
-            process = self._start(source.fileno(), out.fileno(), err.fileno())
+            process = self._start(words, source.fileno(), out.fileno(), err.fileno())
             if process is None:
                 return Finished(128 + signal.SIGKILL, stdout, stderr)
             try:
@@ -93,14 +93,12 @@ class Task:
             if self._process and self._process.poll() is None:
                 self._process.kill()  # --kill-child takes everything below with it
 
-    def _start(self, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes] | None:
-        root = self._folder / "root"
-        arguments = [str(root), str(self._folder), str(self._folder / "task.sh")]
+    def _start(self, words: Sequence[str], stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes] | None:
         with self._lock:
             if self._killed:
                 return None
             self._process = subprocess.Popen(
-                [*_ISOLATE, "/bin/sh", "-c", _ENTER, "task", *arguments],
+                words,
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -109,7 +107,8 @@ class Task:
             )
             return self._process
 
-    def _lay_out(self) -> None:
+    def lay_out(self) -> list[str]:
+        """Puts everything into the work folder; returns the words that run the command, in a root of its own."""
         for name in ("root", "assets", "manta"):
             (self._folder / name).mkdir()
         for below, files in (("assets", self._command.assets), ("manta", self._command.inputs)):
@@ -120,6 +119,8 @@ class Task:
                 target.chmod(0o755 if below == "assets" else 0o644)
         init = f"{self._command.init}\nstatus=$?\n[ $status -eq 0 ] || exit $status\n" if self._command.init else ""
         (self._folder / "task.sh").write_text(f"cd /\n{init}{self._command.exec}\n")
+        arguments = [str(self._folder / "root"), str(self._folder), str(self._folder / "task.sh")]
+        return [*_ISOLATE, "/bin/sh", "-c", _ENTER, "task", *arguments]
 
     def _stdin(self) -> Path:
         """One file with all that goes in."""

@@ -225,6 +225,10 @@ class TestManta:
         assert "MANTA_USER" in refused({"MANTA_URL": "m", "MANTA_NO_AUTH": "yes"})
         assert load_config({**MANTA, "MANTA_NO_AUTH": "yes"}).manta.no_auth
 
+    @pytest.mark.parametrize(("value", "no_jobs"), [("", False), ("0", False), ("1", True), ("yes", True)])
+    def test_THOTH_NO_JOBS(self, value: str, no_jobs: bool) -> None:
+        assert load_config({**MANTA, "THOTH_NO_JOBS": value}).manta.no_jobs is no_jobs
+
     @pytest.mark.parametrize("url", ["https://bc:I<3dumps@m", "https://m/?key=I<3dumps"])
     def test_F71_a_password_in_the_address_is_refused_and_not_shown(self, url: str) -> None:
         message = refused({**MANTA, "MANTA_URL": url})

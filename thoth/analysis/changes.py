@@ -1,15 +1,16 @@
 """What an analyzer asks to be changed: the files that the functions of environment.sh leave, and what they mean.
 
 ``order`` has a line for each change, in their order: the name of its head (what, NUL, ``argument`` or ``stdin``, NUL,
-of which property); its value is the file of that name with ``.value`` behind it. All of it was written by a program
-that is not ours: no link is followed, and everything has a bound.
+of which property); its value is the file of that name with ``.value`` behind it. A task of a job sends the same heads
+and values in one piece. All of it was written by a program that is not ours: no link is followed, and everything has
+a bound.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ from thoth.edit import (
 from thoth.errors import StoreError, UsageError
 from thoth.model import DumpInfo, Json, text
 from thoth.objects import EXPANDED
+from thoth.store.names import INFO
 from thoth.store.walk import DIRECTORY, directory, look, open_file
 
 CHANGES: Final = "changes"  # the directory of the files, in the analyzer's own
@@ -36,8 +38,16 @@ STACK_BY: Final = "stack_by"  # key of the document: the analyzer that found its
 LARGEST: Final = 64 << 20  # bytes of all values together: no document has more
 MOST: Final = 10_000  # changes of one analyzer
 MOST_FRAMES: Final = 10_000
+LARGEST_RECORD: Final = LARGEST + (1 << 20)  # bytes of all changes in one piece
 _ORDER: Final = "order"
 _LARGEST_HEAD: Final = 1 << 16
+_SENT: Final = re.compile(rb"([A-Za-z0-9_-][A-Za-z0-9._-]{0,199}) ([0-9]{1,18}) ([0-9a-f]{32}) ([0-9a-f]{64})")
+_SIZES: Final = re.compile(rb"([0-9]{1,10}) ([0-9]{1,10})\n")
+_ENDS: Final = {  # words of a task in place of a change
+    b"damaged\n": "its changes are damaged: a name is none of ours, or a file is missing",
+    b"many\n": f"it asks for over {MOST} changes",
+    b"large\n": f"it asks for changes of over {LARGEST >> 20} MiB",
+}
 _NAME: Final = re.compile(rb"change\.[A-Za-z0-9]+")
 
 
@@ -46,15 +56,33 @@ class BadChange(UsageError):
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """A file that the analyzer itself has put beside its dump, and what it says of it."""
+
+    name: str  # the last part
+    size: int  # bytes
+    md5: str  # lower-case hex
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """What one analyzer asked for. ``stack`` and ``expanded`` are None where it did not speak of them."""
 
     edits: tuple[Edit, ...] = ()
     stack: tuple[str, ...] | None = None
-    expanded: Path | None = None  # the file of the expanded dump
+    expanded: Path | Sent | None = None  # the file of the expanded dump
 
     def __bool__(self) -> bool:
         return bool(self.edits) or self.stack is not None or self.expanded is not None
+
+    def followed_by(self, later: Changes) -> Changes:
+        """These, and then those."""
+        return Changes(
+            (*self.edits, *later.edits),
+            self.stack if later.stack is None else later.stack,
+            later.expanded or self.expanded,
+        )
 
     def described(self) -> list[dict[str, Json]]:
         """Each change as JSON: ``{"set": "triage.engineer", "value": "bmc"}``, ``{"ticket": "OS-2359"}``, ..."""
@@ -106,18 +134,31 @@ def read_changes(work: Path) -> Changes:
 
     Raises UsageError when any of it cannot be done.
     """
-    changes = Changes()
     try:
-        for what, name, value in _left_in(work):
-            changes = _with(changes, work, what, name, value)
+        return _gathered(_left_in(work), lambda value: _below(work, value))
     except StoreError as error:
         raise BadChange(f"its changes cannot be read: {error}") from error
     except OSError as error:
         raise BadChange(f"its changes cannot be read: {error.strerror}") from error
+
+
+def changes_in(record: bytes) -> Changes:
+    """What the analyzer asked for whose changes a task of a job has sent: for each of them a line with the sizes of
+    its head and its value, and these.
+
+    Raises UsageError when any of it cannot be done.
+    """
+    return _gathered(_sent_in(record), _sent)
+
+
+def _gathered(found: Iterable[tuple[str, str, bytes]], file: Callable[[bytes], Path | Sent]) -> Changes:
+    changes = Changes()
+    for what, name, value in found:
+        changes = _with(changes, what, name, value, file)
     return changes
 
 
-def _with(changes: Changes, work: Path, what: str, name: str, value: bytes) -> Changes:
+def _with(changes: Changes, what: str, name: str, value: bytes, file: Callable[[bytes], Path | Sent]) -> Changes:
     """The changes and one more. Raises UsageError."""
     match what:
         case "set":
@@ -131,7 +172,7 @@ def _with(changes: Changes, work: Path, what: str, name: str, value: bytes) -> C
         case "stack":
             return replace(changes, stack=_frames(value))
         case "store":
-            return replace(changes, expanded=_below(work, value))
+            return replace(changes, expanded=file(value))
     raise BadChange("its changes are damaged: what is to be changed is not known")
 
 
@@ -153,6 +194,15 @@ def _below(work: Path, value: bytes) -> Path:
     if b"\0" in value or home not in path.parents or path.parent.resolve() != path.parent or path.name == "..":
         raise BadChange("thoth_store: the file has to lie in the analyzer's own directory, where it starts")
     return path
+
+
+def _sent(value: bytes) -> Sent:
+    """Its name is that of an object of ours."""
+    told = _SENT.fullmatch(value)
+    if told is None or told[1] == INFO.encode():
+        raise BadChange("thoth_store: what it says of the file cannot be read")
+    name, size, md5, sha256 = (each.decode("ascii") for each in told.groups())
+    return Sent(name, int(size), md5, sha256)
 
 
 def _left_in(work: Path) -> Iterator[tuple[str, str, bytes]]:
@@ -177,10 +227,30 @@ def _listed(files: int) -> Iterator[tuple[str, str, bytes]]:
         if not _NAME.fullmatch(line):
             raise BadChange("its changes are damaged: a name is none of ours")
         head = line.decode("ascii")
-        what, source, name = _head(_contents(files, head, _LARGEST_HEAD))
+        told = _head(_contents(files, head, _LARGEST_HEAD))
         value = _contents(files, f"{head}.value", left)
         left -= len(value)
-        yield what, name, value.removesuffix(b"\n") if source == "stdin" else value
+        yield _change(told, value)
+
+
+def _sent_in(record: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """The same, of a record."""
+    at = count = 0
+    while at < len(record):
+        sizes = _SIZES.match(record, at)
+        if sizes is None:
+            raise BadChange(_ENDS.get(record[at:], "its changes are damaged: the record of them is incomplete"))
+        head, value = int(sizes[1]), int(sizes[2])
+        begin, at = sizes.end() + head, sizes.end() + head + value
+        count += 1
+        if head > _LARGEST_HEAD or at > len(record) or count > MOST:
+            raise BadChange("its changes are damaged: the record of them is incomplete")
+        yield _change(_head(record[sizes.end() : begin]), record[begin:at])
+
+
+def _change(head: tuple[str, str, str], value: bytes) -> tuple[str, str, bytes]:
+    what, source, name = head
+    return what, name, value.removesuffix(b"\n") if source == "stdin" else value
 
 
 def _head(data: bytes) -> tuple[str, str, str]:

@@ -116,7 +116,7 @@ def analyze(
             limits=limits or Limits.for_dump(dump.stat().st_size),
             cancelled=cancelled,
         )
-        return _concluded(thoth, info, task, work, ended, change=change if apply else None)
+        return concluded(thoth, info, task, ended, lambda: read_changes(work), change=change if apply else None)
 
 
 def command(task: Task, work: Path, dump: Path, environ: Mapping[str, str]) -> list[str]:
@@ -186,14 +186,18 @@ def _variables(directory: Path, info: DumpInfo, dump_path: Path) -> dict[str, st
 # ---- afterwards -----------------------------------------------------------------------------------
 
 
-def _concluded(
-    thoth: Thoth, info: DumpInfo, task: Task, work: Path, ended: Ended, *, change: Change | None
+def concluded(
+    thoth: Thoth, info: DumpInfo, task: Task, ended: Ended, read: Callable[[], Changes], *, change: Change | None
 ) -> Analysis:
+    """What became of a task that has ended; ``read`` gives the changes that it asked for, which are made.
+
+    Without ``change`` none is. Raises StoreUnavailable.
+    """
     analysis = Analysis(info.id, ended.status, ended.reason, ended.output, ended.cut, (), ended.seconds)
     if ended.status is None or ended.reason is not None or isinstance(task, Dcmd):
         return analysis
     try:
-        changes = read_changes(work)
+        changes = read()
         if changes and change:
             make_changes(thoth, info, task, changes, change)
         elif changes:

@@ -178,12 +178,7 @@ def _asked_for(directory: Path) -> Changes:
 
 def changes_of(shell: Shell) -> Changes:
     """What the analyzer's last run asked for, and then what was typed. Raises UsageError when it cannot be done."""
-    run, typed = _asked_for(shell.work / _RAN), read_changes(shell.directory)
-    return Changes(
-        (*run.edits, *typed.edits),
-        run.stack if typed.stack is None else typed.stack,
-        typed.expanded or run.expanded,
-    )
+    return _asked_for(shell.work / _RAN).followed_by(read_changes(shell.directory))
 
 
 def script_of(shell: Shell) -> bytes:

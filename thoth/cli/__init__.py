@@ -62,7 +62,8 @@ examples:
   thoth COMMAND --help                    all about a command
 
 With nothing configured, dumps are kept in a directory and an SQLite file under your data directory.
-THOTH_STORE=file:///DIRECTORY and THOTH_DB=sqlite:///FILE name other places.
+THOTH_STORE=file:///DIRECTORY and THOTH_DB=sqlite:///FILE name other places. With MANTA_URL, MANTA_USER
+and MANTA_KEY_ID set, dumps are kept in Manta, with the index that its config.json names. 'thoth config' shows all.
 
 exit status: 0 done, also when no dump matches; 1 failed, also in part; 2 no such dump
 """

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from thoth.cli.options import add_places, configured, opened, size_bytes, word
 from thoth.cli.specification import SPECIFICATION, chosen
-from thoth.errors import CacheError, NoSuchDump, StoreUnavailable, ThothError, UsageError
+from thoth.errors import CacheError, UsageError
 from thoth.render import escaped, json_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from threading import Event
 
-    from thoth.analysis.cache import Cache
     from thoth.analysis.run import Analysis, Task
-    from thoth.analysis.sandbox import Limits
+    from thoth.analysis.runner import Outcome, Runner, Settings
     from thoth.cli.console import Console
     from thoth.library import Thoth
-    from thoth.model import DumpInfo, Identity, Json
+    from thoth.model import Identity, Json
+    from thoth.store.jobs import Jobs
 
 _MOST_PARALLEL: Final = 256
-
-
-class _Failed(NamedTuple):
-    """A dump that the task could not be run on."""
-
-    identity: Identity
-    error: ThothError | OSError
-
-    @property
-    def reason(self) -> str:
-        strerror = self.error.strerror if isinstance(self.error, OSError) else None
-        return strerror or str(self.error)
 
 
 def declare_analyze(parser: ArgumentParser) -> None:
@@ -51,7 +37,9 @@ def declare_analyze(parser: ArgumentParser) -> None:
         "A last word that begins with :: or $ is a command of mdb instead, which is run on each dump.\n"
         "What the analyzer sets is kept whatever its exit status; when it had to be stopped nothing is.\n"
         "Of a specification it leaves out dumps that were purged.\n"
-        "It sees a copy of the dump that it can only read, a directory of its own, and none of our secrets."
+        "It sees a copy of the dump that it can only read, a directory of its own, and none of our secrets.\n"
+        "Where Manta runs jobs (v1) it runs there, beside the dumps, as one job over all of them; THOTH_NO_JOBS=1\n"
+        "has it run on this machine, and so has -n."
     )
     parser.epilog = f"""\
 {SPECIFICATION}
@@ -113,17 +101,20 @@ def analyze(arguments: Namespace, console: Console) -> int:
     if not words:
         raise UsageError("analyze: name dumps or a specification, then an analyzer; see 'thoth analyze --help'")
     config, settings = configured(arguments), _settings(arguments)
-    _require_passage(config.cache)
     with opened(config, console, dry_run=arguments.dry_run) as thoth:
-        task = _task(thoth, name)
+        jobs = thoth.jobs()
+        if jobs is None:
+            _require_passage(config.cache)
+        task = _task(thoth, name, here=jobs is None)
         identities = chosen(thoth, _without_purged(words), console)
         if not identities:
             console.say("no dump matches")
             return 0
         report = _Report(arguments, console, task, len(identities))
+        runner = _runner(thoth, jobs, task, settings, console, cache=config.cache)
         try:
             with (
-                closing(_outcomes(thoth, config.cache, task, identities, settings)) as outcomes,
+                closing(runner.outcomes(identities)) as outcomes,
                 closing(report.watched(identities)) as counted,
             ):
                 for _, outcome in zip(counted, outcomes, strict=False):
@@ -133,34 +124,24 @@ def analyze(arguments: Namespace, console: Console) -> int:
     return 1 if report.failed else 0
 
 
-def _task(thoth: Thoth, name: str) -> Task:
-    """What the last word asks for. Raises NoSuchAnalyzer, and NoTool before any dump is fetched in vain."""
+def _task(thoth: Thoth, name: str, *, here: bool) -> Task:
+    """What the last word asks for. Raises NoSuchAnalyzer, and of a task that is to be run here NoTool before any dump
+    is fetched in vain."""
     from thoth.analysis.analyzers import fetch
     from thoth.analysis.run import Analyzer, Dcmd, tool
     from thoth.config import environment
 
-    if name.startswith(("::", "$")):
-        tool("mdb", environment())
-        return Dcmd(name)
-    tool("bash", environment())
-    return Analyzer(name, fetch(thoth, name)[0])
+    is_dcmd = name.startswith(("::", "$"))
+    if here:
+        tool("mdb" if is_dcmd else "bash", environment())
+    return Dcmd(name) if is_dcmd else Analyzer(name, fetch(thoth, name)[0])
 
 
 # ---- what the options say -------------------------------------------------------------------------
 
 
-class _Settings(NamedTuple):
-    workers: int
-    apply: bool
-    limits: Mapping[str, int]  # those that are given; others depend on the size of the dump
-
-    def limits_for(self, size: int) -> Limits:
-        from thoth.analysis.sandbox import Limits
-
-        return replace(Limits.for_dump(size), **self.limits)
-
-
-def _settings(arguments: Namespace) -> _Settings:
+def _settings(arguments: Namespace) -> Settings:
+    from thoth.analysis.runner import Settings
     from thoth.query import age_seconds
 
     limits: dict[str, int] = {}
@@ -172,7 +153,7 @@ def _settings(arguments: Namespace) -> _Settings:
         limits["memory"] = _positive("--memory", arguments.memory, size_bytes)
     if arguments.file_size is not None:
         limits["file_size"] = _positive("--file-size", arguments.file_size, size_bytes)
-    return _Settings(workers(arguments.parallel), not arguments.dry_run, limits)
+    return Settings(workers(arguments.parallel), not arguments.dry_run, limits)
 
 
 def _positive(option: str, given: str, parse: Callable[[str], int]) -> int:
@@ -197,64 +178,21 @@ def workers(given: str | None) -> int:
 # ---- running ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Runner:
-    """Runs the task on one dump after the other, from several threads."""
-
-    thoth: Thoth
-    cache: Cache
-    task: Task
-    settings: _Settings
-    cancelled: Event
-
-    def outcome(self, identity: Identity) -> Analysis | _Failed:
-        """What became of a dump. Raises StoreUnavailable, since no other dump would fare better."""
-        try:
-            return self._analyzed(identity)
-        except StoreUnavailable:
-            raise
-        except (ThothError, OSError) as error:  # OSError: the disk of the cache is full
-            return _Failed(identity, error)
-
-    def _analyzed(self, identity: Identity) -> Analysis:
-        from thoth.analysis.run import analyze
-        from thoth.config import environment
-
-        found = self.thoth.stored_info(identity)
-        if found is None:
-            raise NoSuchDump("it was removed meanwhile")
-        info = found[0]
-        return analyze(
-            self.thoth,
-            info,
-            self.task,
-            cache=self.cache,
-            environ=environment(),
-            limits=self.settings.limits_for(_size(self.thoth, info)),
-            apply=self.settings.apply,
-            cancelled=self.cancelled,
-        )
-
-
-def _size(thoth: Thoth, info: DumpInfo) -> int:
-    """Bytes of what the task will see. Raises BadDocument."""
-    from thoth.objects import dump_object, expanded_object
-
-    seen = expanded_object(thoth.user, info) or dump_object(thoth.user, info)
-    return seen.size or 0
-
-
-def _outcomes(
-    thoth: Thoth, cache: str, task: Task, identities: Iterable[Identity], settings: _Settings
-) -> Generator[Analysis | _Failed]:
-    """What became of each dump, in their order, as its turn comes."""
-    from threading import Event
-
+def _runner(
+    thoth: Thoth, jobs: Jobs | None, task: Task, settings: Settings, console: Console, *, cache: str
+) -> Runner:
+    """Where the dumps are, if jobs can be run there; else on this machine."""
     from thoth.analysis.cache import Cache
-    from thoth.analysis.parallel import in_order
+    from thoth.config import environment
 
-    runner = _Runner(thoth, Cache(Path(cache)), task, settings, Event())
-    return in_order(runner.outcome, identities, workers=settings.workers, stop=runner.cancelled.set)
+    place = Cache(Path(cache))
+    if jobs is not None:
+        from thoth.analysis.job_runner import JobRunner
+
+        return JobRunner(thoth, jobs, place, task, settings, say=console.say, complain=console.complain)
+    from thoth.analysis.runner import LocalRunner
+
+    return LocalRunner(thoth, place, task, settings, environment())
 
 
 # ---- telling ----------------------------------------------------------------------------------------
@@ -277,9 +215,10 @@ class _Report:
         shown = sys.stdout is not None and sys.stdout.isatty()
         yield from identities if shown or len(identities) == 1 else self._console.counting("analyzing", identities)
 
-    def show(self, outcome: Analysis | _Failed) -> None:
+    def show(self, outcome: Outcome) -> None:
         """One dump's output, and a line for what went wrong."""
         from thoth.analysis.run import Analysis
+        from thoth.analysis.runner import Unanalyzed
 
         self._seen += 1
         if self._json:
@@ -287,7 +226,7 @@ class _Report:
         elif isinstance(outcome, Analysis):
             self._show_output(outcome)
         self._console.flush()
-        if isinstance(outcome, _Failed):
+        if isinstance(outcome, Unanalyzed):
             self.failed += 1
             self._console.failure(outcome.error, about=outcome.identity)
             return
@@ -346,10 +285,11 @@ def change_text(change: Mapping[str, Json]) -> str:
     return "remove the ticket"
 
 
-def _as_json(outcome: Analysis | _Failed) -> dict[str, Json]:
+def _as_json(outcome: Outcome) -> dict[str, Json]:
+    from thoth.analysis.runner import Unanalyzed
     from thoth.model import text
 
-    if isinstance(outcome, _Failed):
+    if isinstance(outcome, Unanalyzed):
         nothing: dict[str, Json] = {"output": "", "cut": False, "changes": [], "seconds": 0}
         return {"id": outcome.identity, "status": None, "reason": outcome.reason, **nothing}
     return {

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from thoth.errors import IndexFailure, PreconditionFailed, SourceError, ThothError
 from thoth.render import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from thoth.analysis.changes import Changes
     from thoth.analysis.foreground import Foreground
-    from thoth.analysis.shell import Original, Shell
+    from thoth.analysis.shell import Original
     from thoth.cli.console import Console
     from thoth.cli.debug import Fetched
+    from thoth.cli.mlogin import Session
     from thoth.library import Thoth
     from thoth.model import DumpInfo
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 def develop(thoth: Thoth, dump: Fetched, name: str, work: Path, console: Console) -> int:
     """Open the shell for this analyzer below ``work``, and make of it what its end says. Returns our exit code."""
     from thoth.analysis.foreground import Foreground
-    from thoth.analysis.shell import original, prepare
+    from thoth.analysis.shell import changes_of, original, prepare, script_of
     from thoth.config import environment
 
     analyzer, missing = original(thoth, name)
@@ -33,12 +36,47 @@ def develop(thoth: Thoth, dump: Fetched, name: str, work: Path, console: Console
     _introduce(analyzer, missing, console)
     with Foreground() as foreground:
         code = foreground.run(shell.argv, shell.directory, shell.environment)
-        if failure := _failure(code, foreground):
-            console.complain(f"{failure}; nothing was stored")
-            _keep_aside(shell, analyzer, console)
+        ended = _Ended(lambda: script_of(shell), lambda: changes_of(shell), _failure(code, foreground))
+        return _concluded(thoth, dump.info, analyzer, ended, console)
+
+
+class _Ended(NamedTuple):
+    """What a shell has left; the functions raise ThothError when it cannot be read. ``failure``: why nothing of it is
+    to be stored."""
+
+    script: Callable[[], bytes]
+    changes: Callable[[], Changes]
+    failure: str
+
+
+def _concluded(thoth: Thoth, info: DumpInfo, analyzer: Original, ended: _Ended, console: Console) -> int:
+    """Make of it what the end of the shell says. Returns our exit code."""
+    if ended.failure:
+        console.complain(f"{ended.failure}; nothing was stored")
+        _keep_aside(ended, analyzer, console)
+        return 1
+    stored = _stored(thoth, ended, analyzer, console)
+    return 0 if _changed(thoth, info, ended, analyzer, console) and stored else 1
+
+
+def develop_there(thoth: Thoth, info: DumpInfo, name: str, session: Session, console: Console) -> int:
+    """The same in a session of mlogin, where the dump is; ``session`` has its program, words and environment."""
+    from thoth.analysis.job_assets import login_assets
+    from thoth.analysis.login import left, shell_words
+    from thoth.analysis.run import Analyzer
+    from thoth.analysis.shell import original
+
+    analyzer, missing = original(thoth, name)
+    _tell_missing(missing, console)
+    with login_assets(thoth, Analyzer(analyzer.name, analyzer.script), info, console.complain) as assets:
+        code = session.run(shell_words(session.program, session.dump, assets), console)
+        try:
+            found = left(thoth, assets)
+        except ThothError as error:
+            console.failure(error, about=f"mlogin ended with {code}")
             return 1
-        stored = _stored(thoth, shell, analyzer, console)
-        return 0 if _changed(thoth, dump.info, shell, analyzer, console) and stored else 1
+    failure = f"the shell exited with {found.status}" if found.status else ""
+    return _concluded(thoth, info, analyzer, _Ended(lambda: found.script, found.changes, failure), console)
 
 
 def _failure(code: int, foreground: Foreground) -> str:
@@ -52,8 +90,7 @@ def _failure(code: int, foreground: Foreground) -> str:
 
 def _introduce(analyzer: Original, missing: str | None, console: Console) -> None:
     shown = escaped(analyzer.name)
-    if missing is not None:
-        console.say(f"{missing}; a new one is begun")
+    _tell_missing(missing, console)
     console.say("dump info is in $THOTH_INFO")
     console.say(f'analyzer "{shown}" is in $THOTH_ANALYZER')
     console.say('run "thoth_analyze" to run $THOTH_ANALYZER')
@@ -61,13 +98,18 @@ def _introduce(analyzer: Original, missing: str | None, console: Console) -> Non
     console.flush()
 
 
-def _stored(thoth: Thoth, shell: Shell, analyzer: Original, console: Console) -> bool:
+def _tell_missing(missing: str | None, console: Console) -> None:
+    if missing is not None:
+        console.say(f"{missing}; a new one is begun")
+
+
+def _stored(thoth: Thoth, ended: _Ended, analyzer: Original, console: Console) -> bool:
     """Store the analyzer if it was changed; whether nothing went wrong. What was written is not lost in any case."""
-    from thoth.analysis.shell import Kept, keep, script_of
+    from thoth.analysis.shell import Kept, keep
 
     shown = escaped(analyzer.name)
     try:
-        kept = keep(thoth, analyzer, script_of(shell))
+        kept = keep(thoth, analyzer, ended.script())
     except PreconditionFailed:
         console.complain(f"analyzer '{shown}' was changed by somebody else meanwhile; yours was not stored")
     except ThothError as error:
@@ -83,16 +125,16 @@ def _stored(thoth: Thoth, shell: Shell, analyzer: Original, console: Console) ->
         else:
             console.say(f"{kept.value} analyzer '{shown}'")
         return True
-    _keep_aside(shell, analyzer, console)
+    _keep_aside(ended, analyzer, console)
     return False
 
 
-def _keep_aside(shell: Shell, analyzer: Original, console: Console) -> None:
+def _keep_aside(ended: _Ended, analyzer: Original, console: Console) -> None:
     """Keep a version that was not stored where its author finds it, if there is anything in it that is new."""
-    from thoth.analysis.shell import script_of, set_aside
+    from thoth.analysis.shell import set_aside
 
     try:
-        script = script_of(shell)
+        script = ended.script()
     except SourceError:
         return  # it was removed, or is no file any more
     if script.strip() and script != analyzer.script:
@@ -100,14 +142,13 @@ def _keep_aside(shell: Shell, analyzer: Original, console: Console) -> None:
         console.complain(f"your version is in {set_aside(script)}; {how}")
 
 
-def _changed(thoth: Thoth, info: DumpInfo, shell: Shell, analyzer: Original, console: Console) -> bool:
+def _changed(thoth: Thoth, info: DumpInfo, ended: _Ended, analyzer: Original, console: Console) -> bool:
     """Make the changes that the dump got in the shell; whether nothing went wrong."""
     from thoth.analysis.run import Analyzer, make_changes
-    from thoth.analysis.shell import changes_of
     from thoth.cli.analyze import change_text
 
     try:
-        changes = changes_of(shell)
+        changes = ended.changes()
         if changes:
             make_changes(thoth, info, Analyzer(analyzer.name, b""), changes)
     except IndexFailure as error:

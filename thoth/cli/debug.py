@@ -43,7 +43,9 @@ def declare_debug(parser: ArgumentParser) -> None:
     parser.description = """\
 Open a debugger on a dump: mdb for what comes from illumos, gdb or lldb for cores of other systems, crash for
 kernel dumps of Linux. The dump is fetched into a private cache first, and found there the next time.
-With an ANALYZER, open a shell instead in which that analyzer can be edited, and run on this dump."""
+With an ANALYZER, open a shell instead in which that analyzer can be edited, and run on this dump.
+Where Manta runs jobs (v1) and mlogin is installed, mdb and the shell run there, beside the dump, and nothing
+is fetched; THOTH_NO_JOBS=1 has them run on this machine."""
     parser.epilog = """\
 The program that the core is of is looked for on this machine, and its build-id held against that in the
 core: another build is never taken. --exec names it where it lies elsewhere. The debugger runs in an empty
@@ -82,14 +84,22 @@ exit status: 0 done; 1 failed, or the debugger or the shell did; 2 there is no s
 
 def debug(arguments: Namespace, console: Console) -> int:
     """Debug a dump, or an analyzer on it."""
+    from thoth.analysis.analyzers import check_name
     from thoth.analysis.cache import Cache
-    from thoth.cli.analyzer_shell import develop
+    from thoth.cli.analyzer_shell import develop, develop_there
+    from thoth.cli.mlogin import debug_there, session
 
     seconds = _checked(arguments)
     config = configured(arguments)
     with opened(config, console) as thoth, ExitStack() as held:
         info = the_one(thoth, Word(arguments.dump, local_identity(arguments.dump)))
         console.say(f"debugging {info.id}")
+        there = session(thoth, config, info, arguments, _which)
+        if there is not None and arguments.analyzer is None:
+            return debug_there(there, console)
+        if there is not None:
+            check_name(arguments.analyzer)
+            return develop_there(thoth, info, arguments.analyzer, there, console)
         _refuse_early(info, arguments)
         cache = Cache(Path(config.cache))
         dump = Fetched(info, held.enter_context(_fetched(thoth, info, cache, console)))

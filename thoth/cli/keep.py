@@ -111,7 +111,9 @@ def declare_upload(parser: ArgumentParser) -> None:
     parser.description = (
         "Store dumps, describe and index them, and print the identity of each, one a line.\n"
         "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
-        "A whole dump takes the place of one that was cut short. One that was purged is not stored again."
+        "A whole dump takes the place of one that was cut short. One that was purged is not stored again.\n"
+        "Where Manta runs jobs (v1) a crash dump is uncompressed and processed there; elsewhere, or when that\n"
+        "fails, 'thoth analyze DUMP process-dump' does it later."
     )
     parser.epilog = """\
 examples:
@@ -143,6 +145,7 @@ def upload(arguments: Namespace, console: Console) -> int:
 
         def uploaded(path: str) -> bool:
             receipt = _upload(thoth, path, console, as_json=arguments.json)
+            receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
             return receipt.result.good
 
@@ -168,6 +171,37 @@ def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Rece
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()
     return receipt
+
+
+def _expanded(thoth: Thoth, config: Config, receipt: Receipt, console: Console) -> Receipt:
+    """The same once a crash dump that came was expanded where it is stored, if jobs can be run there.
+
+    It is stored whatever comes of that: what goes wrong is told, no more.
+    """
+    from thoth.analysis.expanding import is_expandable
+    from thoth.model import Result
+
+    if receipt.result not in (Result.STORED, Result.REPLACED) or not is_expandable(receipt.info):
+        return receipt
+    jobs = thoth.jobs()
+    if jobs is None:
+        return receipt
+    from dataclasses import replace
+    from pathlib import Path
+
+    from thoth.analysis.cache import Cache
+    from thoth.analysis.expanding import Expanding
+
+    identity = receipt.info.id
+    try:
+        Expanding(thoth, jobs, Cache(Path(config.cache)), console.say, console.complain).run(identity)
+    except StoreUnavailable:
+        raise
+    except ThothError as error:
+        console.failure(error, about=f"{identity}: is stored, and not uncompressed")
+        console.complain(f"{identity}: 'thoth analyze {identity} process-dump' tries again")
+    current = thoth.stored_info(identity)
+    return receipt if current is None else replace(receipt, info=current[0])
 
 
 def _autoanalyzer(thoth: Thoth, config: Config, console: Console) -> Autoanalyzer:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from thoth.index.base import MAX_INTEGER
 from thoth.index.database import ANY_TEXT
 from thoth.index.sql import INDEXED, Parameter, Values, Where, where
+from thoth.index.tallies import TALLIED, tally
 from thoth.query import label
 
 # Where no index tells which dumps are asked for, so many are found in the order of the file, which is fastest, and
@@ -71,6 +72,8 @@ def count(connection: sqlite3.Connection, asked: Where) -> int:
 
 def report(connection: sqlite3.Connection, asked: Where, shown: Where) -> Counter[str]:
     """How many there are of each label. Memory is for the labels, not for the documents."""
+    if shown.sql in TALLIED and asked == where(()):
+        return tally(connection, shown.sql)
     if shown.sql in INDEXED and asked == where(()):
         counts: Counter[str] = Counter()
         grouping = f"SELECT {shown.sql}, count(*) FROM dumps WHERE {asked.sql} GROUP BY {shown.sql}"  # noqa: S608 - as above

@@ -6,8 +6,9 @@ import sqlite3
 from typing import Final
 
 from thoth.index.sql import COLUMNS
+from thoth.index.tallies import FILL_TALLIES, MAKE_TALLIES
 
-SCHEMA: Final = 2  # user_version; a change of the tables or of what a column holds raises it
+SCHEMA: Final = 3  # user_version; a change of the tables or of what a column holds raises it
 
 # Plain documents are found through these; ``odd`` ones are few and read whole. Those that have time and id give
 # dumps in the order in which they are listed, and hold all that a list shows: its rows, which are long, since a
@@ -39,9 +40,10 @@ _NEW: Final = (
     )""",
     "CREATE TABLE analyzers (id TEXT NOT NULL PRIMARY KEY, document TEXT NOT NULL)",
     *_MAKE_INDEXES,
+    MAKE_TALLIES,
 )
 
-# From the version before each: 2 has ``purged``, and lists without reading rows.
+# From the version before each: 2 has ``purged``, and lists without reading rows; 3 has ``tallies``.
 _STEPS: Final = {
     2: (
         "ALTER TABLE dumps ADD COLUMN purged INTEGER NOT NULL DEFAULT 0",
@@ -50,6 +52,7 @@ _STEPS: Final = {
         *(f"DROP INDEX IF EXISTS {name}" for name in _INDEXES),
         *_MAKE_INDEXES,
     ),
+    3: (MAKE_TALLIES, *FILL_TALLIES),
 }
 
 
@@ -63,7 +66,7 @@ def make_tables(connection: sqlite3.Connection) -> None:
 def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     """Make tables of an older version into those of this one, in the caller's transaction.
 
-    It takes a minute for a million dumps.
+    For a million dumps it takes a minute from the first version, and a second from the one after it.
     """
     for each in range(version + 1, SCHEMA + 1):
         for statement in _STEPS[each]:

@@ -20,13 +20,14 @@ from thoth.index.base import TIME, Known, clamped_revision, rarest_first, select
 from thoth.index.database import Database
 from thoth.index.documents import is_plain, stored_text
 from thoth.index.sql import COLUMNS, ID, Parameter, Values, Where, text_parameter, value_label, values, where
+from thoth.index.tallies import tallied
 from thoth.model import DumpInfo, Identity, Json
 from thoth.query import KeyPath, Query, dump_time, holds, label, lookup, matches, sort_key
 
 BATCH: Final = 500  # dumps that one question names
 
 _COLUMNS: Final = ("id", "revision", "size", "odd", "purged", "time", *COLUMNS, "document")
-PUT: Final = (
+_PUT: Final = (
     f"INSERT INTO dumps ({', '.join(_COLUMNS)}) VALUES ("  # noqa: S608 - names of ours, values bound
     + ", ".join("CAST(? AS TEXT)" if name in COLUMNS else "?" for name in _COLUMNS)
     + ") ON CONFLICT (id) DO UPDATE SET "
@@ -61,10 +62,10 @@ class SqliteIndex:
     def put_many(self, infos: Iterable[DumpInfo]) -> int:
         rows = [row_of(info) for info in infos]  # before others have to wait
         with self._database.writing() as connection:
-            return max(0, connection.executemany(PUT, rows).rowcount)
+            return put_rows(connection, rows)
 
     def delete(self, identity: Identity) -> None:
-        with self._database.writing() as connection:
+        with self._database.writing() as connection, tallied(connection, [identity]):
             connection.execute("DELETE FROM dumps WHERE id = ?", (identity,))
 
     def known(self, ids: Iterable[Identity]) -> Mapping[Identity, Known]:
@@ -186,6 +187,12 @@ def _row_key(row: tuple[Json, ...]) -> tuple[bool, float, str]:
 
 def _listed(ids: list[Identity]) -> tuple[str]:
     return (json.dumps(ids),)
+
+
+def put_rows(connection: sqlite3.Connection, rows: Sequence[tuple[Parameter, ...]]) -> int:
+    """Put rows of ``row_of``, in the caller's transaction; how many were stored."""
+    with tallied(connection, [str(row[0]) for row in rows]):
+        return max(0, connection.executemany(_PUT, rows).rowcount)
 
 
 def row_of(info: DumpInfo) -> tuple[Parameter, ...]:

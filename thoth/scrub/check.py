@@ -15,7 +15,7 @@ from thoth.model import Identity
 from thoth.naming import is_identity
 from thoth.scrub.dump import Examined, Examiner, answered, ghost, noun
 from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind, Scrubbed
-from thoth.store.names import analyzers_dir, autoanalyzers_dir, config_name, dump_dir, home, logs_dir
+from thoth.store.names import analyzers_dir, autoanalyzers_dir, config_name, dump_dir, home, jobs_dir, logs_dir
 
 _EVERYTHING: Final = (1 << 63) - 1
 _PREFIXES: Final = tuple(first + second for first, second in product("0123456789abcdef", repeat=2))
@@ -59,7 +59,7 @@ def scrub(
 def strays(thoth: Thoth) -> Iterator[Finding]:
     """What lies beside the dumps and is nothing of ours. Raises StoreError."""
     top = home(thoth.user)
-    ours = (analyzers_dir(thoth.user), autoanalyzers_dir(thoth.user), logs_dir(thoth.user))
+    ours = (analyzers_dir(thoth.user), autoanalyzers_dir(thoth.user), jobs_dir(thoth.user), logs_dir(thoth.user))
     known = {(each.rpartition("/")[2], True) for each in ours}
     known.add((config_name(thoth.user).rpartition("/")[2], False))
     for entry in thoth.store.list(top):

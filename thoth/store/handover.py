@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar
 
 from thoth.errors import StoreError, StoreTransient
 from thoth.exchange import Body
+from thoth.store.manta_service import Manta
 
 _Answer = TypeVar("_Answer")
 
@@ -19,9 +20,13 @@ _QUEUED: Final = 8 << 20  # bytes that may wait to be sent
 
 
 class Sender(Generic[_Answer]):
-    """A thread in which ``ask`` sends a body, of ``size`` bytes or in chunks, that is fed from outside."""
+    """A thread in which ``ask`` sends a body, of ``size`` bytes or in chunks, that is fed from outside.
 
-    def __init__(self, ask: Callable[[Body], _Answer], size: int | None) -> None:
+    What fails in a way that passes is tried again, as long as nothing of the body was sent.
+    """
+
+    def __init__(self, manta: Manta, ask: Callable[[Body], _Answer], size: int | None) -> None:
+        self._manta = manta
         self._ask = ask
         self._queue = HandOver(_QUEUED)
         self._body = Body(self._queue.blocks(), size)
@@ -55,11 +60,25 @@ class Sender(Generic[_Answer]):
 
     def _run(self) -> None:
         try:
-            self._answer = self._ask(self._body)
+            self._answer = self._asked()
         except StoreError as error:
             self._error = error
         finally:
             self._queue.cancel()
+
+    def _asked(self) -> _Answer:
+        tries = self._manta.tries(self._check)
+        while True:
+            try:
+                return self._ask(self._body)
+            except StoreTransient as error:
+                if self._body.sent:
+                    raise
+                tries.pause(error)
+
+    def _check(self) -> None:
+        if self._body.cancelled:
+            raise StoreError("the upload was called off")
 
 
 class HandOver:

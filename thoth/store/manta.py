@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
 from thoth.store.base import MAX_SMALL, Entry, ObjectStat, Unfinished
+from thoth.store.jobs import Jobs
 from thoth.store.manta_listing import entries
 from thoth.store.manta_multipart import MantaUploads
 from thoth.store.manta_parts import Multipart, PartSizes
@@ -107,6 +108,10 @@ class MantaStore:
     def has_jobs(self) -> bool:
         """Whether this Manta runs jobs. Raises StoreError when it has to be asked and does not answer."""
         return self._manta.server == _JOBS
+
+    def jobs(self) -> Jobs | None:
+        """The jobs of this account, where Manta runs any. Raises StoreError as ``has_jobs`` does."""
+        return Jobs(self._manta) if self.has_jobs else None
 
     def close(self) -> None:
         self._manta.close()

@@ -35,14 +35,18 @@ _PLAIN: Final = {
 }
 
 
-class Response(Protocol):
-    """An answer whose body, if there was one, was read."""
+class Headed(Protocol):
+    """An answer, of which the head was read."""
 
     @property
     def status(self) -> int: ...
 
     @property
     def headers(self) -> Mapping[str, str]: ...
+
+
+class Response(Headed, Protocol):
+    """An answer whose body, if there was one, was read."""
 
     @property
     def body(self) -> bytes: ...
@@ -65,7 +69,7 @@ def code_of(answer: Response) -> str:
 def refusal(answer: Response, about: str, asker: Asker, now: float) -> StoreError:
     """The error for an answer that is not the one that was due. ``about`` is the object, ``now`` our clock."""
     code = code_of(answer)
-    if not _is_mantas(answer):
+    if not is_mantas(answer):
         return _stranger(answer, asker)
     if skewed := _skew(answer, code, now):
         return StoreUnavailable(f"Manta {asker.url}: check the clock: {skewed} ({_words(answer)})")
@@ -84,7 +88,8 @@ def _of_one_request(answer: Response, about: str, code: str, now: float) -> Stor
         return PreconditionFailed(f"{about}: is not, or no longer, what it was expected to be; read it again")
     if status == 507:
         return NoRoom(f"{text}; free some space there, or try later")
-    if status in _TRANSIENT or code in ("ConcurrentRequest", "ContentMD5Mismatch"):
+    is_race = code == "ConcurrentRequest" or (status == 409 and not code)  # HEAD has no code
+    if status in _TRANSIENT or is_race or code == "ContentMD5Mismatch":
         return StoreTransient(text, _retry_after(answer, now))
     return StoreError(text)
 
@@ -110,8 +115,11 @@ def _stranger(answer: Response, asker: Asker) -> StoreError:
     return StoreUnavailable(f"{text}; check MANTA_URL")
 
 
-def _is_mantas(answer: Response) -> bool:
-    return "x-request-id" in answer.headers
+def is_mantas(answer: Headed) -> bool:
+    """Whether it is Manta that answered. Pages are none of its; but an object may be one, and then has an etag."""
+    headers = answer.headers
+    is_page = headers.get("Content-Type", "").startswith("text/html") and "Etag" not in headers
+    return "x-request-id" in headers and not is_page
 
 
 def _denied(answer: Response, code: str, asker: Asker) -> StoreError:
@@ -119,6 +127,8 @@ def _denied(answer: Response, code: str, asker: Asker) -> StoreError:
         return StoreUnavailable(f"Manta {asker.url}: refuses what is not encrypted; write https:// in MANTA_URL")
     signer = f"the key {asker.key_id}" if asker.key_id else "requests without a key"
     hint = "check MANTA_USER and MANTA_KEY_ID, and that the account has this key"
+    if code == "InvalidAlgorithm":
+        hint = "this Manta does not know keys of its kind; name another in MANTA_KEY_ID, such as an RSA key"
     if code in ("AuthorizationFailed", "NoMatchingRoleTag"):
         hint = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
     return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: refuses {signer}: {_words(answer)}; {hint}")

@@ -30,7 +30,7 @@ from thoth.store.names import parts
 
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _JSON: Final = {"Content-Type": "application/json"}
-_COMMIT: Final = 600.0  # seconds that Manta may take to put the parts together before it answers
+_COMMIT: Final = 10.0  # times as long as usual Manta may be silent while it puts the parts together
 _OPEN: Final = "created"  # the state of an upload that takes parts
 _REFUSED: Final = "AuthorizationFailed"
 
@@ -84,7 +84,7 @@ class MantaUploads:
 
     def put_part(self, directory: str, number: int, name: str, body: Body, md5: str | None) -> Part:
         """Send a part; ``md5``, in base64, if it is known before. Raises StoreTransient for one that came to harm."""
-        headers = {"Content-MD5": md5} if md5 else {}
+        headers = {"Content-MD5": md5} if md5 else {"Expect": "100-continue"}  # what passes by is sent once
         answer = self._manta.ask("PUT", target(f"{directory}/{number}"), name, headers=headers, body=body)
         if answer.status == 404 or code_of(answer) == "InvalidMultipartUploadState":
             raise StoreTransient(f"{name}: its upload was ended by somebody else; begin another")
@@ -153,7 +153,8 @@ class MantaUploads:
 
     def _asked_to_commit(self, directory: str, etags: Sequence[str], name: str) -> Answer:
         body = json_body({"parts": list(etags)})
-        return self._manta.ask("POST", target(f"{directory}/commit"), name, headers=_JSON, body=body, idle=_COMMIT)
+        idle = _COMMIT * self._manta.access.limits.idle
+        return self._manta.ask("POST", target(f"{directory}/commit"), name, headers=_JSON, body=body, idle=idle)
 
     def _is_committed(self, directory: str, name: str) -> bool:
         told = self._state(directory, name)

@@ -18,7 +18,6 @@ from typing import Final, Protocol
 
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
 from thoth.exchange import Body
-from thoth.patience import Tries
 from thoth.store.base import ABSENT, Digests, ObjectStat
 from thoth.store.handover import Sender
 from thoth.store.manta_multipart import MantaUploads, NotOffered, Part
@@ -29,7 +28,6 @@ from thoth.store.unfinished import Claim, Registry, Unfinished
 _MOST: Final = 800  # parts of one upload
 _LEAST: Final = 5 << 20  # bytes of a part that is not the last
 _WEEK: Final = 7 * 86_400.0
-_SLICE: Final = 0.2  # seconds of a pause that a call to end does not cut short
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,9 +290,7 @@ class ParallelParts:
 
     def _carried(self, number: int, pieces: list[memoryview]) -> str:
         try:
-            times = self._run.manta.times
-            tries = Tries(times.patience, self._pause, times.clock, times.chance)
-            return tries.run(lambda: self._once(number, pieces))
+            return self._run.manta.tries(self._check).run(lambda: self._once(number, pieces))
         except BaseException:
             self._failed.set()
             raise
@@ -316,13 +312,6 @@ class ParallelParts:
         finally:
             with self._lock:
                 del self._bodies[number]
-
-    def _pause(self, seconds: float) -> None:
-        while seconds > 0:
-            self._check()
-            self._run.manta.times.sleep(min(seconds, _SLICE))
-            seconds -= _SLICE
-        self._check()
 
     def _check(self) -> None:
         if self._cancelled.is_set():
@@ -355,7 +344,7 @@ class SerialParts:
         self._known = known if known and known.size == size else None
         self._digest = hashlib.md5(usedforsecurity=False)
         if self._known is None:
-            self._sender = Sender(self._sending(number), size)
+            self._sender = Sender(self._run.manta, self._sending(number), size)
         self._begun = True
 
     def _sending(self, number: int) -> Callable[[Body], Part]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from thoth.exchange import Body
 from thoth.http import Answer, Download, Limits, Service
 from thoth.patience import USUAL, Patience, Tries
 from thoth.store.base import ABSENT
-from thoth.store.manta_errors import Asker, Response, code_of, no_answer, refusal
+from thoth.store.manta_errors import Asker, Headed, Response, code_of, is_mantas, no_answer, refusal
 from thoth.store.names import parts
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _UNRESERVED: Final = "-_.!~*'()"  # beside letters and digits: what encodeURIComponent leaves, as the Node client does
 _DIRECTORY: Final = "type=directory"
+_SLICE: Final = 0.2  # seconds of a pause that a call to end does not cut short
 _TOP: Final = 2  # parts of /USER/stor, which always exists
 
 
@@ -95,7 +97,7 @@ class Manta:
             answer = self._service.ask(method, target, self._headers(headers), body, most=most, idle=idle)
         except ServiceError as error:
             raise no_answer(error, about) from error
-        self._notice(answer.headers)
+        self._notice(answer)
         if due:
             self.require(answer, about, *due)
         return answer
@@ -111,8 +113,8 @@ class Manta:
             found = self._service.open("GET", target, self._headers(headers), limited=small)
         except ServiceError as error:
             raise no_answer(error, about) from error
-        self._notice(found.headers)
-        if found.status not in due or "x-request-id" not in found.headers:
+        self._notice(found)
+        if found.status not in due or not is_mantas(found):
             with found:
                 self.require(self._refused(found, about), about)
         return MantaDownload(found, about)
@@ -120,18 +122,20 @@ class Manta:
     @staticmethod
     def _refused(found: Download, about: str) -> Answer:
         try:
-            return Answer(found.status, found.headers, found.read_all(1 << 16) if found.status >= 400 else b"")
+            return Answer(found.status, found.headers, found.read_all(1 << 16) if found.status >= 300 else b"")
         except ServiceError as error:
             raise no_answer(error, about) from error
 
     def require(self, answer: Response, about: str, *due: int) -> None:
         """Raises StoreError unless the answer is Manta's and its status one of ``due``."""
-        if answer.status not in due or "x-request-id" not in answer.headers:
+        if answer.status not in due or not is_mantas(answer):
             raise refusal(answer, about, self._asker, self.times.now())
 
-    def tries(self) -> Tries:
+    def tries(self, check: Callable[[], None] | None = None) -> Tries:
+        """The tries of one call. ``check`` is called now and then in pauses, and ends them by what it raises."""
         times = self.times
-        return Tries(times.patience, times.sleep, times.clock, times.chance)
+        pause = partial(_checking, times.sleep, check) if check else times.sleep
+        return Tries(times.patience, pause, times.clock, times.chance)
 
     @property
     def server(self) -> str:
@@ -143,9 +147,9 @@ class Manta:
     def close(self) -> None:
         self._service.close()
 
-    def _notice(self, headers: Mapping[str, str]) -> None:
-        if "x-request-id" in headers:
-            self._server = headers.get("Server", "")
+    def _notice(self, answer: Headed) -> None:
+        if is_mantas(answer):
+            self._server = answer.headers.get("Server", "")
 
     def _headers(self, wanted: Mapping[str, str] | None) -> dict[str, str]:
         # The date is signed, and may be no older than some minutes: each try has its own.
@@ -194,6 +198,14 @@ class Manta:
         answer = self.ask("DELETE", target(name), name, headers={"If-Match": etag})
         if answer.status != 412:  # else another writer has replaced it
             self.require(answer, name, 204, 404)
+
+
+def _checking(sleep: Callable[[float], object], check: Callable[[], None], seconds: float) -> None:
+    while seconds > 0:
+        check()
+        sleep(min(seconds, _SLICE))
+        seconds -= _SLICE
+    check()
 
 
 class MantaDownload:

@@ -180,7 +180,7 @@ def written(manta: Manta, name: str, answer: Answer, if_match: str | None, diges
     if is_lost_race(answer, if_match):
         raise lost_race(name, if_match)
     if is_missing_parent(answer):
-        raise StoreTransient(f"{name}: its directory was removed meanwhile")
+        raise StoreTransient(f"{name}: its directory was not there, or was removed meanwhile; try again")
     manta.require(answer, name, 204)
     etag = answer.headers.get("Etag", "")
     if not etag:
@@ -237,7 +237,7 @@ class Stream:
         if goal.size is None:
             self._headers["max-content-length"] = str(_UNKNOWN)
         self._held: bytes = b""
-        self._sender = Sender(self._sent, goal.size)
+        self._sender = Sender(goal.manta, self._sent, goal.size)
 
     def feed(self, block: bytes) -> None:
         held, self._held = self._held, block
@@ -262,11 +262,15 @@ class Stream:
         self._sender.cancel()
 
     def _sent(self, body: Body) -> Answer:
-        name, manta = self._goal.name, self._goal.manta
-        answer = manta.ask("PUT", target(name), name, headers=self._headers, body=body)
-        if is_missing_parent(answer) and not is_lost_race(answer, self._goal.if_match):
-            manta.make_parents(name)
-            if body.sent:  # a server that did not wait for leave: what was sent is gone
-                raise StoreTransient(f"{name}: its directory had to be made first")
-            answer = manta.ask("PUT", target(name), name, headers=self._headers, body=body)
+        goal = self._goal
+        answer = self._asked(body)
+        if is_missing_parent(answer) and not is_lost_race(answer, goal.if_match):
+            goal.manta.make_parents(goal.name)
+            answer = answer if body.sent else self._asked(body)  # what was sent to who did not wait for it is gone
+        if not (is_lost_race(answer, goal.if_match) or is_missing_parent(answer)):
+            goal.manta.require(answer, goal.name, 204)
         return answer
+
+    def _asked(self, body: Body) -> Answer:
+        goal = self._goal
+        return goal.manta.ask("PUT", target(goal.name), goal.name, headers=self._headers, body=body)

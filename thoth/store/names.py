@@ -80,6 +80,11 @@ def logs_dir(user: str) -> str:
     return f"{home(user)}/logs"
 
 
+def jobs_dir(user: str) -> str:
+    """Where what the tasks of Manta's jobs need lies as long as they run."""
+    return f"{home(user)}/jobs"
+
+
 def parts(name: str) -> tuple[str, ...]:
     """The parts of an object's name. Raises StoreError for a name that no object of ours can have."""
     first, *rest = name.split("/")

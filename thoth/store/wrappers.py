@@ -27,6 +27,11 @@ class Passing:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
+    @property
+    def inner(self) -> ObjectStore:
+        """The store that is wrapped."""
+        return self._store
+
     def stat(self, name: str) -> ObjectStat:
         return self._store.stat(name)
 

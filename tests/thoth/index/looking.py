@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.thoth.index.rows import named
 from thoth.index.base import Index
+from thoth.index.database import ANY_TEXT
 from thoth.query import Glob, Query
 
 
@@ -31,3 +34,10 @@ def ask_everything(index: Index) -> list[str]:
     assert index.named("") == sorted(everything)[:10]
     assert sum(1 for _ in index.find(Query((Glob(("stack",), "*a*"),)))) <= len(everything)
     return everything
+
+
+def tallies(path: Path) -> dict[tuple[str, str], int]:
+    """What an SQLite index has counted: how many dumps there are of each property and label."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.text_factory = ANY_TEXT
+        return {(name, told): dumps for name, told, dumps in connection.execute("SELECT * FROM tallies")}

@@ -15,6 +15,7 @@ from thoth.index import plain
 from thoth.index.plain import listing
 from thoth.index.sql import Parameter, values, where
 from thoth.index.sqlite import SqliteIndex
+from thoth.index.tallies import TALLIED
 from thoth.query import Equals, Glob, KeyPath, Query, parse, property_path
 from thoth.render import table_paths
 
@@ -75,12 +76,19 @@ def test_an_index_is_searched(index: SqliteIndex, words: list[str], step: str) -
     assert not [each for each in steps if each.startswith("SCAN dumps")]
 
 
-@pytest.mark.parametrize("name", ["platform", "type", "node", "cmd", "ticket", "zone", "signature", "pid"])
+@pytest.mark.parametrize("name", ["zone", "signature", "pid"])
 def test_report_of_a_column_reads_its_index_and_sorts_nothing(index: SqliteIndex, name: str) -> None:
     index.create()
     assert statements(index, lambda: index.report(Query(), (name,)), expected="GROUP BY") == [
         f"SCAN dumps USING COVERING INDEX dumps_{name}"
     ]
+
+
+@pytest.mark.parametrize("name", TALLIED)
+def test_report_of_a_column_that_is_tallied_reads_no_dumps(index: SqliteIndex, name: str) -> None:
+    index.create()
+    asked = statements(index, lambda: index.report(Query(), (name,)), expected="tallies")
+    assert asked == ["SEARCH tallies USING PRIMARY KEY (property=?)"]
 
 
 def test_count_reads_an_index(index: SqliteIndex) -> None:

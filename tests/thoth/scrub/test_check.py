@@ -32,7 +32,7 @@ from thoth.store.names import home
 def test_nothing_is_wrong(stage: Stage) -> None:
     for data in (CORE, OTHER, vmdump(node="cn0", panic="BAD TRAP")):
         stage.upload(data)
-    for name in ("analyzers/fmri", "autoanalyzers/rule.json", "logs/cn0/1", "config.json"):
+    for name in ("analyzers/fmri", "autoanalyzers/rule.json", "jobs/thoth-1.sh", "logs/cn0/1", "config.json"):
         stage.thoth.store.put(f"{home('bmc')}/{name}", b"{}")
     checked = list(scrub(stage.thoth, stored_identities(stage.thoth), stage.clock, workers=3))
     assert sorted(each.size for each in checked) == sorted(info.size or 0 for info in stage.thoth.index.find(Query()))

@@ -1,0 +1,171 @@
+"""Uploads in parts that are gone on with, and those that nobody goes on with."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.manta_moods import Answer
+from tests.support.manta_server import MantaServer, Options
+from tests.support.manta_store import account, manta
+from tests.support.processes import wait_until
+from tests.thoth.store.manta_parts.one_upload import NAME, PART, blocks, digests
+from tests.thoth.store.manta_parts.scene import (
+    HOME,
+    SIZE,
+    SIZES,
+    begun,
+    count,
+    is_right,
+    parts_sent,
+    pending,
+    upload,
+)
+from thoth.errors import NoSuchObject, StoreTransient
+from thoth.store.manta import MantaStore, PartSizes, Times
+from thoth.store.unfinished import Registry
+
+
+def test_a_later_upload_goes_on(server: MantaServer, store: MantaStore, notes: Path) -> None:
+    incoming = store.begin(NAME, SIZE)
+    for block in list(blocks(SIZE))[: 2 * PART >> 20]:
+        incoming.part(block)
+    assert wait_until(lambda: len(parts_sent(server)) == 2, 10)
+    incoming.abort()
+    assert len(list(notes.glob("*.json"))) == 1
+    before = len(server.requests)
+    upload(store)
+    assert parts_sent(server, before) == [2, 3]
+    assert count(server, "POST", "/uploads", before) == 0
+    assert is_right(server)
+    assert not list(notes.iterdir())
+
+
+def test_what_was_sent_is_never_believed(server: MantaServer, store: MantaStore, notes: Path) -> None:
+    incoming = store.begin(NAME, SIZE)
+    incoming.part(b"x" * (2 * PART))
+    assert wait_until(lambda: len(parts_sent(server)) == 2, 10)
+    incoming.abort()
+    try:
+        upload(store)
+    except StoreTransient:  # one that sends part by part has no part any more when it turns out
+        upload(store)
+    assert is_right(server)
+    assert not list(notes.iterdir())
+
+
+def test_the_size_of_parts_stays_what_it_was(server: MantaServer, notes: Path) -> None:
+    store = manta(server, sizes=SIZES, unfinished=notes)
+    begun(store, 3 * PART)
+    store.close()
+    other = manta(server, sizes=PartSizes(threshold=PART, part=7 << 20), unfinished=notes)
+    upload(other)
+    assert is_right(server)
+    other.close()
+
+
+@pytest.mark.parametrize("state", ["aborted", "committed", "gone"])
+def test_an_upload_that_is_over_is_not_gone_on_with(server: MantaServer, store: MantaStore, state: str) -> None:
+    begun(store)
+    (unfinished,) = store.unfinished(HOME)
+    if state == "aborted":
+        store.forget(unfinished)
+    else:
+        entries = server.service.entries
+        with entries.change():
+            entry = entries.get(unfinished.name)
+            assert entry is not None
+            done = {**(entry.upload or {}), "state": "done", "type": "commit", "partsMD5": ""}
+            entries.put(replace(entry, upload=done if state == "committed" else None))
+    before = len(server.requests)
+    upload(store)
+    assert count(server, "POST", "/uploads", before) == 1
+    assert is_right(server)
+
+
+def test_another_size_or_name_is_another_upload(server: MantaServer, store: MantaStore, notes: Path) -> None:
+    begun(store)
+    before = len(server.requests)
+    upload(store, SIZE + 1)
+    upload(store, SIZE, NAME + ".other")
+    assert count(server, "POST", "/uploads", before) == 2
+    assert len(list(notes.glob("*.json"))) == 1
+
+
+def test_two_at_once_do_not_share(server: MantaServer, store: MantaStore, notes: Path) -> None:
+    first, second = store.begin(NAME, SIZE), store.begin(NAME, SIZE)
+    for block in blocks(SIZE):
+        first.part(block)
+        second.part(block)
+    first.commit(digests(SIZE))
+    second.commit(digests(SIZE))
+    assert count(server, "POST", "/uploads") == 2
+    assert is_right(server)
+    assert not list(notes.iterdir())
+
+
+def test_what_nobody_went_on_with_for_a_week_is_aborted(server: MantaServer, notes: Path) -> None:
+    old = manta(server, sizes=SIZES, unfinished=notes, times=Times(now=lambda: time.time() - 200))
+    begun(old)
+    held = old.begin(NAME + ".held", SIZE)
+    held.part(b"x" * PART)
+    later = time.time() + 7 * 86_400 - 100
+    young = manta(server, sizes=SIZES, unfinished=notes, times=Times(now=lambda: time.time() - 0))
+    registry = Registry(notes)
+    assert [claim.found.name for claim in registry.abandoned(server.url, later) if claim.found] == [NAME]
+    assert not list(registry.abandoned("http://elsewhere", later))
+    assert not list(registry.abandoned(server.url, time.time() - 300))
+    upload(young, name=NAME + ".new")  # of today: nothing is swept
+    assert count(server, "POST", "/abort") == 0
+    for note in notes.glob("*.json"):
+        note.write_text(note.read_text().replace('"begun": ', '"begun": -'))
+    young.close()
+    next_one = manta(server, sizes=SIZES, unfinished=notes)
+    upload(next_one, name=NAME + ".new")
+    assert count(server, "POST", "/abort") == 1
+    upload(next_one, name=NAME + ".new")
+    assert count(server, "POST", "/abort") == 1
+    assert [note.name for note in notes.glob("*.json")] != []  # the one that is worked on
+    held.abort()
+    next_one.close()
+    old.close()
+
+
+def test_a_sweep_that_fails_stops_nobody(server: MantaServer, notes: Path) -> None:
+    store = manta(server, sizes=SIZES, unfinished=notes)
+    begun(store)
+    for note in notes.glob("*.json"):
+        note.write_text(note.read_text().replace('"begun": ', '"begun": -'))
+    store.close()
+    server.moods.add(Answer(503), path="*/abort", count=1)
+    other = manta(server, sizes=SIZES, unfinished=notes)
+    upload(other, name=NAME + ".new")
+    assert len(list(notes.glob("*.json"))) == 1
+    other.close()
+
+
+def test_uploads_that_scrub_finds(server: MantaServer, store: MantaStore) -> None:
+    begun(store)
+    upload(store, name=NAME + ".done")
+    outside = store.begin("/alice/stor/elsewhere", SIZE)
+    outside.part(b"x" * PART)
+    outside.abort()
+    now = time.time()
+    (found,) = store.unfinished(HOME)
+    assert found == pending(server)[0]
+    assert found.name.startswith("/alice/uploads/")
+    assert abs(found.mtime - now) < 60
+    store.forget(found)
+    assert not list(store.unfinished(HOME))
+    with pytest.raises(NoSuchObject):
+        store.forget(found)
+
+
+def test_scrub_finds_nothing_where_there_are_no_parts() -> None:
+    with MantaServer(account(), options=Options(mpu=False)) as server:
+        store = manta(server)
+        assert not list(store.unfinished(HOME))
+        store.close()
