@@ -6,6 +6,7 @@ What only one of them needs is imported by it: ``thoth object`` runs once for ev
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thoth.cli.console import OutputFailed
@@ -160,13 +161,16 @@ def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Rece
     """Take one dump in and tell what became of it."""
     import time
 
+    from thoth.dumps.binaries import LocalBinaries
     from thoth.dumps.source import LocalFile
     from thoth.ingest import Reopened, receive
+    from thoth.stacks import stacks_in
 
-    with LocalFile(path) as source:
+    with LocalFile(path) as source, LocalBinaries() as binaries:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
-        receipt = receive(thoth, arrival, stream, now=time.time())
+        stacks = partial(stacks_in, source, binaries)
+        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=stacks)
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()

@@ -107,7 +107,7 @@ class Unwinder:
         return self._by_frame_pointer(step.registers)
 
     def _is_code(self, pc: int) -> bool:
-        """Whether there can be code: the core's segments say so, or, where gdb has left them out, the module's own."""
+        """Whether there can be code: the core's segments say so, or the module's own where gdb left them out."""
         if self._space.mapping(pc):
             return self._space.executable(pc)
         module = self._loaded.modules.at(pc)
