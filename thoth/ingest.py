@@ -117,23 +117,13 @@ def _received(
     finally:
         upload.abort()
     if info.document["type"] == "core":
-        info = _with_stacks(info, stacks() if stacks else _stacks_in(thoth, name, stream))
+        info = DumpInfo({**info.document, **(stacks() if stacks else _stacks_in(thoth, name, stream))})
     return _publish(thoth, _Committed(arrival, info, name, etag, lost))
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes]) -> Mapping[str, Json]:
     """The stacks in a dump that has just been stored; out of memory, when that is where it came from."""
     return stacks_in(in_memory(stream)) if isinstance(stream, list) else stored_stacks(thoth.store, name)
-
-
-def _with_stacks(info: DumpInfo, stacks: Mapping[str, Json]) -> DumpInfo:
-    """The document with these keys, unless it could not be stored with them."""
-    full = DumpInfo({**info.document, **stacks})
-    try:
-        stored_form(full)
-    except BadDocument as error:
-        return DumpInfo({**info.document, "stack_failed": str(error)})
-    return full
 
 
 def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> str:

@@ -7,7 +7,7 @@ wrong, a dump is stored: ``stack_failed`` then says what did.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from thoth.dumps.binaries import Binaries
@@ -19,9 +19,12 @@ from thoth.store.base import ObjectStore
 
 STACK_KEYS: Final = ("stack", "threads", "fault_address", "stack_failed")
 
-MOST_THREADS: Final = 256  # that a document tells of
+# Of a document, so that it stays small among a million others; the largest that they allow has some MiB.
+MOST_THREADS: Final = 256
 MOST_FRAMES: Final = 128  # of the thread that dumped, in ``threads``; ``stack`` has all that were walked
 MOST_OTHER_FRAMES: Final = 32  # of each other thread
+ALL_FRAMES: Final = 2048  # of all threads together
+LONGEST_NAME: Final = 1024  # bytes of a symbol or an object's name
 _STORED_PAGE = 1 << 16  # bytes: what a request to a store is worth
 
 FindStacks = Callable[[], Mapping[str, Json]]
@@ -47,19 +50,27 @@ def _told(read: Callable[[], Stacks | None]) -> dict[str, Json]:
         stacks = read()
     except Exception as error:  # noqa: BLE001 - a dump is kept whatever its numbers do to us; its document says it
         return {"stack_failed": f"{type(error).__name__}: {error}"}
-    return {} if stacks is None else _keys(stacks)
+    return {} if stacks is None else keys_of(stacks)
 
 
-def _keys(stacks: Stacks) -> dict[str, Json]:
+def keys_of(stacks: Stacks) -> dict[str, Json]:
+    """The keys for stacks that were read, with as much of them as a document is to hold."""
     keys: dict[str, Json] = {}
-    first, *others = stacks.threads
-    if first.frames:
-        keys["stack"] = [text(frame.text) for frame in first.frames]
-    told = [_thread(first, MOST_FRAMES), *(_thread(each, MOST_OTHER_FRAMES) for each in others[: MOST_THREADS - 1])]
-    keys["threads"] = told
+    frames = stacks.threads[0].frames
+    if frames:
+        keys["stack"] = [_short(frame.text) for frame in frames]
+    keys["threads"] = list(_threads(stacks.threads[:MOST_THREADS]))
     if stacks.fault_address is not None:
         keys["fault_address"] = f"{stacks.fault_address:#x}"
     return keys
+
+
+def _threads(threads: Sequence[Thread]) -> Iterator[dict[str, Json]]:
+    left = ALL_FRAMES
+    for number, thread in enumerate(threads):
+        most = min(left, MOST_OTHER_FRAMES if number else MOST_FRAMES)
+        left -= min(most, len(thread.frames))
+        yield _thread(thread, most)
 
 
 def _thread(thread: Thread, most: int) -> dict[str, Json]:
@@ -77,13 +88,18 @@ def _frame(frame: Frame) -> dict[str, Json]:
     """A frame without what is not known; ``object`` is the last part of its path."""
     told: dict[str, Json] = {"pc": f"{frame.pc:#x}", "trust": frame.trust}
     if frame.object:
-        told["object"] = text(frame.object.rpartition(b"/")[2])
+        told["object"] = _short(frame.object.rpartition(b"/")[2])
     if frame.build_id:
         told["build_id"] = frame.build_id
     if frame.offset is not None:
         told["offset"] = f"{frame.offset:#x}"
     if frame.symbol is not None:
-        told["symbol"] = text(frame.symbol)
+        told["symbol"] = _short(frame.symbol)
     if frame.signal:
         told["signal"] = True
     return told
+
+
+def _short(name: bytes) -> str:
+    """A name, without its end where that is longer than any compiler's."""
+    return text(name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + b"...")

@@ -94,6 +94,7 @@ class _Walker:
 
     def __init__(self, core: ElfCore, process: Process, binaries: Binaries) -> None:
         self._core, self._process = core, process
+        self._frames: dict[Place, Frame] = {}  # threads of a pool all stand in the same places
         self._space = AddressSpace(core, process.machine)
         illumos = process.system == "illumos"
         modules = (illumos_modules if illumos else linux_modules)(process, self._space, core)
@@ -115,6 +116,11 @@ class _Walker:
         return walk_frame_pointers(state, self._space, self._process.machine, self._core.header.order)
 
     def _frame(self, place: Place) -> Frame:
+        if place not in self._frames:
+            self._frames[place] = self._named(place)
+        return self._frames[place]
+
+    def _named(self, place: Place) -> Frame:
         module = self._loaded.modules.at(place.pc)
         if module is None:
             return Frame(place.pc, place.trust, signal=place.signal)

@@ -73,6 +73,7 @@ class Unwinder:
     def __init__(self, process: Process, space: AddressSpace, loaded: Loaded, order: ByteOrder) -> None:
         self._process, self._space, self._loaded, self._order = process, space, loaded, order
         self._machine = process.machine
+        self._trampolines: dict[int, bool] = {}
 
     def walk(self, thread: ThreadState) -> Iterator[Place]:
         """The frames of a thread, the innermost first."""
@@ -134,8 +135,10 @@ class Unwinder:
         return _Step({**registers, machine.pc: pc, machine.sp: sp + machine.word}, "return-address", called=True)
 
     def _is_trampoline(self, pc: int) -> bool:
-        known = _TRAMPOLINES.get(self._machine.name)
-        return known is not None and self._space.read(pc, len(known.code)) == known.code
+        if pc not in self._trampolines:
+            known = _TRAMPOLINES.get(self._machine.name)
+            self._trampolines[pc] = known is not None and self._space.read(pc, len(known.code)) == known.code
+        return self._trampolines[pc]
 
     def _interrupted(self, registers: Registers) -> _Step | None:
         """What the handler whose trampoline this is has interrupted."""
