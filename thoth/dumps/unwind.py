@@ -175,4 +175,19 @@ def follows_call(machine: str, code: bytes) -> bool | None:
         word = int.from_bytes(code[3:], "little")
         return word >> 26 == 0b100101 or word & 0xFEFFF000 == 0xD63F0000
     # call with an offset; call through a register or memory, which is FF /2 in two to seven bytes
-    return code[2] == 0xE8 or any(code[-n] == 0xFF and code[1 - n] >> 3 & 7 == 2 for n in (2, 3, 4, 6, 7))
+    return code[2] == 0xE8 or any(
+        code[-size] == 0xFF and code[1 - size] >> 3 & 7 == 2 and _call_size(code[1 - size :]) == size
+        for size in (2, 3, 4, 6, 7)
+    )
+
+
+def _call_size(operand: bytes) -> int:
+    """Bytes of an FF instruction, by what follows that byte: its ModR/M, and SIB where that asks for one."""
+    mode, base = operand[0] >> 6, operand[0] & 7
+    if mode == 0b11:
+        return 2
+    size = 2
+    if base == 0b100:
+        size += 1
+        base = operand[1] & 7 if len(operand) > 1 else base
+    return size + (4 if mode == 0b10 or (mode == 0 and base == 0b101) else mode)
