@@ -44,6 +44,10 @@ class Arrivals:
                     self._left -= 1
                     self._tell(verdicts)
 
+    def cancel(self) -> None:
+        """Stop the analyzers that are under way, from another thread."""
+        self._autoanalyzer.cancel()
+
     def tell_left(self) -> None:
         """Tell how many dumps were not analyzed, if any."""
         if self._left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -12,10 +13,13 @@ from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.ask import Asker
 from sdc_thoth.budget import Budget
 from sdc_thoth.errors import NodeError, ProtocolError
+from sdc_thoth.halt import Halt
 from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
 from sdc_thoth.inventory import Node
 from sdc_thoth.journal import Entry, Journal
+from sdc_thoth.meter import Meter
 from sdc_thoth.node import Bad, Found, Odd, Place, System
+from sdc_thoth.notes import LONGEST_DELAY, Failing
 from sdc_thoth.session import Session
 from sdc_thoth.transfer import Intake, failed
 from thoth import (
@@ -39,6 +43,7 @@ _LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 300,
 _PER_NAME = 100  # of these bytes
 _PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
 _SEEN_BEFORE = {"seen_before": True}  # the detail of an outcome that the journal knew
+WAITING = {"waiting": True}  # of one that is still being written, and comes another time
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 
 
@@ -56,7 +61,11 @@ class Task:
     budget: Budget  # bytes of small dumps that are in memory
     storing: Executor  # stores small dumps while the next ones come
     say: Callable[[str], None]  # takes a line of talk
+    progress: Callable[[str], None]  # takes a line on how far the pass is
     arrivals: Arrivals  # takes what was stored, for the autoanalyzers
+    halt: Halt  # why nothing new is to be begun, if so
+    meter: Meter  # of the time in which dumps are on their way
+    patient: bool = False  # a dump that has failed again and again waits before it is tried once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,9 @@ class Collection:
         self._seen: set[int] = set()  # hashes of paths, which take the same memory however long the paths are
         self._waiting: dict[bytes, Found] = {}  # dumps that were found and have no outcome yet
         self._noted: list[Entry] = []  # for the journal
+        self._failed: list[Failing] = []  # likewise
+        self._before: dict[bytes, Failing] = {}  # of the batch, by the journal
+        self._under_way: Found | None = None  # the dump whose bytes come
         self._trouble: list[Bad] = []
         self._flying: deque[Future[Outcome]] = deque()
 
@@ -105,6 +117,9 @@ class Collection:
         for flying in self._flying:
             if flying.exception() is None:
                 yield self._settled(flying.result())
+        if self._under_way is not None and self._task.halt.reason is None:
+            # It may be this dump that ends the session each time: then those behind it must get their turn.
+            self._note_failure(self._under_way, reason)
         for found in list(self._waiting.values()):
             yield self._outcome(found, Result.FAILED, stage=self._stage, reason=reason)
         self._note_in_journal()
@@ -114,6 +129,8 @@ class Collection:
         if failure is not None:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
         if not self._trouble:
+            if not self._task.dry_run and self._task.halt.reason is None:
+                self._task.journal.keep_failing(name, lambda path: hash(path) in self._seen)
             return Outcome(Result.REACHED, name)
         reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
         denied = all(bad.reason == "permission denied" for bad in self._trouble)
@@ -162,7 +179,7 @@ class Collection:
         # A time in the future says that a clock is wrong, not that the dump is being written.
         now = self._now if item.seen is None else item.seen
         if abs(now - item.signature.mtime) < self._task.settle:
-            return self._outcome(item, Result.SKIPPED, stage="discover", reason="still changing")
+            return self._outcome(item, Result.SKIPPED, stage="discover", reason="still changing", detail=WAITING)
         return None
 
     # ---- identify and look up --------------------------------------------------------------------------------------
@@ -170,6 +187,10 @@ class Collection:
     def _batch(self) -> Iterator[Outcome]:
         batch = list(self._waiting.values())
         self._stage = "identify"
+        if (why := self._task.halt.reason) is not None:
+            for found in batch:
+                yield self._settled(self._outcome(found, Result.FAILED, stage=self._stage, reason=why))
+            return
         named: list[Named] = []
         for item in self._identified(batch):
             if isinstance(item, Named):
@@ -192,27 +213,50 @@ class Collection:
             signature = found.signature.raw.decode("ascii")
             reason = outcome.reason if no_dump else None
             self._noted.append(Entry(found.path, signature, outcome.identity, done=stored, reason=reason))
+        elif found is not None and news and not outcome.result.good and self._task.halt.reason is None:
+            self._note_failure(found, outcome.reason or outcome.result.value)
         return outcome
+
+    def _note_failure(self, found: Found, reason: str) -> None:
+        before = self._before.get(found.path)
+        signature = found.signature.raw.decode("ascii")
+        self._failed.append(Failing.of(found.path, signature, reason, before, self._task.clock()))
 
     def _note_in_journal(self) -> None:
         if self._noted and not self._task.dry_run:
             self._task.journal.record(self._node.name, self._noted)
-        self._noted = []
+        if self._failed and not self._task.dry_run:
+            self._task.journal.record_failing(self._node.name, self._failed)
+        self._noted, self._failed = [], []
 
     def _identified(self, batch: Sequence[Found]) -> Iterator[Named | Outcome]:
         """Each dump with its identity, from the journal when it was seen as it is now, else from the node."""
         signatures = [(found.path, found.signature.raw.decode("ascii")) for found in batch]
         seen = self._task.journal.seen(self._node.name, signatures)
+        self._before = dict(self._task.journal.failing(self._node.name, signatures))
         fresh: list[Found] = []
         for found in batch:
             entry = seen.get(found.path)
-            if entry is None:
+            if (waiting := self._put_off(found)) is not None:
+                yield waiting
+            elif entry is None:
                 fresh.append(found)
             elif entry.identity is None:
                 yield self._outcome(found, Result.SKIPPED, stage="identify", reason=entry.reason, detail=_SEEN_BEFORE)
             else:
                 yield Named(found, entry.identity, done=entry.done)
         yield from self._named_by_thoth(fresh) if self._node.remote_thoth else self._named_by_ranges(fresh)
+
+    def _put_off(self, found: Found) -> Outcome | None:
+        """The outcome of a dump that has failed so often that it has to wait for its next try."""
+        before = self._before.get(found.path)
+        now = self._task.clock()
+        # A due time further off than any delay is one of a clock that was wrong.
+        if before is None or not self._task.patient or not now < before.due <= now + LONGEST_DELAY:
+            return None
+        due = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before.due))
+        reason = f"{before.reason} (tried {before.tries} times; next at {due})"
+        return self._outcome(found, Result.FAILED, stage="wait", reason=reason, detail=_SEEN_BEFORE)
 
     def _named_by_ranges(self, found: Sequence[Found]) -> Iterator[Named | Outcome]:
         for item in identify_by_ranges(self._asker, found) if found else ():
@@ -308,7 +352,10 @@ class Collection:
             elif item.dump is not None:
                 dumps.append(item.dump)
         for group, held in self._intake.groups(dumps):
-            with self._task.budget.taken(held):
+            if (why := self._task.halt.reason) is not None:
+                yield from (self._outcome(each.found, Result.FAILED, stage="transfer", reason=why) for each in group)
+                continue
+            with self._task.budget.taken(held), self._task.meter.busy():
                 yield from self._stored(group)
 
     def _stored(self, group: Sequence[Identified]) -> Iterator[Outcome]:
@@ -324,8 +371,11 @@ class Collection:
                 self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))
             else:
                 what = f"{escaped(dump.found.path)} from {self._node.name} ({size_text(dump.found.size)})"
-                self._task.say(f"uploading {what}")
-                yield self._intake.store(arrival, dump.found, body)
+                self._task.progress(f"uploading {what}")
+                self._under_way = dump.found
+                outcome = self._intake.store(arrival, dump.found, body)
+                self._under_way = None
+                yield outcome
         while self._flying:
             yield self._flying.popleft().result()
 

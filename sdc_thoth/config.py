@@ -1,8 +1,11 @@
 """The collector's settings: defaults, then a TOML file, then an inventory file of the same shape.
 
-    [ssh]     key, known_hosts, user
+    [ssh]     key, known_hosts, user, port
     [paths]   core, crash: lists of patterns, each a directory and a name; * and ? stand for parts of either
     [limits]  settle, max_size
+    [schedule] cron, every, jitter, timezone, at_start, grace: of the daemon
+    [metrics] port, textfile
+    [cnapi]   url
     [[node]]  name, address, port, user, uuid, remote_thoth
 
 A file is checked whole before anything is connected to. A key that we do not know is an error: it is a
@@ -14,21 +17,26 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from sdc_thoth.inventory import Node
+from sdc_thoth.schedule import Schedule, schedule_from
 from sdc_thoth.toml import TomlFile, TomlTable
 from thoth import UsageError
 
 _USUAL_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "sdc.id_rsa")  # the last one is Triton's own
-_TABLES: Final = ("ssh", "paths", "limits", "node")
+_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "cnapi", "node")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SIZE: Final = re.compile(r"([0-9]{1,15}) ?([KMGTP]?)(?:i?B)?", re.IGNORECASE)
+
+_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/?")  # no user, no path: it names a service
+
+CNAPI: Final = "cnapi"  # the inventory of that name is no file
 
 Pattern = tuple[str, str]  # of a directory, of a name
 
@@ -40,6 +48,7 @@ class SshSettings:
     key: Path | None
     known_hosts: Path
     user: str = "root"
+    port: int = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +60,26 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where the collector's metrics are to be had. The port is one of 127.0.0.1."""
+
+    port: int | None = None
+    textfile: Path | None = None  # for node_exporter
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that files say. ``core`` and ``crash`` are empty when the usual places hold."""
 
-    directory: Path  # for journal and lock
+    directory: Path  # for journal, status and lock
     ssh: SshSettings
     core: tuple[Pattern, ...] = ()
     crash: tuple[Pattern, ...] = ()
     limits: Limits = Limits()
+    schedule: Schedule = field(default_factory=Schedule)
+    metrics: Metrics = Metrics()
+    from_cnapi: bool = False  # that is where the nodes are listed
+    cnapi: str | None = None  # its URL; None: what this headnode knows
     nodes: tuple[Node, ...] = ()
 
 
@@ -67,6 +88,7 @@ def load_settings(
     config: Path | None = None,
     inventory: str | None = None,
     directory: Path | None = None,
+    cnapi: str | None = None,
     home: Path | None = None,
 ) -> Settings:
     """Put the settings together. The inventory's nodes stand in for the configuration's; its other tables add
@@ -79,23 +101,36 @@ def load_settings(
     settings = _defaults(directory, home or Path.home())
     if config is not None:
         settings = _applied(settings, TomlFile.read(config))
-    if inventory == "cnapi":
-        raise UsageError("--inventory cnapi: not available yet; list the nodes in a file, as [[node]] tables")
+    if inventory == CNAPI:
+        return replace(settings, nodes=(), from_cnapi=True, cnapi=_option(cnapi) or settings.cnapi)
+    if cnapi is not None:
+        raise UsageError("--cnapi: says where an inventory is that is not asked for; add --inventory cnapi")
     if inventory is not None:
         settings = _applied(replace(settings, nodes=()), TomlFile.read(Path(inventory)))
         if not settings.nodes:
             raise UsageError(f"--inventory {inventory}: lists no [[node]]")
     if not settings.nodes:
-        raise UsageError("no nodes: name a file with [[node]] tables by --inventory")
+        raise UsageError("no nodes: name a file with [[node]] tables by --inventory, or --inventory cnapi")
     return settings
 
 
-def _defaults(directory: Path | None, home: Path) -> Settings:
+def _option(url: str | None) -> str | None:
+    if url is not None and not _URL.fullmatch(url):
+        raise UsageError(f"--cnapi {url[:80]!r}: not a URL like http://cnapi.dc.example.com")
+    return url
+
+
+def state_directory(directory: Path | None) -> Path:
+    """The collector's own directory: the one that is named, or else the user's."""
     if directory is None:
         from platformdirs import user_state_path  # noqa: PLC0415 - not needed when the directory is given
 
         directory = user_state_path("sdc-thoth", appauthor=False)
-    directory = directory.absolute()
+    return directory.absolute()
+
+
+def _defaults(directory: Path | None, home: Path) -> Settings:
+    directory = state_directory(directory)
     usual = (home / ".ssh" / name for name in _USUAL_KEYS)
     key = next((path for path in usual if os.path.lexists(path)), None)
     return Settings(directory, SshSettings(key, directory / "known_hosts"))
@@ -108,13 +143,16 @@ def _applied(settings: Settings, file: TomlFile) -> Settings:
     paths = file.table("paths")
     core, crash = _patterns(paths, "core"), _patterns(paths, "crash")
     paths.done()
-    nodes = _nodes(file.tables("node"), ssh.user)
+    nodes = _nodes(file.tables("node"), ssh)
     return replace(
         settings,
         ssh=ssh,
         core=settings.core if core is None else core,
         crash=settings.crash if crash is None else crash,
         limits=_limits(settings.limits, file.table("limits")),
+        schedule=schedule_from(settings.schedule, file.table("schedule")),
+        metrics=_metrics(settings.metrics, file.table("metrics")),
+        cnapi=_cnapi(file.table("cnapi")) or settings.cnapi,
         nodes=nodes or settings.nodes,
     )
 
@@ -124,6 +162,7 @@ def _ssh(before: SshSettings, table: TomlTable) -> SshSettings:
         key=_path(table, "key") or before.key,
         known_hosts=_path(table, "known_hosts") or before.known_hosts,
         user=table.matching("user", _NAME, "a user's name") or before.user,
+        port=int(table.number_in("port", 1, 65535, whole=True) or before.port),
     )
     table.done()
     return settings
@@ -151,6 +190,19 @@ def _limits(before: Limits, table: TomlTable) -> Limits:
     )
     table.done()
     return limits
+
+
+def _metrics(before: Metrics, table: TomlTable) -> Metrics:
+    port = table.number_in("port", 1, 65535, whole=True)
+    metrics = Metrics(before.port if port is None else int(port), _path(table, "textfile") or before.textfile)
+    table.done()
+    return metrics
+
+
+def _cnapi(table: TomlTable) -> str | None:
+    url = table.matching("url", _URL, "a URL like http://cnapi.dc.example.com")
+    table.done()
+    return url
 
 
 def _size(value: int | str, table: TomlTable) -> int:
@@ -185,19 +237,19 @@ def _pattern(value: str, key: str, table: TomlTable) -> Pattern:
 # ---- [[node]] --------------------------------------------------------------------------------------
 
 
-def _nodes(tables: Sequence[TomlTable], user: str) -> tuple[Node, ...]:
-    nodes = tuple(_node(table, user) for table in tables)
+def _nodes(tables: Sequence[TomlTable], ssh: SshSettings) -> tuple[Node, ...]:
+    nodes = tuple(_node(table, ssh) for table in tables)
     _refuse_twice(zip(nodes, tables, strict=True))
     return nodes
 
 
-def _node(table: TomlTable, user: str) -> Node:
+def _node(table: TomlTable, ssh: SshSettings) -> Node:
     name = table.matching("name", _NAME, "a name of letters, digits, '.', '_' and '-'")
     if name is None:
         raise table.error("name", "missing")
     address = table.matching("address", _ADDRESS, "a host name or IP address") or name
     port = table.number_in("port", 1, 65535, whole=True)
-    login = table.matching("user", _NAME, "a user's name") or user
+    login = table.matching("user", _NAME, "a user's name") or ssh.user
     uuid = table.text("uuid")
     if uuid is not None and not _UUID.fullmatch(uuid := uuid.lower()):
         raise table.error("uuid", f"not a UUID: {uuid[:80]!r}")
@@ -205,7 +257,7 @@ def _node(table: TomlTable, user: str) -> Node:
     if thoth is not None and not (thoth.startswith("/") and thoth.isprintable()):
         raise table.error("remote_thoth", "not an absolute path")
     table.done()
-    return Node(name, address, 22 if port is None else int(port), login, uuid, thoth)
+    return Node(name, address, int(port or ssh.port), login, uuid, thoth)
 
 
 def _refuse_twice(nodes: Iterable[tuple[Node, TomlTable]]) -> None:

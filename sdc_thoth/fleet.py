@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 from sdc_thoth.collect import Collection, Task
 from sdc_thoth.errors import NodeError
@@ -28,14 +28,24 @@ class _Done:
     """A node has had all its outcomes."""
 
 
+class Connections(Protocol):
+    """Where sessions come from and go to."""
+
+    def connect(self, node: Node) -> Session:
+        """Raises NodeError."""
+
+    def release(self, node: Node, session: Any) -> None:
+        """The node is done with and was reached; the session may be kept for another pass, or is closed."""
+
+
 class Fleet:
-    """One pass. ``connect`` opens a session to a node or raises NodeError."""
+    """One pass."""
 
     def __init__(
         self,
         nodes: Sequence[Node],
         task: Task,
-        connect: Callable[[Node], Session],
+        connections: Connections,
         *,
         parallelism: int,
         deadline: float,
@@ -43,7 +53,7 @@ class Fleet:
     ) -> None:
         self._nodes = nodes
         self._task = task
-        self._connect = connect
+        self._connections = connections
         self._monotonic = monotonic
         self._end = monotonic() + deadline
         self._queue: Queue[Outcome | _Done] = Queue(_WAITING)
@@ -110,26 +120,31 @@ class Fleet:
             self._queue.put(_Done())
 
     def _collected(self, node: Node) -> Iterator[Outcome]:
-        if self._stopped is not None:
-            yield Outcome(Result.FAILED, node.name, stage="connect", reason=f"not reached: {self._stopped}")
+        if node.instead is not None:
+            yield node.instead
             return
-        self._task.say(f"discovering dumps on {node.name}")
+        if (why := self._stopped or self._task.halt.reason) is not None:
+            yield Outcome(Result.FAILED, node.name, stage="connect", reason=f"not reached: {why}")
+            return
+        self._task.progress(f"discovering dumps on {node.name}")
         try:
-            session = self._connect(node)
+            session = self._connections.connect(node)
         except NodeError as error:
             yield Outcome(error.result, node.name, stage="connect", reason=str(error))
             return
+        reached = False
         try:
             self._enter(session)
             for outcome in Collection(session, node, self._task).outcomes():
                 yield self._explained(outcome)
+                reached = outcome.path is None and outcome.result is Result.REACHED
         except StoreUnavailable as error:
             self.stop(f"the store refuses: {error}")
             yield Outcome(Result.FAILED, node.name, stage="store", reason=str(error))
         except ThothError as error:
             yield Outcome(Result.FAILED, node.name, stage="collect", reason=str(error))
         finally:
-            self._leave(session)
+            self._leave(node, session, reached)
 
     def _enter(self, session: Session) -> None:
         with self._lock:
@@ -138,10 +153,14 @@ class Fleet:
         if stopped:
             session.close()
 
-    def _leave(self, session: Session) -> None:
+    def _leave(self, node: Node, session: Session, reached: bool) -> None:
         with self._lock:
             self._sessions.discard(session)
-        session.close()
+            whole = reached and self._stopped is None
+        if whole:
+            self._connections.release(node, session)
+        else:
+            session.close()
 
     def _explained(self, outcome: Outcome) -> Outcome:
         """A connection that we cut ourselves is not the node's fault: say why it was cut."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from thoth import UsageError, escaped
+from thoth import Outcome, UsageError, escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,9 @@ class Node:
     user: str = "root"
     uuid: str | None = None  # lower-case
     remote_thoth: str | None = None  # path of a thoth on the node that names dumps there
+    instead: Outcome | None = field(
+        default=None, hash=False
+    )  # what is told of it in place of a visit: it is not running, has no address
 
     @property
     def place(self) -> str:

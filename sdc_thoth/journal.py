@@ -8,37 +8,29 @@ at a time.
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import quote
+from typing import Any, Final, Self
 
+from sdc_thoth import journal_file
+from sdc_thoth.notes import Amount, Failing, NodeNote, PassNote
 from sdc_thoth.state import own_directory, shown
-from thoth import CannotWrite, Identity, ThothError, UsageError
+from thoth import CannotWrite, Identity, Outcome, Result, ThothError, UsageError
 
 NAME: Final = "journal.sqlite"
 KEEP_DAYS: Final = 60  # a path that was not seen for so long is forgotten
-_VERSION: Final = 1
+KEEP_PASSES: Final = 1000
+_RATED: Final = 20  # passes that brought something, by which the rate goes
 _ASK: Final = "SELECT path, signature, identity, done, reason, day FROM seen WHERE node = ?"
-_COLUMNS: Final = 7
+_ASK_FAILING: Final = "SELECT path, signature, tries, since, due, reason FROM failing WHERE node = ?"
 _CHUNK: Final = 500  # paths in a question; SQLite takes 999 in old versions
 _DAY: Final = 86400
-_SCHEMA: Final = f"""
-    CREATE TABLE seen (
-        node TEXT NOT NULL, path BLOB NOT NULL, signature TEXT NOT NULL,
-        identity TEXT, done INTEGER NOT NULL, reason TEXT, day INTEGER NOT NULL,
-        PRIMARY KEY (node, path)
-    ) WITHOUT ROWID;
-    CREATE INDEX seen_day ON seen (day);
-    PRAGMA user_version = {_VERSION};
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +55,13 @@ def _entry(row: _Row) -> Entry:
         raise sqlite3.DatabaseError(str(error)) from error
 
 
+def _note(document: str) -> PassNote:
+    try:
+        return PassNote.from_document(json.loads(document))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise sqlite3.DatabaseError(f"a pass is noted in a way that is not ours: {error}") from error
+
+
 class Journal:
     """Made by ``open_journal``. Any thread may call."""
 
@@ -80,27 +79,137 @@ class Journal:
         """What is known of these (path, signature) of a node; nothing of one whose signature has changed."""
         wanted = dict(files)
         with self._lock, self._healed():
-            rows = list(self._rows(node, list(wanted)))
+            rows: list[_Row] = list(self._rows(_ASK, node, list(wanted)))
             self._touch(node, [row[0] for row in rows if row[-1] != self._today()])
             return {path: _entry(row) for row in rows if wanted[path := row[0]] == row[1]}
         return {}
 
     def record(self, node: str, entries: Iterable[Entry]) -> None:
         """Note what became of files, in one transaction. Raises CannotWrite on a journal for a dry run."""
-        if self._read_only:
-            raise CannotWrite("the journal is open for a dry run")
+        self._require_writable()
         day = self._today()
         rows = [(node, e.path, e.signature, e.identity, e.done, e.reason, day) for e in entries]
         with self._lock, self._healed(), self._db:
             self._db.executemany("REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("DELETE FROM failing WHERE node = ? AND path = ?", (row[:2] for row in rows))
 
     def forget(self, days: int = KEEP_DAYS) -> int:
         """Drop the paths that no pass has seen for so many days; returns how many."""
+        self._require_writable()
+        with self._lock, self._healed(), self._db:
+            old = (self._today() - days,)
+            self._db.execute("DELETE FROM failing WHERE day < ?", old)
+            return self._db.execute("DELETE FROM seen WHERE day < ?", old).rowcount
+        return 0
+
+    # ---- dumps that fail -----------------------------------------------------------------------------
+
+    def failing(self, node: str, files: Sequence[tuple[bytes, str]]) -> Mapping[bytes, Failing]:
+        """Those of these (path, signature) of a node that could not be had before."""
+        wanted = dict(files)
+        with self._lock, self._healed():
+            rows = self._rows(_ASK_FAILING, node, list(wanted))
+            return {row[0]: Failing(*row) for row in rows if wanted[row[0]] == row[1]}
+        return {}
+
+    def record_failing(self, node: str, failing: Iterable[Failing]) -> None:
+        """Note failures, in one transaction. Raises CannotWrite on a journal for a dry run."""
+        self._require_writable()
+        day = self._today()
+        rows = [(node, f.path, f.signature, f.tries, f.since, f.due, f.reason, day) for f in failing]
+        with self._lock, self._healed(), self._db:
+            self._db.executemany("REPLACE INTO failing VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def keep_failing(self, node: str, still_there: Callable[[bytes], bool]) -> None:
+        """Forget the failures of files that are no more."""
+        self._require_writable()
+        with self._lock, self._healed(), self._db:
+            paths = [row[0] for row in self._db.execute("SELECT path FROM failing WHERE node = ?", (node,))]
+            gone = [(node, path) for path in paths if not still_there(path)]
+            self._db.executemany("DELETE FROM failing WHERE node = ? AND path = ?", gone)
+
+    def all_failing(self, limit: int = 1000) -> list[tuple[str, Failing]]:
+        """The dumps that fail, each with its node; those that have failed the longest first."""
+        question = "SELECT node, path, signature, tries, since, due, reason FROM failing ORDER BY since LIMIT ?"
+        with self._lock, self._healed():
+            return [(row[0], Failing(*row[1:])) for row in self._db.execute(question, (limit,))]
+        return []
+
+    # ---- nodes and passes ----------------------------------------------------------------------------
+
+    def visited(self, outcomes: Iterable[Outcome]) -> None:
+        """Note what became of nodes, in one transaction."""
+        self._require_writable()
+        with self._lock, self._healed(), self._db:
+            for outcome in outcomes:
+                self._visited(outcome, outcome.node or "?", self._clock())
+
+    def _visited(self, outcome: Outcome, node: str, now: float) -> None:
+        before = self._db.execute("SELECT reached, failing_since, failures FROM nodes WHERE node = ?", (node,))
+        reached, since, failures = before.fetchone() or (None, None, 0)
+        if outcome.result.good:
+            since, failures = None, 0
+            reached = now if outcome.result is Result.REACHED else reached
+        else:
+            since, failures = now if since is None else since, failures + 1
+        row = (node, outcome.result.value, outcome.reason, reached, since, failures, now)
+        self._db.execute("REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def ended(self, note: PassNote, *, all_nodes: bool) -> None:
+        """Note a pass. After one over ``all_nodes``, those that it did not see are no more."""
+        self._require_writable()
+        with self._lock, self._healed(), self._db:
+            row = (note.started, note.seconds, note.busy, note.sent, note.to_json())
+            self._db.execute("REPLACE INTO passes VALUES (?, ?, ?, ?, ?)", row)
+            self._db.execute(
+                "DELETE FROM passes WHERE started <="
+                " (SELECT started FROM passes ORDER BY started DESC LIMIT 1 OFFSET ?)",
+                (KEEP_PASSES,),
+            )
+            if all_nodes:
+                self._db.execute("DELETE FROM nodes WHERE seen < ?", (note.started,))
+            for result, amount in note.dumps.items():
+                self._db.execute(
+                    "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT (result)"
+                    " DO UPDATE SET dumps = dumps + excluded.dumps, bytes = bytes + excluded.bytes",
+                    (result, amount.dumps, amount.bytes),
+                )
+
+    def nodes(self) -> list[NodeNote]:
+        """What is known of each node, by name."""
+        question = "SELECT node, result, reason, reached, failing_since, failures FROM nodes ORDER BY node"
+        with self._lock, self._healed():
+            return [NodeNote(*row) for row in self._db.execute(question)]
+        return []
+
+    def last_pass(self) -> PassNote | None:
+        """The pass that ended last."""
+        with self._lock, self._healed():
+            row = self._db.execute("SELECT note FROM passes ORDER BY started DESC LIMIT 1").fetchone()
+            return None if row is None else _note(row[0])
+        return None
+
+    def totals(self) -> Mapping[str, Amount]:
+        """What all passes have come to, by the word of a Result. A dump that is there counts in each pass."""
+        with self._lock, self._healed():
+            rows = self._db.execute("SELECT result, dumps, bytes FROM totals")
+            return {result: Amount(dumps, size) for result, dumps, size in rows}
+        return {}
+
+    def rate(self) -> float | None:
+        """Bytes a second, by the last passes that brought something; None when there were none."""
+        question = (
+            "SELECT sum(sent), sum(busy) FROM"
+            " (SELECT sent, busy FROM passes WHERE sent > 0 AND busy > 0 ORDER BY started DESC LIMIT ?)"
+        )
+        with self._lock, self._healed():
+            sent, busy = self._db.execute(question, (_RATED,)).fetchone()
+            return sent / busy if sent and busy else None
+        return None
+
+    def _require_writable(self) -> None:
         if self._read_only:
             raise CannotWrite("the journal is open for a dry run")
-        with self._lock, self._healed(), self._db:
-            return self._db.execute("DELETE FROM seen WHERE day < ?", (self._today() - days,)).rowcount
-        return 0
 
     def close(self) -> None:
         """Safe to repeat."""
@@ -118,12 +227,11 @@ class Journal:
     def _today(self) -> int:
         return int(self._clock() // _DAY)
 
-    def _rows(self, node: str, paths: list[bytes]) -> Iterator[_Row]:
+    def _rows(self, question: str, node: str, paths: list[bytes]) -> Iterator[Any]:
         for start in range(0, len(paths), _CHUNK):
             part = paths[start : start + _CHUNK]
             marks = ",".join("?" * len(part))
-            query = f"{_ASK} AND path IN ({marks})"
-            yield from self._db.execute(query, (node, *part))
+            yield from self._db.execute(f"{question} AND path IN ({marks})", (node, *part))
 
     def _touch(self, node: str, paths: list[bytes]) -> None:
         if paths and not self._read_only:
@@ -139,30 +247,30 @@ class Journal:
         if self._read_only:
             return self._opened_to_read()
         try:
-            return _connected(self._path, "rw")
+            return journal_file.connect(self._path, read_only=False)
         except sqlite3.OperationalError as error:
             raise ThothError(f"journal {shown(self._path)}: {error}") from error
         except sqlite3.DatabaseError as error:
             return self._begun_anew(error)
 
     def _opened_to_read(self) -> sqlite3.Connection:
-        if not stat.S_ISREG(_mode(self._path)):
-            return _in_memory()
+        if not journal_file.is_file(self._path):
+            return journal_file.in_memory()
         try:
-            return _connected(self._path, "ro")
+            return journal_file.connect(self._path, read_only=True)
         except sqlite3.Error as error:  # also half-written by a killed run: only a writer can undo that
             return self._done_without(error)
 
     def _done_without(self, error: sqlite3.Error) -> sqlite3.Connection:
         self._say(f"journal {shown(self._path)}: cannot be read ({error}); dumps are looked at again")
-        return _in_memory()
+        return journal_file.in_memory()
 
     def _begun_anew(self, error: sqlite3.Error) -> sqlite3.Connection:
         self._say(f"journal {shown(self._path)}: damaged ({error}); begun anew, dumps are looked at again")
         for suffix in ("", "-journal"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        _prepare_file(self._path)
-        return _connected(self._path, "rw")
+        journal_file.prepare(self._path)
+        return journal_file.connect(self._path, read_only=False)
 
     @contextlib.contextmanager
     def _healed(self) -> Iterator[None]:
@@ -193,59 +301,5 @@ def open_journal(
     if read_only:
         return Journal(path, True, clock, say)
     own_directory(directory)
-    _prepare_file(path)
+    journal_file.prepare(path)
     return Journal(path, False, clock, say)
-
-
-def _prepare_file(path: Path) -> None:
-    """Make the file with mode 0600, or see that it is one of ours: SQLite itself follows links."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        fd = os.open(path, flags, 0o600)
-    except OSError as error:
-        why = "a link, which is not followed; remove it" if path.is_symlink() else error.strerror or error
-        raise UsageError(f"journal {shown(path)}: {why}") from error
-    mode = os.fstat(fd).st_mode
-    os.close(fd)
-    if not stat.S_ISREG(mode):
-        raise UsageError(f"journal {shown(path)}: not a regular file; remove it")
-
-
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    """Raises sqlite3.DatabaseError for what is no journal of this version."""
-    db = sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, check_same_thread=False)
-    try:
-        if mode == "rw" and _is_empty(db):
-            db.executescript(_SCHEMA)
-        _check_version(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _is_empty(db: sqlite3.Connection) -> bool:
-    return bool(db.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
-
-
-def _check_version(db: sqlite3.Connection) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != _VERSION:
-        raise sqlite3.DatabaseError(f"version {version}, not {_VERSION}")
-    columns = db.execute("SELECT count(*) FROM pragma_table_info('seen')").fetchone()[0]
-    if columns != _COLUMNS:
-        raise sqlite3.DatabaseError("its table is not ours")
-
-
-def _in_memory() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", check_same_thread=False)
-    db.executescript(_SCHEMA)
-    return db
-
-
-def _mode(path: Path) -> int:
-    """The file's type and mode; 0 when there is none."""
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:
-        return 0

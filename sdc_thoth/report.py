@@ -1,15 +1,16 @@
 """What a pass tells: lines for people, one JSON document for scripts, an exit code. Pure: text goes to a callback.
 
-A report takes each outcome as it comes, and at the end the seconds that the pass took.
+A report takes each outcome as it comes, and at the end the seconds that the pass took and the rate of the last ones.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from sdc_thoth.notes import Amount
 from thoth import Outcome, Result, escaped, size_text, text
 
 
@@ -21,10 +22,17 @@ class Tally:
         self.nodes: Counter[Result] = Counter()
         self.sent = 0  # bytes
         self.planned = 0  # bytes
+        self.amounts: dict[str, Amount] = {}  # dumps, and the bytes of them, by the word of their Result
+        self.waiting = Amount()  # dumps that are still being written
         self._plans: set[str] = set()
 
     def count(self, outcome: Outcome) -> None:
         (self.nodes if outcome.path is None else self.dumps)[outcome.result] += 1
+        if outcome.path is not None:
+            word = outcome.result.value
+            self.amounts[word] = self.amounts.get(word, Amount()).plus(outcome.size or 0)
+            if outcome.detail.get("waiting"):
+                self.waiting = self.waiting.plus(outcome.size or 0)
         self.sent += outcome.sent
         if self.is_planned(outcome):
             self.planned += outcome.size or 0
@@ -38,6 +46,11 @@ class Tally:
     def plans(self) -> int:
         """How many dumps would be sent."""
         return len(self._plans)
+
+    @property
+    def node_counts(self) -> Mapping[str, int]:
+        """How many nodes had which result."""
+        return {result.value: count for result, count in self.nodes.items()}
 
     @property
     def exit_code(self) -> int:
@@ -73,10 +86,11 @@ class TextReport:
             self._out(f"would upload {name} from {host} ({size})")
         elif outcome.result in (Result.STORED, Result.REPLACED):
             self._out(f"uploaded {name} from {host} ({size}) as {outcome.identity}")
-        if self._verbose or not _is_old_news(outcome):
+        if self._verbose or not is_old_news(outcome):
             lines.append(f"{host}: {name}: {_word(outcome)}")
 
-    def end(self, seconds: float) -> None:
+    def end(self, seconds: float, rate: float | None) -> None:
+        """``rate`` is in bytes a second, by the last passes; None: not known."""
         self._out("=== Completed ===")
         for host, lines in self._hosts.items():
             for line in lines:
@@ -87,13 +101,15 @@ class TextReport:
                 self._out(f"{host}: nothing to do")
         if self._dry_run:
             count = self.tally.plans
-            self._out(f"would upload {size_text(self.tally.planned)} in {count} dump{'s' * (count != 1)}")
+            what = f"would upload {size_text(self.tally.planned)} in {count} dump{'s' * (count != 1)}"
+            time = _estimate(self.tally.planned, rate)
+            self._out(what if time is None else f"{what}, about {_duration(time)} at {size_text(int(rate or 0))}/s")
         else:
             self._out(f"uploaded {size_text(self.tally.sent)}")
         self._out(f"total run time {_duration(seconds)}")
 
 
-def _is_old_news(outcome: Outcome) -> bool:
+def is_old_news(outcome: Outcome) -> bool:
     """What every pass would say again: a dump that is there, a file that is known to be none."""
     return outcome.result is Result.PRESENT or bool(outcome.detail.get("seen_before"))
 
@@ -111,6 +127,11 @@ def _word(outcome: Outcome) -> str:
     return line
 
 
+def _estimate(planned: int, rate: float | None) -> float | None:
+    """The seconds that a plan will take; None when there is nothing to go by, or nothing to send."""
+    return planned / rate if planned and rate else None
+
+
 def _duration(seconds: float) -> str:
     whole = int(seconds)
     return f"{whole // 3600}h{whole // 60 % 60:02}m{whole % 60:02}s" if whole >= 60 else f"{seconds:.1f}s"
@@ -120,7 +141,8 @@ class JsonReport:
     """One document, written as it comes: memory does not grow with the fleet. ``out`` takes text without line ends.
 
     ``dumps``: node, path, size in bytes, identity, known, action, result, stage, reason. ``nodes``: node, result,
-    stage, reason. ``bytes``: sent, in a dry run those that would be.
+    stage, reason. ``bytes``: sent, in a dry run those that would be; ``rate``: bytes a second, by the last passes, or
+    null; ``estimated_seconds``: that the plan will take at this rate, or null.
     """
 
     def __init__(self, out: Callable[[str], None], *, dry_run: bool) -> None:
@@ -149,13 +171,17 @@ class JsonReport:
         self._out(self._separator + json.dumps(dump).replace("\x7f", "\\u007f"))
         self._separator = ",\n"
 
-    def end(self, seconds: float) -> None:
-        tail = {
+    def end(self, seconds: float, rate: float | None) -> None:
+        tail: dict[str, Any] = {
             "nodes": self._nodes,
             "bytes": self.tally.planned if self._dry_run else self.tally.sent,
             "counts": {result.value: count for result, count in self.tally.dumps.items()},
             "seconds": round(seconds, 3),
         }
+        if self._dry_run:
+            estimated = _estimate(self.tally.planned, rate)
+            tail["rate"] = None if rate is None else round(rate)
+            tail["estimated_seconds"] = None if estimated is None else round(estimated, 1)
         if not self.tally.dumps:
             self._out(self._separator)
         self._out("\n], " + json.dumps(tail)[1:].replace("\x7f", "\\u007f") + "\n")

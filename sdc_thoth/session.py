@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 import paramiko
+from cryptography.exceptions import InvalidTag
 from paramiko.common import MSG_DISCONNECT, MSG_EXT_INFO, MSG_KEXINIT
 from paramiko.packet import Packetizer
 
@@ -78,6 +79,8 @@ def read_credentials(ssh: SshSettings, *, hostkeys: str = "sdc-thoth hostkeys") 
 
 _WINDOW: Final = 2 << 20  # bytes; four times as much made it no faster
 _KEEPALIVE: Final = 30.0  # seconds without anything sent
+_ATTENTIVE: Final = 0.1  # seconds between looks of a session in use, as paramiko has it
+_RESTING: Final = 5.0  # of one that rests
 _EXTENSIONS_MAX: Final = 64
 
 
@@ -100,7 +103,10 @@ class _Packets(Packetizer):
         self._wire.begin("key exchange", timeout)
 
     def read_message(self) -> tuple[int, paramiko.Message]:
-        kind, message = super().read_message()
+        try:
+            kind, message = super().read_message()
+        except InvalidTag as error:  # paramiko lets it through
+            raise paramiko.SSHException("a packet was damaged on its way") from error
         if kind == MSG_KEXINIT:
             message.get_bytes(16)
             names = ("key exchange", "host key", "cipher", "", "MAC")
@@ -234,6 +240,21 @@ class SshSession:
         self._transport.clear_to_send_timeout = idle
         self._transport.set_keepalive(_KEEPALIVE)
 
+    # ---- between passes --------------------------------------------------------------------------
+
+    def rest(self) -> None:
+        """Nobody will use the session for a while. paramiko looks ten times a second whether anything is to be done,
+        which costs more than all else; in a session that rests it does so every few seconds."""
+        self._wire.settimeout(_RESTING)
+
+    def wake(self, seconds: float) -> None:
+        """Make it ready for use. Raises NodeError when the node does not answer within that time."""
+        self._wire.settimeout(_ATTENTIVE)
+        try:
+            self._transport.open_session(_WINDOW, timeout=seconds).close()
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._error(error) from error
+
     # ---- commands --------------------------------------------------------------------------------
 
     def run(self, command: str, stdin: bytes = b"") -> SshChannel:
@@ -332,11 +353,11 @@ def _reason(error: Exception | None) -> str:
 
 
 def _quiet() -> None:
-    # paramiko logs tracebacks of its threads. What matters of them is in our errors.
+    # What matters of the tracebacks that paramiko logs is in our errors. Who wants them all the same has said so.
     log = logging.getLogger("paramiko")
-    log.setLevel(logging.CRITICAL)
-    log.propagate = False
-    if not log.handlers:
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.CRITICAL)
+        log.propagate = False
         log.addHandler(logging.NullHandler())
 
 

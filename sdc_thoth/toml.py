@@ -127,6 +127,13 @@ class TomlTable:
         value: str | None = self.take(key, str, "text in quotes")
         return value
 
+    def flag(self, key: str) -> bool | None:
+        self._known.append(key)
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.error(key, f"expected true or false, not {_kind(value)}")
+        return value
+
     def matching(self, key: str, pattern: re.Pattern[str], what: str) -> str | None:
         """Text that the pattern matches whole; ``what`` says what that is."""
         value = self.text(key)

@@ -172,6 +172,7 @@ class Intake:
 def failed(node: Node, found: Found, error: Exception, stage: str, identity: Identity | None = None) -> Outcome:
     """What an error that concerns one dump means for it."""
     result, reason = Result.FAILED, str(error)
+    detail = {"waiting": True} if isinstance(error, StillChanging) else {}
     if isinstance(error, SourceGone):
         result = Result.GONE
     elif isinstance(error, SourceDenied):
@@ -180,7 +181,7 @@ def failed(node: Node, found: Found, error: Exception, stage: str, identity: Ide
         result = Result.SKIPPED
     elif isinstance(error, NotADump):
         result, reason = Result.SKIPPED, f"not a dump: {reason}"
-    return Outcome(result, node.name, found.path, identity, found.size, stage=stage, reason=reason)
+    return Outcome(result, node.name, found.path, identity, found.size, 0, stage, reason, detail)
 
 
 def _up_to(dumps: Sequence[Identified], total: int) -> Iterator[list[Identified]]:

@@ -129,11 +129,18 @@ ROOMS: dict[str, set[str]] = {
 # Each of these is wrapped by one module that translates its errors and sets its timeouts.
 ONLY_IMPORTERS: dict[str, set[str]] = {
     "paramiko": {"sdc_thoth/session.py", "thoth/store/agentkeys.py"},
-    "cryptography": {"sdc_thoth/private_key.py", "thoth/store/keyfiles.py", "thoth/store/signing.py"},
+    "cryptography": {
+        "sdc_thoth/private_key.py",
+        "sdc_thoth/session.py",  # an exception of it that paramiko lets through
+        "thoth/store/keyfiles.py",
+        "thoth/store/signing.py",
+    },
     "requests": {"thoth/http.py"},
     # its language in two, and its protocol in one that translates its errors
     "rethinkdb": {"thoth/index/reql.py", "thoth/index/rethink_tables.py", "thoth/index/rethink_wire.py"},
     "apscheduler": {"sdc_thoth/service.py"},
+    "structlog": {"sdc_thoth/events.py"},
+    "prometheus_client": {"sdc_thoth/metrics.py"},
     "elftools": {"thoth/dumps/symbols.py", "thoth/dumps/unwind_cfi.py"},
     "platformdirs": {"sdc_thoth/config.py", "thoth/config.py"},
     "rich": {"thoth/cli/progress.py"},

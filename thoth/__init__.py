@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         IndexFailure,
         NoRoom,
         NotADump,
+        ServiceError,
         SourceChanged,
         SourceDenied,
         SourceError,
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
         StoreError,
         StoreUnavailable,
         ThothError,
+        Unreachable,
         UsageError,
     )
+    from thoth.http import Service
     from thoth.index.base import Known
     from thoth.ingest import Arrival, Receipt, Reopened, annotate, is_wanted, receive
     from thoth.library import Thoth, open_thoth
@@ -64,6 +67,8 @@ _HOME = {
     "Receipt": "ingest",
     "Reopened": "ingest",
     "Result": "model",
+    "Service": "http",
+    "ServiceError": "errors",
     "SourceChanged": "errors",
     "SourceDenied": "errors",
     "SourceError": "errors",
@@ -72,6 +77,7 @@ _HOME = {
     "StoreUnavailable": "errors",
     "Thoth": "library",
     "ThothError": "errors",
+    "Unreachable": "errors",
     "UsageError": "errors",
     "Verdict": "analysis.verdicts",
     "__version__": "version",
@@ -118,6 +124,8 @@ __all__ = [
     "Receipt",
     "Reopened",
     "Result",
+    "Service",
+    "ServiceError",
     "SourceChanged",
     "SourceDenied",
     "SourceError",
@@ -126,6 +134,7 @@ __all__ = [
     "StoreUnavailable",
     "Thoth",
     "ThothError",
+    "Unreachable",
     "UsageError",
     "Verdict",
     "__version__",

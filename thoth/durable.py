@@ -144,8 +144,8 @@ class Draft:
         self.discard()
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Put ``data`` into the file ``path``, mode 0600, durably and at once; its directory must exist.
+def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Put ``data`` into the file ``path`` with that mode, durably and at once; its directory must exist.
 
     A link by that name is replaced, not followed. Raises OSError, and then the file is as it was.
     """
@@ -154,6 +154,8 @@ def write_durably(path: Path, data: bytes) -> None:
         sweep(directory)
         with Draft(directory) as draft:
             draft.write(data)
+            if mode != 0o600:
+                os.fchmod(draft.fileno(), mode)
             draft.sync()  # before the rename: or a power cut could leave the new name on an empty file
             draft.publish(directory, path.name)
         os.fsync(directory)  # the rename itself

@@ -128,6 +128,12 @@ class Scene:
         assert self.collector.stored() == stored
         self.check_clean()
 
+    def check_healed_with_status(self) -> None:
+        """As ``check_healed``; and the status says that all is well."""
+        self.check_healed()
+        shown = self.collector.command_run("status")
+        assert shown.returncode == 0, shown.stdout
+
     def check_clean(self) -> None:
         """Nothing is left behind: no lock, no command on a node, no changed dump (I3, I8)."""
         assert not self.lock.exists()

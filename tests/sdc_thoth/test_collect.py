@@ -421,3 +421,45 @@ def test_a_node_by_uuid_and_one_that_is_not_there(fleet: Callable[..., Fleet], t
     assert refused.returncode == 1 and refused.stdout == ""
     (line,) = refused.stderr.splitlines()
     assert "cn7" in line
+
+
+# ---- what is noted -------------------------------------------------------------------------------------------------
+
+
+def test_passes_by_hand_are_noted_for_status_and_for_the_next_plan(
+    fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    nodes = fleet(["cn0", "cn1"])
+    nodes["cn0"].put(f"{PLACE}/core.1", linux_core(1, size=5 * MEGABYTE))
+    textfile = tmp_path / "x.prom"
+    home = collector(tmp_path, nodes, f'[metrics]\ntextfile = "{textfile}"')
+    plan = home.collect("-n").document
+    assert (plan["bytes"], plan["rate"], plan["estimated_seconds"]) == (5 * MEGABYTE, None, None)
+    assert not textfile.exists()
+    assert home.collect().code == 0
+    assert 'sdc_thoth_dumps_total{result="stored"} 1.0' in textfile.read_text()
+    shown = home.command_run("status")
+    assert shown.returncode == 0, shown.stdout
+    assert shown.stdout.splitlines()[0] == "daemon: none; passes are run one by one"
+    nodes["cn1"].put(f"{PLACE}/core.2", linux_core(2, size=5 * MEGABYTE))
+    plan = home.collect("-n").document
+    assert plan["rate"] > 0
+    assert plan["estimated_seconds"] == pytest.approx(plan["bytes"] / plan["rate"], rel=0.1, abs=0.1)
+    nodes["cn1"].authorize()
+    assert home.collect().code == 1
+    shown = home.command_run("status")
+    assert shown.returncode == 1 and "  cn1: denied since " in shown.stdout
+    # A pass over some nodes leaves what is known of the others.
+    assert home.collect("-N", "cn0").code == 0
+    assert [line for line in home.command_run("status").stdout.splitlines() if line.startswith("  cn1: denied since")]
+
+
+def test_a_pass_by_hand_that_cannot_begin_is_noted(node: Callable[..., Node], tmp_path: Path) -> None:
+    only = node()
+    only.put(f"{PLACE}/core.1", linux_core(1))
+    home = collector(tmp_path, [only])
+    assert home.collect().code == 0
+    home.store.rename(home.store.with_name("away"))
+    assert home.run().returncode == 1
+    shown = home.command_run("status")
+    assert shown.returncode == 1 and "!! the last pass broke off: store " in shown.stdout

@@ -119,8 +119,8 @@ def test_crlf_and_byte_order_mark_are_taken(tmp_path: Path) -> None:
 
 
 BAD = [
-    ('[ssh]\nkye = "x"\n' + NODE, ":2: [ssh] kye: unknown; known are key, known_hosts, user"),
-    ("[shh]\n" + NODE, ":1: shh: unknown; known are ssh, paths, limits, node"),
+    ('[ssh]\nkye = "x"\n' + NODE, ":2: [ssh] kye: unknown; known are key, known_hosts, user, port"),
+    ("[shh]\n" + NODE, ":1: shh: unknown; known are ssh, paths, limits, schedule, metrics, cnapi, node"),
     ("\n[limits]\n# settle = 1\nsettle = '5'\n" + NODE, ":4: [limits] settle: expected a number, not text"),
     ("[limits]\nsettle = true\n" + NODE, ":2: [limits] settle: expected a number, not true or false"),
     ("[limits]\nsettle = -1\n" + NODE, ":2: [limits] settle: not between 0 and 1e+07: -1"),
@@ -178,7 +178,7 @@ BAD = [
     ("[ssh\n", ": Expected ']' at the end of a table declaration (at line 1, column 5)"),
     ("[ssh]\nuser = 'x'\nuser = 'y'\n", ": Cannot overwrite a value (at line 3, column 11)"),
     (NODE.encode() + b"# \xff\n", ":3: not UTF-8 text"),
-    ("", "no nodes: name a file with [[node]] tables by --inventory"),
+    ("", "no nodes: name a file with [[node]] tables by --inventory, or --inventory cnapi"),
 ]
 
 
@@ -212,11 +212,6 @@ def test_F57_ten_thousand_nodes(tmp_path: Path) -> None:
     settings = load(tmp_path, text)
     assert len(settings.nodes) == 10_000
     assert time.process_time() - start < 3  # 0.4 s; what grew with the square would take minutes
-
-
-def test_cnapi_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--inventory cnapi: not available yet; list the nodes in a file"):
-        load_settings(inventory="cnapi", home=tmp_path)
 
 
 def test_an_inventory_without_nodes_is_not_an_empty_fleet(tmp_path: Path) -> None:

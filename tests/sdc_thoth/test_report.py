@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sdc_thoth.notes import Amount
 from sdc_thoth.report import JsonReport, Tally, TextReport
 from thoth import Identity, Outcome, Result
 
@@ -19,21 +20,23 @@ def dump(result: Result, name: str = "core.1", **more: Any) -> Outcome:
     return Outcome(result, "cn0", f"/cores/{name}".encode(), size=1 << 20, **more)
 
 
-def lines(outcomes: Iterable[Outcome], *, dry_run: bool = False, verbose: bool = False) -> list[str]:
+def lines(
+    outcomes: Iterable[Outcome], *, dry_run: bool = False, verbose: bool = False, rate: float | None = None
+) -> list[str]:
     written: list[str] = []
     report = TextReport(written.append, dry_run=dry_run, verbose=verbose)
     for outcome in outcomes:
         report.take(outcome)
-    report.end(1.25)
+    report.end(1.25, rate)
     return written
 
 
-def document(outcomes: Iterable[Outcome], *, dry_run: bool = False) -> dict[str, Any]:
+def document(outcomes: Iterable[Outcome], *, dry_run: bool = False, rate: float | None = None) -> dict[str, Any]:
     written: list[str] = []
     report = JsonReport(written.append, dry_run=dry_run)
     for outcome in outcomes:
         report.take(outcome)
-    report.end(1.25)
+    report.end(1.25, rate)
     text = "".join(written)
     assert text.isascii() and "\x7f" not in text and "\x1b" not in text
     parsed: dict[str, Any] = json.loads(text)
@@ -122,7 +125,7 @@ def test_names_and_reasons_are_escaped() -> None:
 )
 def test_run_time(seconds: float, shown: str) -> None:
     written: list[str] = []
-    TextReport(written.append, dry_run=False, verbose=False).end(seconds)
+    TextReport(written.append, dry_run=False, verbose=False).end(seconds, None)
     assert written[-1] == f"total run time {shown}"
 
 
@@ -170,3 +173,36 @@ def test_any_bytes_of_a_path_come_back() -> None:
     path = b"/cores/" + bytes(range(1, 256))
     told = document([Outcome(Result.GONE, "cn0", path), REACHED])
     assert told["dumps"][0]["path"].encode("utf-8", "surrogateescape") == path
+
+
+# ---- how long it will take -----------------------------------------------------------------------------------------
+
+
+def test_a_plan_tells_how_long_it_will_take_at_the_rate_of_the_last_passes() -> None:
+    plan = [dump(Result.PLANNED, "core.1", identity=ID), dump(Result.PLANNED, "core.2", identity=ID), REACHED]
+    told = document(plan, dry_run=True, rate=2048.0)
+    assert (told["bytes"], told["rate"], told["estimated_seconds"]) == (1 << 20, 2048, 512.0)
+    assert "would upload 1.00MB in 1 dump, about 0h08m32s at 2.00KB/s" in lines(plan, dry_run=True, rate=2048.0)
+
+
+def test_a_plan_without_anything_to_go_by_or_to_send_tells_no_time() -> None:
+    plan = [dump(Result.PLANNED, identity=ID)]
+    for outcomes, rate in ((plan, None), ([REACHED], 2048.0)):
+        told = document(outcomes, dry_run=True, rate=rate)
+        assert (told["rate"], told["estimated_seconds"]) == (None if rate is None else 2048, None)
+    assert "would upload 1.00MB in 1 dump" in lines(plan, dry_run=True)
+    assert "rate" not in document([REACHED], rate=2048.0)
+
+
+def test_amounts_and_what_still_changes() -> None:
+    tally = Tally()
+    for each in (
+        dump(Result.STORED),
+        dump(Result.STORED),
+        dump(Result.SKIPPED, detail={"waiting": True}),
+        dump(Result.SKIPPED),
+        REACHED,
+    ):
+        tally.count(each)
+    assert tally.amounts == {"stored": Amount(2, 2 << 20), "skipped": Amount(2, 2 << 20)}
+    assert (tally.waiting, tally.node_counts) == (Amount(1, 1 << 20), {"reached": 1})

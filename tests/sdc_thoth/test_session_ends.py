@@ -23,7 +23,7 @@ from sdc_thoth.inventory import Node
 from sdc_thoth.known_hosts import KnownHosts
 from sdc_thoth.session import Credentials, SshSession, open_session
 from tests.sdc_thoth.reaching import LINGER, MIB, at, refused, server, within
-from tests.support.chaos import Babble, Blackhole, Proxy, Silence
+from tests.support.chaos import Babble, Blackhole, Flip, Proxy, Silence
 from tests.support.server import make_key
 from tests.support.sshd import Node as Machine
 from thoth import Result
@@ -268,3 +268,21 @@ def test_sessions_give_back_what_they_took(shared: Machine, trusted: Callable[..
     for _ in range(3):
         once()
     assert (len(list(Path("/proc/self/fd").iterdir())), threading.active_count()) == before
+
+
+def test_F08_a_packet_that_was_damaged_ends_the_session_with_a_reason(
+    shared: Machine, trusted: Callable[..., Credentials]
+) -> None:
+    """The answer to the opening of a channel, above all: what it raises there is nobody's own exception."""
+    with Proxy((shared.address, shared.port), host=shared.address) as proxy:
+        ssh = trusted(shared, port=proxy.port)
+        with open_session(at(shared, proxy.port), ssh, connect_timeout=5, idle_timeout=5):
+            handshake = proxy.passed["down"]
+        for beyond in (8, 24, 48):
+            proxy.set(Flip(handshake + beyond))
+            with (
+                open_session(at(shared, proxy.port), ssh, connect_timeout=5, idle_timeout=5) as session,
+                pytest.raises(NodeLost, match="the connection broke"),
+                session.run("echo; echo; echo") as channel,
+            ):
+                channel.read_exactly(3)

@@ -65,6 +65,7 @@ class Collector:
         self.home = home
         self.inventory = home / "fleet.toml"
         self.inventory.write_text(inventory)
+        self.options: tuple[str, ...] = ("--inventory", str(self.inventory))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -75,12 +76,16 @@ class Collector:
         return self.home / ".local/share/thoth/store"
 
     def command(self, *flags: str) -> list[str]:
-        return [str(_BIN / "sdc-thoth"), "--inventory", str(self.inventory), *flags]
+        return [str(_BIN / "sdc-thoth"), *self.options, *flags]
 
     def run(self, *flags: str) -> subprocess.CompletedProcess[str]:
         """A pass, with what it printed."""
+        return self.command_run(*self.options, *flags)
+
+    def command_run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The command with these words alone."""
         return subprocess.run(
-            self.command(*flags),
+            [str(_BIN / "sdc-thoth"), *words],
             env=self.environment,
             cwd=self.home,
             capture_output=True,

@@ -1,0 +1,46 @@
+"""What a pass tells, as events: one for each dump that is news, each node, and the end."""
+
+from __future__ import annotations
+
+from sdc_thoth.events import Log
+from sdc_thoth.report import Tally, is_old_news
+from thoth import Outcome, text
+
+
+class EventReport:
+    """Takes each outcome as it comes. What failed is a warning."""
+
+    def __init__(self, log: Log) -> None:
+        self.tally = Tally()
+        self._log = log
+
+    def take(self, outcome: Outcome) -> None:
+        self.tally.count(outcome)
+        tell = self._log.info if outcome.result.good else self._log.warning
+        if outcome.path is None:
+            # A node that was reached, or does not run, is no news: there may be hundreds in each pass.
+            tell = self._log.debug if outcome.result.good else tell
+            tell("node", node=outcome.node, result=outcome.result.value, stage=outcome.stage, reason=outcome.reason)
+        elif not is_old_news(outcome):
+            tell(
+                "dump",
+                node=outcome.node,
+                path=text(outcome.path),
+                result=outcome.result.value,
+                identity=outcome.identity,
+                size=outcome.size,
+                sent=outcome.sent,
+                stage=outcome.stage,
+                reason=outcome.reason,
+            )
+
+    def end(self, seconds: float, rate: float | None) -> None:
+        dumps = {name: amount.dumps for name, amount in self.tally.amounts.items()}
+        self._log.info(
+            "pass ends",
+            seconds=round(seconds, 3),
+            nodes=dict(self.tally.node_counts),
+            dumps=dumps,
+            sent=self.tally.sent,
+            rate=None if rate is None else round(rate),
+        )

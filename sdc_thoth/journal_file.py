@@ -1,0 +1,136 @@
+"""The journal's file: its tables, how older ones become today's, and who may have put it there."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from sdc_thoth.state import shown
+from thoth import UsageError
+
+VERSION: Final = 2
+_SEEN: Final = """
+    CREATE {} TABLE seen (
+        node TEXT NOT NULL, path BLOB NOT NULL, signature TEXT NOT NULL,
+        identity TEXT, done INTEGER NOT NULL, reason TEXT, day INTEGER NOT NULL,
+        PRIMARY KEY (node, path)
+    ) WITHOUT ROWID
+"""
+# Times are seconds since 1970.
+_FAILING: Final = """
+    CREATE {} TABLE failing (
+        node TEXT NOT NULL, path BLOB NOT NULL, signature TEXT NOT NULL,
+        tries INTEGER NOT NULL, since REAL NOT NULL, due REAL NOT NULL, reason TEXT NOT NULL, day INTEGER NOT NULL,
+        PRIMARY KEY (node, path)
+    ) WITHOUT ROWID
+"""
+_NODES: Final = """
+    CREATE {} TABLE nodes (
+        node TEXT NOT NULL PRIMARY KEY, result TEXT NOT NULL, reason TEXT,
+        reached REAL, failing_since REAL, failures INTEGER NOT NULL, seen REAL NOT NULL
+    ) WITHOUT ROWID
+"""
+_PASSES: Final = """
+    CREATE {} TABLE passes (
+        started REAL NOT NULL PRIMARY KEY, seconds REAL NOT NULL, busy REAL NOT NULL, sent INTEGER NOT NULL,
+        note TEXT NOT NULL
+    ) WITHOUT ROWID
+"""
+_TOTALS: Final = """
+    CREATE {} TABLE totals (
+        result TEXT NOT NULL PRIMARY KEY, dumps INTEGER NOT NULL, bytes INTEGER NOT NULL
+    ) WITHOUT ROWID
+"""
+_ADDED_IN_2: Final = (_FAILING, _NODES, _PASSES, _TOTALS)
+_COLUMNS: Final = {"seen": 7, "failing": 8, "nodes": 7, "passes": 5, "totals": 3}
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """The journal in the file, with today's tables. One of an older version is brought up to date; to a reader its
+    new tables seem empty.
+
+    Raises sqlite3.OperationalError when it cannot be used now, other sqlite3.DatabaseErrors for what is no journal.
+    """
+    mode = "ro" if read_only else "rw"
+    db = sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, check_same_thread=False)
+    try:
+        if not read_only and _is_empty(db):
+            _make(db)
+        elif _version(db) == 1:
+            _check_columns(db, ("seen",))
+            _add_tables(db, "TEMP" if read_only else "")
+        _check(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def in_memory() -> sqlite3.Connection:
+    """An empty journal that nobody will see."""
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    _make(db)
+    return db
+
+
+def prepare(path: Path) -> None:
+    """Make the file with mode 0600, or see that it is one of ours: SQLite itself follows links."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        why = "a link, which is not followed; remove it" if path.is_symlink() else error.strerror or error
+        raise UsageError(f"journal {shown(path)}: {why}") from error
+    mode = os.fstat(fd).st_mode
+    os.close(fd)
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"journal {shown(path)}: not a regular file; remove it")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _make(db: sqlite3.Connection) -> None:
+    db.executescript(
+        f"BEGIN; {_SEEN.format('')}; CREATE INDEX seen_day ON seen (day); PRAGMA user_version = 1; COMMIT"
+    )
+    _add_tables(db, "")
+
+
+def _add_tables(db: sqlite3.Connection, temporary: str) -> None:
+    """What version 2 has and version 1 had not; all of it or, when a run is killed here, nothing."""
+    made = ";".join(table.format(temporary) for table in _ADDED_IN_2)
+    version = "" if temporary else f"; PRAGMA user_version = {VERSION}"
+    db.executescript(f"BEGIN; {made}{version}; COMMIT")
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check(db: sqlite3.Connection) -> None:
+    version = _version(db)
+    # A reader of version 1 has the new tables on the side.
+    if version not in (1, VERSION):
+        raise sqlite3.DatabaseError(f"version {version}, not {VERSION}")
+    _check_columns(db, tuple(_COLUMNS))
+
+
+def _check_columns(db: sqlite3.Connection, tables: tuple[str, ...]) -> None:
+    for table in tables:
+        columns = db.execute("SELECT count(*) FROM pragma_table_info(?)", (table,)).fetchone()[0]
+        if columns != _COLUMNS[table]:
+            raise sqlite3.DatabaseError(f"its table {table} is not ours")

@@ -1,0 +1,97 @@
+"""What is noted of nodes, of dumps that fail, and of passes: the values that journal, status and metrics share.
+
+Times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Self
+
+_FIRST_DELAY: Final = 15 * 60.0  # seconds that a dump waits after it has failed for the second time
+LONGEST_DELAY: Final = 6 * 3600.0  # a node keeps its cores for a week: there must be many tries left
+
+
+@dataclass(frozen=True, slots=True)
+class NodeNote:
+    """What became of a node, and for how long that has been so."""
+
+    node: str
+    result: str  # of the last pass: the word of a thoth.Result
+    reason: str | None
+    reached: float | None  # when it was last searched to the end; None: never
+    failing_since: float | None  # when it first failed without having been reached since
+    failures: int  # in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A dump that could not be had."""
+
+    path: bytes
+    signature: str  # of the file that was tried: another file by that name is another dump
+    tries: int
+    since: float  # the first of them
+    due: float  # before that it is not tried again by itself
+    reason: str
+
+    @classmethod
+    def of(cls, path: bytes, signature: str, reason: str, before: Failing | None, now: float) -> Self:
+        """A failure, with those before it of the same file. The first costs no time; then each doubles the delay."""
+        tries = before.tries + 1 if before else 1
+        delay = 0.0 if tries == 1 else min(_FIRST_DELAY * 2.0 ** min(tries - 2, 30), LONGEST_DELAY)
+        return cls(path, signature, tries, before.since if before else now, now + delay, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Dumps, and the bytes of them."""
+
+    dumps: int = 0
+    bytes: int = 0
+
+    def plus(self, size: int) -> Amount:
+        return Amount(self.dumps + 1, self.bytes + size)
+
+
+@dataclass(frozen=True, slots=True)
+class PassNote:
+    """A pass that has ended, or that could not begin."""
+
+    started: float
+    seconds: float
+    busy: float = 0.0  # seconds in which at least one dump was on its way
+    sent: int = 0  # bytes that went into the store
+    dumps: Mapping[str, Amount] = field(default_factory=dict)  # by the word of a thoth.Result
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    waiting: Amount = Amount()  # dumps that are still being written
+    error: str | None = None  # why it could not begin, or broke off
+    stopped: str | None = None  # by whom it was told to end before its time: "stopped by SIGTERM"
+    good: bool = True  # every outcome was a good one, and there was no error
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_document(cls, told: Mapping[str, Any]) -> Self:
+        """Raises KeyError, TypeError and ValueError for what is none."""
+        dumps = {str(name): Amount(int(each["dumps"]), int(each["bytes"])) for name, each in told["dumps"].items()}
+        nodes = {str(name): int(count) for name, count in told["nodes"].items()}
+        return cls(
+            started=float(told["started"]),
+            seconds=float(told["seconds"]),
+            busy=float(told["busy"]),
+            sent=int(told["sent"]),
+            dumps=dumps,
+            nodes=nodes,
+            waiting=Amount(int(told["waiting"]["dumps"]), int(told["waiting"]["bytes"])),
+            error=_text(told["error"]),
+            stopped=_text(told["stopped"]),
+            good=bool(told["good"]),
+        )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,236 @@
+"""One pass over the fleet: what it needs is opened, the nodes are gone through, each outcome goes into a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from sdc_thoth.arrivals import Arrivals
+from sdc_thoth.budget import Budget
+from sdc_thoth.collect import Task
+from sdc_thoth.config import Settings
+from sdc_thoth.connections import Connections
+from sdc_thoth.fleet import Fleet
+from sdc_thoth.halt import Halt, Interrupted
+from sdc_thoth.inventory import Node
+from sdc_thoth.journal import Journal, open_journal
+from sdc_thoth.meter import Meter
+from sdc_thoth.notes import PassNote
+from sdc_thoth.places import places
+from sdc_thoth.publish import publish
+from sdc_thoth.report import Tally
+from sdc_thoth.status import beside_a_daemon, gathered
+from thoth import Autoanalyzer, Config, Outcome, Thoth, ThothError, environment, load_config, one_line, open_thoth
+
+_IN_MEMORY: Final = 48 << 20  # bytes of small dumps on their way into the store
+_STORING: Final = (
+    4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
+)
+
+_NOTING: Final = 5.0  # seconds between two times that what became of nodes is noted
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the command line asks of a pass."""
+
+    types: tuple[str, ...] = ("all",)
+    names: tuple[str, ...] | None = None  # of nodes; None: all
+    exclude: bool = False
+    parallelism: int = 4  # nodes at a time
+    timeout: float = 10.0  # seconds to connect, and for each step of logging in
+    idle: float = 600.0  # seconds without a byte from a node
+    deadline: float = 360 * 60.0  # seconds for the whole pass
+    dry_run: bool = False
+    patient: bool = False  # dumps that fail again and again wait before their next try
+
+
+class Report(Protocol):
+    """Takes each outcome as it comes, and at the end how long the pass took."""
+
+    @property
+    def tally(self) -> Tally: ...
+
+    def take(self, outcome: Outcome) -> None: ...
+
+    def end(self, seconds: float, rate: float | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """Where a pass says what. Each takes a line."""
+
+    say: Callable[[str], None]  # of the pass, among the lines of the report
+    progress: Callable[[str], None]  # of how far it is, likewise
+    talk: Callable[[str], None]  # of the collector itself
+
+
+def run_pass(
+    orders: Orders,
+    settings: Settings,
+    nodes: Sequence[Node],
+    connections: Connections,
+    report: Report,
+    *,
+    voices: Voices,
+    halt: Halt,
+) -> PassNote:
+    """Go through the nodes. The caller holds the run's lock, unless it is a dry run; ``connections`` have begun.
+
+    Raises UsageError, StoreUnavailable, IndexFailure when a pass cannot begin, and lets Interrupted through once
+    everything that is under way has its outcome, and all is noted.
+    """
+    began, started = time.time(), time.monotonic()
+    with _task(orders, settings, voices, halt) as task:
+        fleet = Fleet(nodes, task, connections, parallelism=orders.parallelism, deadline=orders.deadline)
+        noting = _Noting(report, task)
+        interruption = _gone_through(fleet, task, noting, started + orders.deadline)
+        task.arrivals.tell_left()
+        rate = task.journal.rate()
+        note = _note(began, time.monotonic() - started, report.tally, task, interruption)
+        if not orders.dry_run:
+            noting.write()
+            task.journal.forget()
+            task.journal.ended(note, all_nodes=orders.names is None and note.stopped is None)
+            _publish(settings, task.journal, voices)
+    report.end(note.seconds, rate)
+    if interruption is not None:
+        raise interruption
+    return note
+
+
+def note_broken(settings: Settings, began: float, error: ThothError, talk: Callable[[str], None]) -> None:
+    """Note that a pass, begun at that time, broke off. Raises ThothError when there is no journal to be had."""
+    note = PassNote(started=began, seconds=time.time() - began, error=str(error), good=False)
+    with open_journal(settings.directory, say=talk) as journal:
+        journal.ended(note, all_nodes=False)
+        _publish(settings, journal, Voices(talk, talk, talk))
+
+
+def _publish(settings: Settings, journal: Journal, voices: Voices) -> None:
+    """A status that cannot be written is told; the dumps are stored all the same."""
+    try:
+        publish(settings, beside_a_daemon(settings.directory, gathered(journal, None, time.time())))
+    except ThothError as error:
+        voices.talk(str(error))
+
+
+class _Noting:
+    """A report that notes on the side what became of nodes: every few seconds, since each time waits for the disk."""
+
+    def __init__(self, report: Report, task: Task) -> None:
+        self._report = report
+        self._task = task
+        self._visited: list[Outcome] = []
+        self._written = time.monotonic()
+
+    def take(self, outcome: Outcome) -> None:
+        self._report.take(outcome)
+        cut_short = self._task.halt.reason is not None and not outcome.result.good
+        if outcome.path is None and not self._task.dry_run and not cut_short:
+            self._visited.append(outcome)
+            if time.monotonic() - self._written > _NOTING:
+                self.write()
+
+    def write(self) -> None:
+        """Into the journal with it."""
+        if self._visited:
+            self._task.journal.visited(self._visited)
+        self._visited, self._written = [], time.monotonic()
+
+
+def _note(began: float, seconds: float, tally: Tally, task: Task, interruption: Interrupted | None) -> PassNote:
+    why = interruption.reason if interruption else task.halt.reason
+    return PassNote(
+        started=began,
+        seconds=seconds,
+        busy=task.meter.seconds,
+        sent=tally.sent,
+        dumps=tally.amounts,
+        nodes=tally.node_counts,
+        waiting=tally.waiting,
+        stopped=why,
+        good=tally.exit_code == 0 and why is None,
+    )
+
+
+def _gone_through(fleet: Fleet, task: Task, noting: _Noting, deadline: float) -> Interrupted | None:
+    """All nodes, then the analyzers; the signal that has cut it short, if any. ``deadline``: by time.monotonic."""
+    with fleet, task.halt.cutting(fleet.stop):
+        interruption = _reported(fleet, noting, task.halt)
+    if interruption is not None:
+        return interruption
+    return _analyzed(task.arrivals, task.halt, lambda: time.monotonic() < deadline)
+
+
+def check_types(orders: Orders, settings: Settings) -> None:
+    """Raises UsageError for a type of dumps that there is not."""
+    places(orders.types, settings.core, settings.crash)
+
+
+@contextmanager
+def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Iterator[Task]:
+    """What the nodes share in a pass, opened and known to work."""
+    config = load_config(environment())
+    with ExitStack() as stack:
+        thoth = stack.enter_context(open_thoth(config, dry_run=orders.dry_run))
+        thoth.check()
+        yield Task(
+            thoth=thoth,
+            journal=stack.enter_context(_journal(orders, settings, voices)),
+            places=places(orders.types, settings.core, settings.crash),
+            settle=settings.limits.settle,
+            max_size=settings.limits.max_size,
+            dry_run=orders.dry_run,
+            clock=time.time,
+            budget=Budget(_IN_MEMORY),
+            storing=stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store")),
+            say=voices.say,
+            progress=voices.progress,
+            arrivals=Arrivals(_autoanalyzer(thoth, config, voices.say), voices.say),
+            halt=halt,
+            meter=Meter(),
+            patient=orders.patient,
+        )
+
+
+def _journal(orders: Orders, settings: Settings, voices: Voices) -> Journal:
+    return open_journal(settings.directory, read_only=orders.dry_run, say=voices.talk)
+
+
+def _reported(fleet: Fleet, noting: _Noting, halt: Halt) -> Interrupted | None:
+    """Take all outcomes into the report. A signal cuts the nodes off: what became of them by then is told too."""
+    try:
+        for outcome in fleet.outcomes():
+            noting.take(outcome)
+    except Interrupted as error:
+        halt.cut(error.reason)
+        for outcome in fleet.outcomes():
+            noting.take(outcome)
+        return error
+    return None
+
+
+def _autoanalyzer(thoth: Thoth, config: Config, say: Callable[[str], None]) -> Autoanalyzer:
+    return Autoanalyzer(
+        thoth,
+        cache=Path(config.cache),
+        environ=environment(),
+        clock=time.time,
+        say=lambda line: say(one_line(line)),
+    )
+
+
+def _analyzed(arrivals: Arrivals, halt: Halt, in_time: Callable[[], bool]) -> Interrupted | None:
+    """Run the analyzers that rules ask for on what has arrived."""
+    try:
+        with halt.cutting(lambda _reason: arrivals.cancel()):
+            arrivals.finish(lambda: halt.reason is None and in_time())
+    except Interrupted as error:
+        return error
+    return None

@@ -1,0 +1,218 @@
+"""What the journal notes of nodes, passes and dumps that fail; and a journal of the version before."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from sdc_thoth.journal import NAME, Entry, Journal, open_journal
+from sdc_thoth.notes import LONGEST_DELAY, Amount, Failing, NodeNote, PassNote
+from tests.sdc_thoth.test_journal import ID, NODE, Clock, entry, silent, traces
+from thoth import CannotWrite, Outcome, Result
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def opened(directory: Path, clock: Clock, *, read_only: bool = False) -> Journal:
+    return open_journal(directory, read_only=read_only, clock=clock, say=silent)
+
+
+def failing(path: bytes, signature: str = "s", tries: int = 1, since: float = 5.0) -> Failing:
+    return Failing(path, signature, tries, since, since + 10, "no\xff good")
+
+
+# ---- dumps that fail -----------------------------------------------------------------------------------
+
+
+def test_a_dump_waits_longer_after_each_failure_but_the_first() -> None:
+    before, delays = None, []
+    for number in range(12):
+        now = 1000.0 + number
+        before = Failing.of(b"/a", "s", "why", before, now)
+        delays.append(before.due - now)
+    assert before and (before.tries, before.since) == (12, 1000.0)
+    assert delays[:4] == [0, 900, 1800, 3600]
+    assert delays == sorted(delays) and delays[-1] == LONGEST_DELAY
+    assert sum(delays) < 7 * 86400  # a node keeps its cores for a week
+
+
+def test_failures_are_kept_by_file(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.record_failing(NODE, [failing(b"/\xff\n"), failing(b"/b", tries=3)])
+    with opened(directory, clock) as journal:
+        assert journal.failing(NODE, [(b"/\xff\n", "s"), (b"/b", "other"), (b"/c", "s")]) == {
+            b"/\xff\n": failing(b"/\xff\n")
+        }
+        assert journal.failing("cn1", [(b"/b", "s")]) == {}
+        assert journal.all_failing() == [(NODE, failing(b"/b", tries=3)), (NODE, failing(b"/\xff\n"))]
+        journal.record(NODE, [entry(b"/b")])  # it came after all
+        assert journal.all_failing() == [(NODE, failing(b"/\xff\n"))]
+
+
+def test_failures_of_files_that_are_gone_are_forgotten(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.record_failing(NODE, [failing(b"/a"), failing(b"/b")])
+        journal.record_failing("cn1", [failing(b"/b")])
+        journal.keep_failing(NODE, lambda path: path == b"/a")
+        assert [(node, each.path) for node, each in journal.all_failing()] == [(NODE, b"/a"), ("cn1", b"/b")]
+        clock.now += 61 * 86400
+        journal.forget()
+        assert journal.all_failing() == []
+
+
+def test_the_oldest_failures_come_first_and_not_more_than_asked_for(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.record_failing(NODE, [failing(b"/%d" % n, since=100.0 - n) for n in range(50)])
+        assert [each.path for _, each in journal.all_failing(3)] == [b"/49", b"/48", b"/47"]
+
+
+# ---- nodes ---------------------------------------------------------------------------------------------
+
+
+def test_a_node_fails_since_the_first_failure_and_was_reached_before(directory: Path, clock: Clock) -> None:
+    started = clock.now
+    with opened(directory, clock) as journal:
+        for result in (Result.REACHED, Result.UNREACHABLE, Result.DENIED):
+            journal.visited([Outcome(result, NODE, reason=f"it is {result.value}")])
+            clock.now += HOUR
+        assert journal.nodes() == [
+            NodeNote(NODE, "denied", "it is denied", reached=started, failing_since=started + HOUR, failures=2)
+        ]
+        journal.visited([Outcome(Result.NOT_RUNNING, NODE)])
+        assert journal.nodes() == [NodeNote(NODE, "not-running", None, started, None, 0)]
+        journal.visited([Outcome(Result.REACHED, NODE)])
+        assert journal.nodes()[0].reached == clock.now
+        journal.visited([Outcome(Result.FAILED, "new")])
+        assert journal.nodes()[1] == NodeNote("new", "failed", None, None, clock.now, 1)
+
+
+def test_nodes_that_are_no_more_are_forgotten_after_a_pass_over_all(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.visited([Outcome(Result.REACHED, "old")])
+        clock.now += HOUR
+        started = clock.now
+        journal.visited([Outcome(Result.REACHED, "new")])
+        journal.ended(PassNote(started, 1.0), all_nodes=False)
+        assert len(journal.nodes()) == 2
+        journal.ended(PassNote(started, 1.0), all_nodes=True)
+        assert [each.node for each in journal.nodes()] == ["new"]
+
+
+# ---- passes --------------------------------------------------------------------------------------------
+
+
+def a_pass(started: float, sent: int = 0, busy: float = 0.0) -> PassNote:
+    dumps = {"stored": Amount(1, sent), "present": Amount(9, 900)}
+    return PassNote(started, 2.5, busy, sent, dumps, {"reached": 3}, Amount(1, 7), "broke off", "stopped", good=False)
+
+
+def test_the_last_pass_and_all_of_them_together(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        assert (journal.last_pass(), journal.totals(), journal.rate()) == (None, {}, None)
+        journal.ended(a_pass(100.0, 5), all_nodes=True)
+        journal.ended(a_pass(200.0, 6), all_nodes=True)
+    with opened(directory, clock) as journal:
+        assert journal.last_pass() == a_pass(200.0, 6)
+        assert journal.totals() == {"stored": Amount(2, 11), "present": Amount(18, 1800)}
+
+
+def test_the_rate_is_that_of_the_last_passes_that_brought_something(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.ended(a_pass(1.0, 10**9, 1.0), all_nodes=True)  # long ago, on a faster network
+        for number in range(20):
+            journal.ended(a_pass(10.0 + number, 1000, 2.0), all_nodes=True)
+        for number in range(30):
+            journal.ended(a_pass(100.0 + number), all_nodes=True)
+        assert journal.rate() == 500.0
+
+
+def test_passes_of_long_ago_are_forgotten(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        with journal._db:
+            journal._db.executemany(
+                "INSERT INTO passes VALUES (?, 0, 0, 0, '{}')", [(float(n),) for n in range(1009)]
+            )
+        journal.ended(a_pass(1009.0), all_nodes=False)
+        assert journal._db.execute("SELECT count(*), min(started) FROM passes").fetchone() == (1000, 10.0)
+
+
+# ---- a dry run, damage, the version before ---------------------------------------------------------------
+
+
+def test_F53_a_dry_run_reads_notes_and_writes_none(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.ended(a_pass(1.0, 1000, 2.0), all_nodes=True)
+        journal.record_failing(NODE, [failing(b"/a")])
+    before = traces(directory)
+    with opened(directory, clock, read_only=True) as journal:
+        assert journal.rate() == 500.0
+        assert journal.failing(NODE, [(b"/a", "s")])
+        for write in (
+            lambda: journal.record_failing(NODE, []),
+            lambda: journal.visited([Outcome(Result.REACHED, NODE)]),
+            lambda: journal.ended(a_pass(1.0), all_nodes=True),
+            lambda: journal.keep_failing(NODE, lambda path: True),
+        ):
+            with pytest.raises(CannotWrite):
+                write()
+    assert traces(directory) == before
+
+
+def of_version_1(directory: Path) -> Entry:
+    """A journal as the version before left it."""
+    directory.mkdir(mode=0o700)
+    db = sqlite3.connect(directory / NAME)
+    db.executescript("""
+        CREATE TABLE seen (
+            node TEXT NOT NULL, path BLOB NOT NULL, signature TEXT NOT NULL,
+            identity TEXT, done INTEGER NOT NULL, reason TEXT, day INTEGER NOT NULL,
+            PRIMARY KEY (node, path)
+        ) WITHOUT ROWID;
+        CREATE INDEX seen_day ON seen (day);
+        PRAGMA user_version = 1;
+    """)
+    with db:
+        db.execute("INSERT INTO seen VALUES (?, ?, ?, ?, 1, NULL, 1000)", (NODE, b"/a", "s", ID))
+    db.close()
+    return entry(b"/a")
+
+
+def test_a_journal_of_version_1_keeps_what_it_knows(directory: Path, clock: Clock) -> None:
+    known = of_version_1(directory)
+    before = traces(directory)
+    with opened(directory, clock, read_only=True) as journal:  # a dry run cannot change it, and can do with it
+        assert journal.seen(NODE, [(b"/a", "s")]) == {b"/a": known}
+        assert (journal.nodes(), journal.rate(), journal.last_pass()) == ([], None, None)
+    assert traces(directory) == before
+    for _ in range(2):
+        with opened(directory, clock) as journal:
+            assert journal.seen(NODE, [(b"/a", "s")]) == {b"/a": known}
+            journal.visited([Outcome(Result.REACHED, NODE)])
+            assert len(journal.nodes()) == 1
+
+
+@pytest.mark.parametrize("change", ["note = '{}'", "note = 'x'", "note = '[1]'"])
+def test_a_note_that_is_not_ours_begins_the_journal_anew(directory: Path, clock: Clock, change: str) -> None:
+    said: list[str] = []
+    with opened(directory, clock) as journal:
+        journal.ended(a_pass(1.0), all_nodes=True)
+    with sqlite3.connect(directory / NAME) as db:
+        db.execute(f"UPDATE passes SET {change}")
+    db.close()
+    with open_journal(directory, clock=clock, say=said.append) as journal:
+        assert journal.last_pass() is None
+        journal.ended(a_pass(2.0), all_nodes=True)
+        assert journal.last_pass() == a_pass(2.0)
+    assert len(said) == 1 and "damaged (a pass is noted in a way that is not ours" in said[0]
