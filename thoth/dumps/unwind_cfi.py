@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct import ConstructError
@@ -20,35 +20,19 @@ from elftools.dwarf.dwarf_expr import DWARFExprParser
 from elftools.dwarf.structs import DWARFStructs
 
 from thoth.dumps.allowance import Allowance
+from thoth.dumps.cfi_rules import Damaged, Rules, rules_at
 from thoth.dumps.image import PT_GNU_EH_FRAME, Image
 from thoth.dumps.machine import Machine, Registers
 from thoth.dumps.space import AddressSpace
 
 _ENTRY = 1 << 14  # bytes of one entry; those of the largest functions have some thousand
-_REGISTERS = 256  # that can have rules; processors number theirs below 100
-_DEEP = 16  # states that are remembered in each other, and values on the stack of an expression
+_DEEP = 16  # values on the stack of an expression
 _MOST_FUNCTIONS = 1 << 17
 _PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4
 _TABLE: Final = b"\1\x1b\x03\x3b"  # version, and how pointers are encoded, in every header that linkers write
 
 # What goes wrong in the decoding of bytes that are not what they should be.
 _BAD = (ELFError, DWARFError, ConstructError, AssertionError, LookupError, ValueError, TypeError, struct.error)
-
-
-class _Damaged(Exception):
-    """The information makes no sense, or uses what we do not know."""
-
-
-class Rules(NamedTuple):
-    """Where the caller's registers are, for one place in the code.
-
-    ``cfa`` is a register and an offset, or an expression. ``registers`` has, for each that moved, how and what.
-    """
-
-    cfa: tuple[int, int] | bytes
-    registers: dict[int, tuple[str, Any]]
-    column: int  # the register that stands for the return address
-    signal: bool  # the frame is of a signal's trampoline: its caller was interrupted, it called nothing
 
 
 class CallFrames:
@@ -71,7 +55,7 @@ class CallFrames:
         if address not in self._rules:
             try:
                 self._rules[address] = self._found(address)
-            except (_Damaged, *_BAD):
+            except (Damaged, *_BAD):
                 self._rules[address] = None
         return self._rules[address]
 
@@ -85,7 +69,7 @@ class CallFrames:
         entry = self._entries[place]
         if address - start >= entry["address_range"]:
             return None
-        return _State(entry).run(address - start)
+        return rules_at(entry, address - start)
 
     def _decoded(self, place: int) -> Any:
         """The entry at an address, decoded; with its CIE, which lies before it, as a section of two entries."""
@@ -93,10 +77,10 @@ class CallFrames:
         entry = self._entry_at(place)
         back = struct.unpack_from(order + "I", entry, 4)[0]
         if not back:
-            raise _Damaged
+            raise Damaged
         shared = self._entry_at(place + 4 - back)
         if not self._allowance.take(len(shared) + len(entry)):
-            raise _Damaged
+            raise Damaged
         section = shared + entry[:4] + struct.pack(order + "I", len(shared) + 4) + entry[8:]
         frames = CallFrameInfo(BytesIO(section), len(section), 0, self._structs, for_eh_frame=True)
         return frames.get_entries()[1]
@@ -105,17 +89,17 @@ class CallFrames:
         """The CIE at an address, decoded."""
         data = self._entry_at(place)
         if not self._allowance.take(len(data)):
-            raise _Damaged
+            raise Damaged
         return CallFrameInfo(BytesIO(data), len(data), 0, self._structs, for_eh_frame=True).get_entries()[0]
 
     def _entry_at(self, place: int) -> bytes:
         """The bytes of a CIE or FDE."""
         length = struct.unpack(self._image.header.order + "I", self._image.read(place, 4))[0]
         if not 4 <= length <= _ENTRY:
-            raise _Damaged
+            raise Damaged
         data = self._image.read(place, length + 4)
         if len(data) < length + 4:
-            raise _Damaged
+            raise Damaged
         return data
 
     # ---- a step -----------------------------------------------------------------------------------
@@ -124,7 +108,7 @@ class CallFrames:
         """The caller's registers, as far as they are known; None when its program counter is not."""
         try:
             return self._caller(rules, registers, space)
-        except (_Damaged, *_BAD):
+        except (Damaged, *_BAD):
             return None
 
     def _caller(self, rules: Rules, registers: Registers, space: AddressSpace) -> Registers | None:
@@ -250,13 +234,13 @@ class _Known:
         return None  # undefined
 
     def value(self, expression: bytes, stack: Iterable[int]) -> int:
-        """What an expression of DWARF comes to. Raises _Damaged for operations that no unwinding needs."""
+        """What an expression of DWARF comes to. Raises Damaged for operations that no unwinding needs."""
         values = list(stack)
         parser = DWARFExprParser(self._structs)
         for operation in parser.parse_expr(list(expression)):
             self._apply(operation.op_name.removeprefix("DW_OP_"), operation.args, values)
             if len(values) > _DEEP:
-                raise _Damaged
+                raise Damaged
         return values[-1]
 
     def _apply(self, name: str, args: list[Any], values: list[int]) -> None:
@@ -276,12 +260,12 @@ class _Known:
         elif name == "deref":
             word = self._space.word(values.pop())
             if word is None:
-                raise _Damaged
+                raise Damaged
             values.append(word)
         elif name == "dup":
             values.append(values[-1])
         else:
-            raise _Damaged
+            raise Damaged
 
 
 _TWO: Final[dict[str, Callable[[int, int], int]]] = {
@@ -299,107 +283,4 @@ _TWO: Final[dict[str, Callable[[int, int], int]]] = {
     "lt": lambda a, b: int(a < b),
     "eq": lambda a, b: int(a == b),
     "ne": lambda a, b: int(a != b),
-}
-
-
-class _State:
-    """Runs the instructions of an entry up to a place in its function."""
-
-    def __init__(self, entry: Any) -> None:
-        self._entry = entry
-        self._data: int = entry.cie["data_alignment_factor"]
-        self._code: int = entry.cie["code_alignment_factor"]
-        self._cfa: tuple[int, int] | bytes | None = None
-        self._registers: dict[int, tuple[str, Any]] = {}
-        self._first: dict[int, tuple[str, Any]] = {}
-        self._remembered: list[tuple[Any, dict[int, tuple[str, Any]]]] = []
-
-    def run(self, offset: int) -> Rules:
-        """The rules so many bytes behind the beginning of the function."""
-        cie = self._entry.cie
-        self._execute(cie.instructions, 0)
-        self._first = dict(self._registers)
-        self._execute(self._entry.instructions, offset)
-        if self._cfa is None:
-            raise _Damaged
-        column, signal = cie["return_address_register"], b"S" in cie["augmentation"]
-        return Rules(self._cfa, self._registers, column, signal)
-
-    def _execute(self, instructions: list[Any], offset: int) -> None:
-        at = 0
-        for instruction in instructions:
-            code, args = _number(instruction.opcode), instruction.args
-            if code in _ADVANCES:
-                at += args[0] * self._code
-                if at > offset:
-                    return
-            elif code in _SAVES and args[0] < _REGISTERS:
-                how, factored = _SAVES[code]
-                self._registers[args[0]] = (how, args[1] * self._data if factored else _plain(args[1:]))
-            elif code in (0xC0, 0x06):  # restore, restore_extended
-                self._restore(args[0])
-            elif code in _OF_CFA:
-                self._define(code, args)
-            elif code in (0x0A, 0x0B):
-                self._keep(code)
-            elif code == 0x08:  # same_value
-                self._registers.pop(args[0], None)
-            elif code not in _NOTHING:
-                raise _Damaged
-
-    def _restore(self, number: int) -> None:
-        if number in self._first:
-            self._registers[number] = self._first[number]
-        else:
-            self._registers.pop(number, None)
-
-    def _keep(self, code: int) -> None:
-        """remember_state, restore_state"""
-        if code == 0x0B:
-            self._cfa, self._registers = self._remembered.pop()
-        elif len(self._remembered) < _DEEP:
-            self._remembered.append((self._cfa, dict(self._registers)))
-        else:
-            raise _Damaged
-
-    def _define(self, code: int, args: list[Any]) -> None:
-        if code == 0x0F:  # def_cfa_expression
-            self._cfa = bytes(args[0])
-        elif code in (0x0C, 0x12):  # def_cfa, def_cfa_sf
-            self._cfa = (args[0], args[1] * (self._data if code == 0x12 else 1))
-        elif not isinstance(self._cfa, tuple):
-            raise _Damaged
-        elif code == 0x0D:  # def_cfa_register
-            self._cfa = (args[0], self._cfa[1])
-        else:  # def_cfa_offset, def_cfa_offset_sf
-            self._cfa = (self._cfa[0], args[0] * (self._data if code == 0x13 else 1))
-
-
-def _number(opcode: Any) -> int:
-    """An instruction's number, whose low bits are an operand where the high ones are set."""
-    number = int(getattr(opcode, "value", opcode))
-    return number & 0xC0 or number
-
-
-def _plain(args: list[Any]) -> Any:
-    """The operand of a rule: a register, the bytes of an expression, or nothing."""
-    if not args:
-        return None
-    return args[0] if isinstance(args[0], int) else bytes(args[0])
-
-
-_ADVANCES: Final = frozenset((0x40, 0x02, 0x03, 0x04))
-_NOTHING: Final = frozenset((0x00, 0x2D, 0x2E))  # nop; negate_ra_state, GNU_args_size
-_OF_CFA: Final = frozenset((0x0C, 0x0D, 0x0E, 0x0F, 0x12, 0x13))
-# What an instruction says of a register, and whether its operand is in units of the data alignment.
-_SAVES: Final = {
-    0x80: ("offset", True),
-    0x05: ("offset", True),
-    0x11: ("offset", True),
-    0x14: ("value", True),
-    0x15: ("value", True),
-    0x07: ("undefined", False),
-    0x09: ("register", False),
-    0x10: ("expression", False),
-    0x16: ("value expression", False),
 }

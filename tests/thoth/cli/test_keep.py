@@ -396,7 +396,7 @@ def test_a_process_of_this_machine_is_stored_with_its_stack(run: Run, crasher: C
     assert [len(thread["frames"]) > 2 for thread in document["threads"]] == [True, True]
     assert document["threads"][0]["frames"][1]["trust"] == "cfi"
     assert (document["signal"], document["fault_address"]) == (11, "0x0")
-    assert identity in run("ls", "stack=*load_table*").out
+    assert identity[:16] in run("ls", "stack=*load_table*").out
 
 
 def test_a_core_of_illumos_costs_no_decoder_of_dwarf(tmp_path: Path) -> None:
