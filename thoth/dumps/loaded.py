@@ -27,8 +27,8 @@ from thoth.errors import SourceError
 if TYPE_CHECKING:
     from thoth.dumps.unwind_cfi import CallFrames
 
-BINARY_LIMIT = 64 << 20  # bytes of one executable or library that are read
-MOST_SYMBOLS = 1 << 20  # of all modules together that are looked at
+BINARIES_LIMIT = 64 << 20  # bytes of all executables and libraries together that are read
+MOST_SYMBOLS = 1 << 19  # of all modules together that are looked at
 MOST_CALL_FRAMES = 1 << 19  # bytes of call frame information of all modules together that are decoded
 
 Tables = list[tuple[SymbolTable, int]]  # each with what its values are moved by in memory
@@ -41,6 +41,7 @@ class Loaded:
         self.modules = modules
         self._core, self._machine, self._binaries = core, machine, binaries
         self._sections = list(core.sections())
+        self._reading_left = Allowance(BINARIES_LIMIT)
         self._symbols_left = Allowance(MOST_SYMBOLS)
         self._decoding_left = Allowance(MOST_CALL_FRAMES)
         # Each by where the module starts.
@@ -55,7 +56,7 @@ class Loaded:
         if module.start not in self._files:
             build_id = module.build_id()
             opened = self._binaries.open(module.name, build_id) if build_id else None
-            image = Image.of_file(_Quiet(opened)) if opened else None
+            image = Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
             self._files[module.start] = image if image and image.build_id() == build_id else None
         return self._files[module.start]
 
@@ -132,7 +133,7 @@ class Loaded:
     def _stripped(self, build_id: str) -> Image | None:
         """The file that has the symbols which another one lacks."""
         opened = self._binaries.symbols(build_id)
-        image = Image.of_file(_Quiet(opened)) if opened else None
+        image = Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
         return image if image and image.build_id() == build_id else None
 
     def _from_memory(self, module: Module) -> Tables:
@@ -145,8 +146,8 @@ class _Quiet:
 
     __slots__ = ("_pages", "size")
 
-    def __init__(self, source: ReadAt) -> None:
-        self._pages = Paged(source, BINARY_LIMIT)
+    def __init__(self, source: ReadAt, allowance: Allowance) -> None:
+        self._pages = Paged(source, allowance)
         self.size = source.size
 
     def read_at(self, offset: int, length: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from thoth.dumps.allowance import Allowance
 from thoth.dumps.source import ReadAt
 from thoth.errors import SourceError
 
@@ -13,13 +14,13 @@ class TooMuchRead(SourceError):
 
 
 class Paged:
-    """A ReadAt over another one. Raises TooMuchRead where ``limit`` bytes were fetched and more are wanted."""
+    """A ReadAt over another one. Raises TooMuchRead where more bytes are wanted than the allowance has left."""
 
-    __slots__ = ("_left", "_page", "_pages", "_source")
+    __slots__ = ("_allowance", "_page", "_pages", "_source")
 
-    def __init__(self, source: ReadAt, limit: int, page: int = PAGE) -> None:
+    def __init__(self, source: ReadAt, allowance: Allowance, page: int = PAGE) -> None:
         self._source = source
-        self._left = limit
+        self._allowance = allowance
         self._page = page
         self._pages: dict[int, bytes] = {}  # by number
 
@@ -54,9 +55,8 @@ class Paged:
 
     def _read(self, first: int, end: int) -> None:
         wanted = (end - first) * self._page
-        if wanted > self._left:
+        if not self._allowance.take(wanted):
             raise TooMuchRead("reading its stacks takes too much of it")
-        self._left -= wanted
         data = self._source.read_at(first * self._page, wanted)
         for number in range(first, end):
             at = (number - first) * self._page

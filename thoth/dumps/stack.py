@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from thoth.dumps.allowance import Allowance
 from thoth.dumps.binaries import Binaries, NoBinaries
 from thoth.dumps.elfcore import ElfCore
 from thoth.dumps.loaded import Loaded
@@ -81,7 +82,7 @@ def read_stacks(source: ReadAt, binaries: Binaries | None = None, *, page: int =
     ``page`` is how many bytes one read fetches at least: more where each costs a round trip. Raises what ``source``
     raises.
     """
-    core = ElfCore.from_source(Paged(source, CORE_LIMIT, page))
+    core = ElfCore.from_source(Paged(source, Allowance(CORE_LIMIT), page))
     process = process_of(core) if core else None
     if core is None or process is None or not process.threads:
         return None

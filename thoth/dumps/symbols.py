@@ -24,6 +24,8 @@ _MOST_BUCKETS = 1 << 19  # of a hash table
 _INFLATED = 32 << 20  # bytes that .gnu_debugdata may have when it is decompressed
 _OBJECT, _FUNC, _IFUNC = 1, 2, 10
 _CODE = frozenset((0, _FUNC, _IFUNC))  # types of symbols that code can have
+_PLACE = 20  # bits of a symbol's number in its table: more symbols are not looked at
+_WIDE = 24  # bytes of a 64-bit symbol; those of 32 bits have 16
 _LOOK_BACK = 32  # symbols before an address that are asked whether they reach to it
 
 _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_GNU_HASH = 4, 5, 6, 10, 0x6FFFFEF5
@@ -40,54 +42,76 @@ class Symbol(NamedTuple):
     size: int
 
 
+class _Entry(NamedTuple):
+    """What a table says of a function: with where its name begins."""
+
+    value: int
+    size: int
+    info: int  # type and binding
+    name: int
+
+
 class SymbolTable:
     """One symbol table: its functions, by address."""
 
-    __slots__ = ("_entries", "_name", "_values")
+    __slots__ = ("_data", "_keys", "_name", "_symbol")
 
     def __init__(self, data: bytes, header: Header, name: ReadName) -> None:
         self._name = name
-        self._entries = sorted(_functions(data, header))
-        self._values = [entry[0] for entry in self._entries]
+        self._data = data
+        self._symbol = struct.Struct(header.order + ("IBBHQQ" if header.wide else "IIIBBH"))
+        # A number for each, of its address and its place in the table: large programs have half a million.
+        self._keys = sorted(value << _PLACE | number for number, value in _functions(data, self._symbol))
 
     def find(self, address: int) -> Symbol | None:
         """The function that the address lies in; of several with one beginning the one that mdb would name."""
-        last = bisect_right(self._values, address) - 1
+        last = bisect_right(self._keys, (address + 1 << _PLACE) - 1) - 1
         for place in range(last, max(last - _LOOK_BACK, -1), -1):
-            value, size, _, _ = self._entries[place]
-            if address < value + size:
+            entry = self._entry(place)
+            if address < entry.value + entry.size:
                 return self._preferred(place, address)
         return None
 
     @property
     def lowest(self) -> int | None:
         """Where the first function begins."""
-        return self._values[0] if self._values else None
+        return self._keys[0] >> _PLACE if self._keys else None
+
+    def _entry(self, place: int) -> _Entry:
+        """The function that comes at this place in the order of addresses."""
+        number = self._keys[place] & (1 << _PLACE) - 1
+        fields = self._symbol.unpack_from(self._data, number * self._symbol.size)
+        if self._symbol.size == _WIDE:
+            name, info, _, _, value, size = fields
+        else:
+            name, value, size, info, _, _ = fields
+        return _Entry(value, size, info, name)
 
     def _preferred(self, place: int, address: int) -> Symbol:
-        value = self._values[place]
+        value = self._entry(place).value
         named: list[tuple[tuple[object, ...], Symbol]] = []
         for each in range(place, max(place - _LOOK_BACK, -1), -1):
-            start, size, info, offset = self._entries[each]
-            if start != value:
+            entry = self._entry(each)
+            if entry.value != value:
                 break
-            if address < start + size:
-                full = self._name(offset).partition(b"\0")[0]
+            if address < value + entry.size:
+                full = self._name(entry.name).partition(b"\0")[0]
                 name = full.partition(b"@")[0] or full  # without the version of a library's interface
-                named.append((_preference(name, info, size), Symbol(name, value, size)))
+                named.append((_preference(name, entry.info, entry.size), Symbol(name, value, entry.size)))
         return min(named)[1]
 
 
-def _functions(data: bytes, header: Header) -> Iterator[tuple[int, int, int, int]]:
-    """Value, size, type and binding, and place of the name of each symbol that may be a function."""
-    if header.wide:
-        for name, info, _, section, value, size in struct.iter_unpack(header.order + "IBBHQQ", _cut(data, 24)):
+def _functions(data: bytes, symbol: struct.Struct) -> Iterator[tuple[int, int]]:
+    """Place in the table and value of each symbol that may be a function."""
+    all_of = symbol.iter_unpack(_cut(data, symbol.size)[: symbol.size << _PLACE])
+    if symbol.size == _WIDE:
+        for number, (_, info, _, section, value, size) in enumerate(all_of):
             if section and size and info & 15 in _CODE:
-                yield value, size, info, name
+                yield number, value
     else:
-        for name, value, size, info, _, section in struct.iter_unpack(header.order + "IIIBBH", _cut(data, 16)):
+        for number, (_, value, size, info, _, section) in enumerate(all_of):
             if section and size and info & 15 in _CODE:
-                yield value, size, info, name
+                yield number, value
 
 
 def _cut(data: bytes, entry: int) -> bytes:
@@ -114,7 +138,7 @@ def section_table(
 
 
 def _count(size: int, header: Header) -> int:
-    return size // (24 if header.wide else 16)
+    return size // (_WIDE if header.wide else 16)
 
 
 def _name_in(source: ReadAt, names: Section, at: int) -> bytes:
@@ -191,7 +215,7 @@ def _dynamic_places(image: Image, dynamic: dict[int, int], names: int) -> Iterat
     if own and size:
         yield own, size
     start = _own(image, dynamic.get(_DT_SYMTAB))
-    entry = 24 if image.header.wide else 16
+    entry = _WIDE if image.header.wide else 16
     if start:
         count = _symbol_count(image, dynamic)
         # The names lie behind the symbols wherever a linker made both; that is no rule, so it comes last.

@@ -15,6 +15,7 @@ from tests.support import vectors
 from tests.support.crash import Crasher
 from tests.support.elfwriter import EM_X86_64, PT_LOAD, PT_NOTE, Segment, auxv, elf, linux_prstatus, note
 from tests.support.sources import Logged, whole
+from thoth.dumps.allowance import Allowance
 from thoth.dumps.loaded import MOST_SYMBOLS
 from thoth.dumps.paged import Paged, TooMuchRead
 from thoth.dumps.stack import ALL_FRAMES, CORE_LIMIT, Stacks, read_stacks
@@ -159,7 +160,7 @@ def test_F41_little_is_read_of_a_core_of_one_tib() -> None:
 
 def test_no_more_is_read_than_is_allowed() -> None:
     source = Logged(whole(bytes(100_000)))
-    pages = Paged(source, 3 * 4096)
+    pages = Paged(source, Allowance(3 * 4096))
     assert pages.read_at(4095, 2) == pages.read_at(0, 2) == b"\0\0"
     assert len(source.reads) == 1
     with pytest.raises(TooMuchRead):
