@@ -111,6 +111,7 @@ def _identity(path: str) -> str:
 def declare_upload(parser: ArgumentParser) -> None:
     parser.description = (
         "Store dumps, describe and index them, and print the identity of each, one a line.\n"
+        "What a core's threads were doing is noted on it: stack (of the one that dumped), threads, fault_address.\n"
         "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
         "A whole dump takes the place of one that was cut short. One that was purged is not stored again.\n"
         "Where Manta runs jobs (v1) a crash dump is uncompressed and processed there; elsewhere, or when that\n"
