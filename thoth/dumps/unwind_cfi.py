@@ -32,7 +32,18 @@ _PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4
 _TABLE: Final = b"\1\x1b\x03\x3b"  # version, and how pointers are encoded, in every header that linkers write
 
 # What goes wrong in the decoding of bytes that are not what they should be.
-_BAD = (ELFError, DWARFError, ConstructError, AssertionError, LookupError, ValueError, TypeError, struct.error)
+_BAD = (
+    ELFError,
+    DWARFError,
+    ConstructError,
+    struct.error,
+    AssertionError,
+    ArithmeticError,  # a length beyond what Python can index
+    LookupError,
+    RecursionError,  # expressions in each other
+    TypeError,
+    ValueError,
+)
 
 
 class CallFrames:

@@ -24,6 +24,7 @@ from tests.support.cfiwriter import (
     offset,
     restore,
     same_value,
+    uleb,
     undefined,
     val_expression,
     val_offset,
@@ -104,6 +105,14 @@ def test_a_register_that_was_kept_leads_further() -> None:
     assert places(thread) == [(IN, "context"), (ABOVE, "cfi"), (END, "cfi")]
 
 
+def nested(depth: int) -> bytes:
+    """DW_OP_entry_value of DW_OP_entry_value of ..."""
+    operations = b""
+    for _ in range(depth):
+        operations = b"\xa3" + uleb(len(operations)) + operations
+    return operations
+
+
 DAMAGED: dict[str, bytes] = {
     "an instruction that nobody knows": b"\x3f",
     "a place that comes from nowhere": b"\x01" + bytes(8),
@@ -114,6 +123,7 @@ DAMAGED: dict[str, bytes] = {
     "an expression that does what none does": def_cfa_expression(breg(7, 0) + b"\x28\x00\x00"),
     "an expression that reads nothing": def_cfa_expression(b"\x30\x06"),
     "an expression without end": def_cfa_expression(breg(7, 0) * 100),
+    "expressions in each other without end": def_cfa_expression(nested(1500)),
 }
 
 
@@ -121,6 +131,13 @@ DAMAGED: dict[str, bytes] = {
 def test_rules_that_make_no_sense_end_the_walk(rules: bytes) -> None:
     library = image([Function(0x1000, 0x100, rules), _ABOVE, _LAST])
     assert places(walked(library, {RIP: IN, RSP: STACK}, {24: ABOVE})) == [(IN, "context")]
+
+
+def test_augmentation_that_is_longer_than_anything_can_be() -> None:
+    library = bytearray(image([Function(0x1000, 0x100, def_cfa_offset(32)), _LAST]))
+    place = library.index(struct.pack("<i", 0x100) + b"\0" + def_cfa_offset(32)) + 4
+    library[place : place + 10] = b"\xff" * 9 + b"\x01"
+    assert places(walked(bytes(library), {RIP: IN, RSP: STACK}, {24: ABOVE})) == [(IN, "context")]
 
 
 def test_a_caller_does_not_lie_below() -> None:
