@@ -134,7 +134,7 @@ def test_rules_that_make_no_sense_end_the_walk(rules: bytes) -> None:
 
 
 def test_augmentation_that_is_longer_than_anything_can_be() -> None:
-    library = bytearray(image([Function(0x1000, 0x100, def_cfa_offset(32)), _LAST]))
+    library = bytearray(image([Function(0x1000, 0x100, def_cfa_offset(32) + bytes(16)), _LAST]))
     place = library.index(struct.pack("<i", 0x100) + b"\0" + def_cfa_offset(32)) + 4
     library[place : place + 10] = b"\xff" * 9 + b"\x01"
     assert places(walked(bytes(library), {RIP: IN, RSP: STACK}, {24: ABOVE})) == [(IN, "context")]
