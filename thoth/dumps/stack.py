@@ -22,7 +22,8 @@ from thoth.dumps.threads import Process, ThreadState, process_of
 from thoth.dumps.unwind import Unwinder
 from thoth.dumps.unwind_fp import Place, walk_frame_pointers
 
-CORE_LIMIT = 32 << 20  # bytes of a core that are read for its stacks
+NOTES_LIMIT = 48 << 20  # bytes of a core that are read for its notes: a process may have 40,000 open files
+CORE_LIMIT = 32 << 20  # and for its stacks
 MOST_FRAMES = 1024  # of the thread that dumped
 MOST_OTHER_FRAMES = 256  # of each other thread
 ALL_FRAMES = 8192  # of all threads together
@@ -82,10 +83,11 @@ def read_stacks(source: ReadAt, binaries: Binaries | None = None, *, page: int =
     ``page`` is how many bytes one read fetches at least: more where each costs a round trip. Raises what ``source``
     raises.
     """
-    core = ElfCore.from_source(Paged(source, Allowance(CORE_LIMIT), page))
-    process = process_of(core) if core else None
-    if core is None or process is None or not process.threads:
+    notes = ElfCore.from_source(Paged(source, Allowance(NOTES_LIMIT), page))
+    process = process_of(notes) if notes else None
+    if notes is None or process is None or not process.threads:
         return None
+    core = ElfCore(Paged(source, Allowance(CORE_LIMIT), page), notes.header)
     walker = _Walker(core, process, binaries or NoBinaries())
     return Stacks(tuple(walker.threads()), process.fault_address)
 

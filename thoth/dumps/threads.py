@@ -7,12 +7,14 @@ Linux's include/uapi/linux/elfcore.h (struct elf_prstatus) and the siginfo_t in 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from thoth.dumps import illumos, linux
 from thoth.dumps.elfcore import ElfCore, Note
 from thoth.dumps.machine import ILLUMOS, LINUX, Machine, Registers
+from thoth.dumps.paged import TooMuchRead
 from thoth.dumps.record import Record
 
 MOST_THREADS = 1024  # that are looked at
@@ -48,7 +50,7 @@ class Process:
 
 def process_of(core: ElfCore) -> Process | None:
     """The process of an illumos or Linux core; None when it is neither, or its processor is none that we know."""
-    notes = [note for note in core.notes() if note.size]
+    notes = [note for note in _readable(core.notes()) if note.size]
     names = {(note.name, note.type) for note in notes}
     sizes = {note.type: note.size for note in reversed(notes) if note.name == b"CORE"}
     key = (core.header.machine, core.header.order)
@@ -57,12 +59,21 @@ def process_of(core: ElfCore) -> Process | None:
     return _linux(core, notes, LINUX[key]) if key in LINUX and not names & {linux.VMCOREINFO} else None
 
 
+def _readable(notes: Iterator[Note]) -> Iterator[Note]:
+    """The notes up to where reading on would take too much."""
+    with suppress(TooMuchRead):
+        yield from notes
+
+
 def _of_type(notes: list[Note], kind: int, name: bytes = b"CORE") -> Iterator[Note]:
     return (note for note in notes if note.type == kind and note.name == name)
 
 
 def _record(core: ElfCore, note: Note | None) -> Record:
-    return Record(core.description(note, _STRUCTURE) if note else b"", core.header.order)
+    data = b""
+    with suppress(TooMuchRead):
+        data = core.description(note, _STRUCTURE) if note else b""
+    return Record(data, core.header.order)
 
 
 def _vector(core: ElfCore, notes: list[Note]) -> dict[int, int]:

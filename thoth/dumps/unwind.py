@@ -27,25 +27,7 @@ class _Trampoline(NamedTuple):
     registers: Mapping[int, int]
 
 
-_X86_64_SAVED: Final = (
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-    14,
-    15,
-    5,
-    4,
-    6,
-    3,
-    1,
-    0,
-    2,
-    7,
-    16,
-)  # r8, ..., rip
+_X86_64_SAVED: Final = (*range(8, 16), 5, 4, 6, 3, 1, 0, 2, 7, 16)  # r8, ..., rip
 _TRAMPOLINES: Final = {
     # mov $15,%rax; syscall: the stack pointer is at the ucontext
     "x86_64": _Trampoline(

@@ -18,7 +18,7 @@ from tests.support.sources import Logged, whole
 from thoth.dumps.allowance import Allowance
 from thoth.dumps.loaded import MOST_SYMBOLS
 from thoth.dumps.paged import Paged, TooMuchRead
-from thoth.dumps.stack import ALL_FRAMES, CORE_LIMIT, Stacks, read_stacks
+from thoth.dumps.stack import ALL_FRAMES, CORE_LIMIT, NOTES_LIMIT, Stacks, read_stacks
 
 REPOSITORY = Path(__file__).parents[3]
 RIP, RBP, RSP = 16, 4, 19  # places in Linux' user_regs_struct
@@ -65,11 +65,12 @@ def linux(
     *,
     places: Sequence[int] = (CODE + 0x800,),
     pairs: Sequence[tuple[int, int]] = (),
+    filler: bytes = b"",
 ) -> bytes:
     """A core of x86-64 Linux with a thread at each of these places, all with their frames at STACK."""
     notes = b"".join(note(b"CORE", 1, status(number, place)) for number, place in enumerate(places, 1))
     notes += note(b"CORE", 6, auxv(pairs)) + note(b"CORE", 0x46494C45, listed)
-    return elf([Segment(PT_NOTE, notes), *loads], machine=EM_X86_64)
+    return elf([Segment(PT_NOTE, notes + filler), *loads], machine=EM_X86_64)
 
 
 def status(number: int, place: int) -> bytes:
@@ -95,6 +96,14 @@ def frames_up(count: int) -> Segment:
     """So many frame records, each leading to the next."""
     words = ((STACK + 16 * (number + 1), CODE + 0x900) for number in range(count))
     return Segment(PT_LOAD, b"".join(struct.pack("<QQ", *pair) for pair in words), vaddr=STACK)
+
+
+def test_F41_notes_without_end_leave_the_threads_before_them() -> None:
+    """A process of more open files, or whatever its notes are full of, than we read of."""
+    code = Segment(PT_LOAD, vaddr=CODE, flags=5, filesz=0, memsz=4096)
+    filling = note(b"LINUX", 0x999, bytes(1000)) * (NOTES_LIMIT // 1000)
+    stacks = quickly(linux([code, frames_up(3)], filler=filling))
+    assert [len(thread.frames) for thread in stacks.threads] == [4]
 
 
 def test_F41_all_frames_together_are_bounded() -> None:
