@@ -91,13 +91,12 @@ def illumos_modules(process: Process, space: AddressSpace, core: ElfCore) -> Mod
         _placed(space, address, path if number == 0 and path else name, main=number == 0)
         for number, (address, name) in enumerate(listed)
     ]
-    known = {each.start for each in found}
+    known = Modules(found)
     entry = process.vector.get(_AT_ENTRY, process.vector.get(_AT_PHDR, 0))
     for mapping in space.code_mappings()[:MOST_MODULES]:
-        if mapping.start in known or any(each.start <= mapping.start < each.end for each in found):
-            continue
-        main = not listed and mapping.start <= entry < mapping.end
-        found.append(_placed(space, mapping.start, path if main else b"", main=main))
+        if known.at(mapping.start) is None:
+            main = not listed and mapping.start <= entry < mapping.end
+            found.append(_placed(space, mapping.start, path if main else b"", main=main))
     return Modules(found)
 
 
