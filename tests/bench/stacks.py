@@ -146,8 +146,8 @@ def _against_gdb(folder: Path) -> Row:
 
 def _upload(folder: Path) -> Row:
     core = _python(folder)
-    without = best(3, lambda: _uploaded(core, 0, "without"))
-    more = best(3, lambda: _uploaded(core, _THREADS)) - without
+    without = best(5, lambda: _uploaded(core, 0, "without"))
+    more = best(5, lambda: _uploaded(core, _THREADS)) - without
     what = f"upload of that core ({core.stat().st_size >> 20} MiB) with its stacks, against without"
     return Row(what, f"{more * 1000:.0f} ms more than {without * 1000:.0f}", "150 ms more", more <= 0.15)
 
