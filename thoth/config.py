@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,7 @@ _CREDENTIALS: Final = re.compile(r"(?<=://)[^/].*@|\?.*", re.DOTALL)
 class Setting:
     """One value and where it came from: ``default``, a file, a variable of the environment, or a flag."""
 
-    value: str
+    value: str = field(repr=False)  # of an index with its password
     origin: str
 
 
@@ -49,7 +49,7 @@ class MantaSettings:
     tls_insecure: bool = False  # whatever certificate the server shows is taken
     no_auth: bool = False  # requests are not signed
     no_jobs: bool = False  # what Manta v1 could do in a job is done on this machine
-    proxy: str = ""  # the URL of an HTTP proxy on the way there
+    proxy: str = field(default="", repr=False)  # the URL of an HTTP proxy on the way there, with its password
     home: str = ""  # whose .ssh has the key
     agent: str = ""  # the socket of an ssh-agent that may have it
     unfinished: str = ""  # the directory that remembers uploads to go on with; empty: nowhere
@@ -166,7 +166,8 @@ def survey(
 
 def _in_order(told: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings in the order in which they are shown; those of Manta where it is the store."""
-    names = [*_KEYS, *(f"manta.{each}" for each in _MANTA_KEYS)] if _is_manta(told) else _KEYS
+    ours = ("manta.no_jobs", "manta.proxy")
+    names = [*_KEYS, *(f"manta.{each}" for each in _MANTA_KEYS), *ours] if _is_manta(told) else _KEYS
     return {name: told[name] for name in names if name in told}
 
 
@@ -203,6 +204,9 @@ _VARIABLES: Final = {
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Setting]:
     """What the variables say; one that is empty is not set."""
     found = {key: _first_set(environ, variables) for key, variables in _VARIABLES.items()}
+    # A URL, of which nobody is shown the password.
+    if (proxy := found["manta.proxy"]) and "://" not in proxy.value:
+        found["manta.proxy"] = replace(proxy, value=f"http://{proxy.value}")
     return {key: setting for key, setting in found.items() if setting is not None}
 
 
@@ -266,6 +270,9 @@ def _check_store(told: Mapping[str, Setting]) -> None:
     url = told["manta.url"]
     if without_credentials(url.value) != url.value:
         raise UsageError(f"{url.origin}: Manta knows no passwords; write https://HOST alone")
+    role = told.get("manta.role", Setting("", DEFAULT))
+    if not (role.value.isascii() and role.value.isprintable()):
+        raise UsageError(f"{role.origin}: roles are names in ASCII, with a comma between two of them")
 
 
 def _check_user(told: Mapping[str, Setting]) -> None:

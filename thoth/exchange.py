@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
@@ -89,22 +90,25 @@ class Body:
 
 
 class Exchange:
-    """One request. ``idle`` is how many seconds the peer may be silent, ``total`` how many all may take, but for a
-    body, by ``clock``; with ``expects`` the body is not sent before the service says that it wants it."""
+    """One request. ``idle`` is how many seconds the peer may be silent, ``total`` how many all may take by ``clock``,
+    but for the request's body, and with ``endless`` for the answer's. With ``expects`` the body is not sent before
+    the service says that it wants it."""
 
     def __init__(
         self,
         body: Body | None,
         *,
         idle: float,
-        total: float | None,
+        total: float,
         clock: Callable[[], float],
         expects: bool = False,
+        endless: bool = False,
     ) -> None:
         self.body = body
         self.expects = expects
         self._idle = idle
         self._total = total
+        self._endless = endless
         self._deadline: float | None = None
         self._clock = clock
         self._lock = threading.Lock()
@@ -116,16 +120,26 @@ class Exchange:
         with self._lock:
             self._connection = connection
 
-    def end(self) -> None:
-        """The connection is others' again. Who calls the body off does nothing to it any more."""
+    def detach(self) -> None:
+        """The connection may be others' from now on. Who calls the body off does nothing to it any more."""
         with self._lock:
             self._connection = None
+
+    def end(self) -> None:
+        """The request is over, well or not."""
+        self.detach()
         if self.body is not None:
             self.body.let_go()
 
     def start(self) -> None:
-        """The time begins, that is for all but the body."""
-        self._deadline = None if self._total is None else self._clock() + self._total
+        """The time begins, that is for all but the request's body."""
+        self._deadline = self._clock() + self._total
+
+    def has_head(self) -> None:
+        """The head of the answer is there. Whoever reads its body to the end gives the connection to others."""
+        self.detach()
+        if self._endless:
+            self._deadline = None
 
     @property
     def is_cut(self) -> bool:
@@ -149,19 +163,16 @@ class Exchange:
 
     def shut(self) -> None:
         """Wake up whoever waits for the socket."""
-        try:
-            sock = self._socket()
-            socket.socket.shutdown(
-                sock, socket.SHUT_RDWR
-            )  # SSLSocket's own would take the TLS state away under its user
-        except OSError:
-            return  # it is closed already, or was never connected
+        with self._lock, suppress(OSError):  # it is closed already, or was never connected
+            # SSLSocket's own would take the TLS state away under its user.
+            socket.socket.shutdown(self._socket(), socket.SHUT_RDWR)
 
     def may_go_on(self) -> bool:
         """Wait for "100 Continue", but not long. False: the answer came instead, or nothing ever will."""
+        until = self._clock() + _LEAVE
         try:
-            self.limit(seconds=_LEAVE)
             while not self._early.endswith(b"\r\n\r\n"):
+                self.limit(seconds=until - self._clock())
                 byte = self._socket().recv(1)
                 self._early += byte
                 if not byte or (len(self._early) == 12 and self._early[8:] != b" 100") or len(self._early) > _LONGEST:
@@ -258,6 +269,7 @@ class _Watched(http.client.HTTPConnection):
         if self._exchange.body is not None:
             self._exchange.start()
         response = super().getresponse()
+        self._exchange.has_head()
         if self._exchange.is_cut and self.sock is not None:
             sock, self.sock = self.sock, None
             sock.close()  # when the answer has been read, which has a share in it

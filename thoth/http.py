@@ -102,10 +102,10 @@ class Service:
             exchange.end()
 
     def open(self, method: str, target: str, headers: Mapping[str, str], *, limited: bool = False) -> Download:
-        """An answer whose body is read piece by piece, with ``limited`` all within ``limits.total``. Raises
-        ServiceError."""
-        total = self._limits.total if limited else None
-        exchange = Exchange(None, idle=self._limits.idle, total=total, clock=self._clock)
+        """An answer whose body is read piece by piece. Its head comes within ``limits.total``, with ``limited`` all
+        of it. Raises ServiceError."""
+        limits = self._limits
+        exchange = Exchange(None, idle=limits.idle, total=limits.total, clock=self._clock, endless=not limited)
         return self._opened(method, target, headers, exchange)
 
     def close(self) -> None:
@@ -170,7 +170,10 @@ class Download:
     def read(self, length: int) -> bytes:
         """The next bytes, as many as asked for until the end. A body that ends early raises NoAnswer."""
         with self._translated():
-            data: bytes = self._response.raw.read(length, decode_content=False)
+            try:
+                data: bytes = self._response.raw.read(length, decode_content=False)
+            except ValueError as error:  # http.client takes a chunk of less than nothing at its word
+                raise urllib3.exceptions.ProtocolError(str(error)) from None
         return data
 
     def read_all(self, most: int) -> bytes:
@@ -196,6 +199,11 @@ class Download:
         self.close()
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: else requests would read all of an answer that points elsewhere, however long, and parse where to."""
+
+
 class _Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *options: Any, **more: Any) -> None:
         super().init_poolmanager(*options, **more)
@@ -208,7 +216,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 def _session(proxy: str | None, threads: int) -> requests.Session:
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False
     session.proxies = {"http": proxy, "https": proxy} if proxy else {}
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

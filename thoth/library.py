@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from thoth.config import DEFAULT, MANTA, Config, MantaSettings, described
+from thoth.config import DEFAULT, MANTA, Config, MantaSettings, Setting, described
 from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable
 from thoth.index.base import Index
 from thoth.index.rethink_place import RethinkPlace
@@ -87,10 +87,12 @@ def open_thoth(config: Config, *, dry_run: bool = False, ask: Ask | None = None)
     with ExitStack() as undo:
         store = _open_store(config, directory, create=create, dry_run=dry_run, ask=ask)
         undo.callback(store.close)
-        place, url, origin = _shared_index(config, store, place)
+        shared = _shared_index(config, store)
+        named = shared or Setting(config.db, config.origins.get("db", "db"))
+        place = index_place(named.value, config_name(config.user), config.user) if shared else place
         index = _open_index(place, dry_run=dry_run)
         jobs = _no_jobs if dry_run else _job_service(config, store)
-        opened = Thoth(store, index, config.user, described(url, origin), jobs)
+        opened = Thoth(store, index, config.user, described(named.value, named.origin), jobs)
         undo.pop_all()
     return opened
 
@@ -145,6 +147,15 @@ def is_made(config: Config, setting: str) -> bool:
     with closing(_open_store(config, None, create=False, dry_run=True, ask=None)) as store:
         _require_answer(store, config.user)
     return True
+
+
+def shared_index(config: Config) -> Setting | None:
+    """The index that ``config.json`` in the store names and ``open_thoth`` uses; None when that is not asked, or
+    names none. Raises UsageError for what cannot be read there, and StoreError."""
+    if config.origins.get("db", "db") != DEFAULT:
+        return None
+    with closing(_open_store(config, store_directory(config), create=False, dry_run=True, ask=None)) as store:
+        return _shared_index(config, store)
 
 
 def _answers(server: RethinkPlace) -> bool:
@@ -217,24 +228,18 @@ def _job_service(config: Config, store: ObjectStore) -> Callable[[], Jobs | None
 # ---- the index ------------------------------------------------------------------------------------
 
 
-def _shared_index(
-    config: Config, store: ObjectStore, place: Path | RethinkPlace
-) -> tuple[Path | RethinkPlace, str, str]:
-    """The index's place, its URL, and who names it: ``config.json`` in the store where nobody else does."""
-    own = config.origins.get("db", "db")
+def _shared_index(config: Config, store: ObjectStore) -> Setting | None:
+    """The index that ``config.json`` in the store names; None when somebody else names one, or nobody."""
     directory = store_directory(config)
     # What is in the user's own index can be listed while the directory of the store is away.
-    if own != DEFAULT or (directory is not None and not directory.is_dir()):
-        return place, config.db, own
+    if config.origins.get("db", "db") != DEFAULT or (directory is not None and not directory.is_dir()):
+        return None
     name = config_name(config.user)
     try:
         url = database_url(store.get(name)[0], name, config.user)
     except NoSuchObject:
-        url = None
-    if url is None:
-        return place, config.db, own
-    origin = "Manta" if config.store == MANTA else "the store"
-    return index_place(url, name, config.user), url, origin
+        return None
+    return None if url is None else Setting(url, "Manta" if config.store == MANTA else "the store")
 
 
 def _open_index(place: Path | RethinkPlace, *, dry_run: bool) -> Index:

@@ -42,8 +42,9 @@ def _rethink_place(url: str, shown: str, user: str) -> RethinkPlace:
         ) from None
     if not host or parts.fragment:
         raise UsageError(f"{shown}: names no host; write rethinkdb://HOST[:PORT][/DATABASE]")
-    options = dict(parse_qsl(parts.query))
-    if options.keys() - {"tls", "ca"}:
+    # What is empty is not dropped: nobody who writes ?tls means a connection that everybody can read.
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if options.keys() - {"tls", "ca"} or options.get("tls", "1") not in ("0", "1") or options.get("ca") == "":
         raise UsageError(f"{shown}: after ? stand tls=1 and ca=FILE only")
     place = RethinkPlace(
         host,

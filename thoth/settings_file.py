@@ -69,6 +69,8 @@ def rethink_url(told: Mapping[str, Any], origin: str, user: str) -> str:
     host = _text(told, "host", origin)
     if not host:
         raise UsageError(f"{origin}: names no host")
+    if host.count(":") == 1 or "/" in host:
+        raise UsageError(f"{origin}: host must be a name or an address alone; the port is named apart from it")
     port = told.get("port") or _PORT
     if isinstance(port, bool) or not str(port).isdecimal() or not 0 < int(port) < 1 << 16:
         raise UsageError(f"{origin}: port must be a number from 1 to 65535")

@@ -26,6 +26,9 @@ def main(words: list[str]) -> int:
     with Path(os.environ["THOTH_TEST_MLOGIN_LOG"]).open("a") as log:
         log.write(json.dumps(words) + "\n")
     asked = _parsed(words)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print(" * ERROR: stdin is not a TTY; aborting.", file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory(prefix="mlogin-", dir="/var/tmp") as place:
         print(f" * created interactive job -- {uuid.uuid4()}", flush=True)
         folder = Path(place)

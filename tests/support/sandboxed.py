@@ -110,17 +110,18 @@ def _started(who: str, ground: Path) -> tuple[list[str], Path, str]:
         return [], place, token
     user = str(secrets.choice(_USERS))
     os.chown(place, int(user), int(user))
+    script = opened_up(hold, Path(sys.base_prefix), Path(sys.prefix), TOP)
     become = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
-    return ["unshare", "-m", "--propagation", "private", "sh", "-c", _opened_up(hold), "sh", *become], place, token
+    return ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", *become], place, token
 
 
-def _opened_up(hold: Path) -> str:
-    """A script that runs its arguments where nothing that Python needs lies below a directory of root's alone.
+def opened_up(hold: Path, *paths: Path) -> str:
+    """A script that runs its arguments where none of the paths lies below a directory of root's alone.
 
     It has a mount namespace of its own, in which an empty directory takes the place of each of those.
     """
     closed: dict[Path, Path] = {}
-    for needed in {Path(path).resolve() for path in (sys.base_prefix, sys.prefix, TOP)}:
+    for needed in {path.resolve() for path in paths}:
         for parent in needed.parents:
             if not parent.stat().st_mode & 0o001:
                 closed[needed] = parent  # in the end the topmost

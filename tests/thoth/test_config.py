@@ -201,6 +201,15 @@ class TestManta:
         config = load_config({**MANTA, "THOTH_USER": "thoth"})
         assert (config.user, config.manta.user) == ("thoth", "bcantrill")
 
+    def test_a_proxy_and_the_end_of_jobs_are_shown_and_no_password(self) -> None:
+        proxy = f"me:{SECRET}@proxy:3128"
+        found = survey({**MANTA, "THOTH_PROXY": proxy, "THOTH_NO_JOBS": "1"})
+        shown = {name: without_credentials(each.value) for name, each in found.settings.items()}
+        assert (shown["manta.proxy"], shown["manta.no_jobs"]) == ("http://proxy:3128", "1")
+        assert found.manta.proxy == f"http://{proxy}"
+        assert SECRET not in repr(found)
+        assert load_config({**MANTA, "THOTH_PROXY": "socks://x"}).manta.proxy == "socks://x"
+
     def test_a_store_that_is_named_wins(self, toml: Path) -> None:
         assert load_config({**MANTA, "THOTH_STORE": "file:///s"}).store == "file:///s"
         toml.write_text('store = "file:///t"')
@@ -237,6 +246,10 @@ class TestManta:
     def test_roles_and_subuser(self) -> None:
         manta = load_config({**MANTA, "MANTA_SUBUSER": "bob", "MANTA_ROLE": "a, b,"}).manta
         assert (manta.subuser, manta.roles) == ("bob", ("a", "b"))
+
+    @pytest.mark.parametrize("role", ["\u20ac", "a\nb"])
+    def test_a_role_that_no_request_can_name(self, role: str) -> None:
+        assert refused({**MANTA, "MANTA_ROLE": role}).startswith("MANTA_ROLE: roles are names")
 
     def test_a_file_can_say_it_all(self, toml: Path) -> None:
         toml.write_text(
@@ -279,7 +292,8 @@ class TestRethink:
         assert message == "THOTH_DB_HOST: port must be a number from 1 to 65535"
 
     def test_a_configuration_s_repr_holds_no_password(self) -> None:
-        assert "dumps" not in repr(load_config({"THOTH_DB_HOST": "db", "THOTH_DB_AUTHKEY": "I<3dumps"}))
+        environ = {"THOTH_DB_HOST": "db", "THOTH_DB_AUTHKEY": "I<3dumps"}
+        assert "dumps" not in repr(load_config(environ)) + repr(survey(environ))
 
 
 class TestOriginalFile:
@@ -318,6 +332,8 @@ class TestOriginalFile:
             ('{"db": "h"}', "db must be an object"),
             ('{"db": {}}', "db: names no host"),
             ('{"db": {"host": 1}}', "db: host must be a text"),
+            ('{"db": {"host": "h:28015"}}', "db: host must be a name or an address alone; the port"),
+            ('{"db": {"host": "rethinkdb://u:SECRET@h"}}', "db: host must be a name or an address alone; the port"),
             ('{"db": {"host": "h", "port": true}}', "db: port must be a number"),
             ('{"db": {"host": "h", "authKey": 7}}', "db: authKey must be a text"),
             ("[" * 100_000, "not JSON"),

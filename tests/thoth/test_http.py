@@ -140,6 +140,18 @@ def test_who_does_not_know_of_leave_gets_the_body_after_a_while() -> None:
         assert ask(server, "PUT", body=Body([b"abc"], 3), Expect="100-continue") == b"ok"
 
 
+def test_F32_leave_in_drops_is_not_waited_for_without_end() -> None:
+    body = Body([b"abc"], 3)
+    with Scripted(saying(b"HTTP/1.1 100 Continue\r\nX: " + b"y" * 1000, size=5, pause=0.1)) as server:
+        service = Service("Box", server.url, limits=QUICK, clock=lambda: 10 * time.monotonic())
+        start = time.monotonic()
+        with pytest.raises(NoAnswer):
+            service.ask("PUT", "/x", {"Expect": "100-continue"}, body)
+        assert time.monotonic() - start < 3
+        service.close()
+    assert body.sent == 0
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 def test_an_answer_that_comes_early_ends_the_body(secure: bool, tmp_path: Path) -> None:
     def script(peer: Peer) -> bool:
@@ -211,6 +223,29 @@ def test_calling_off_what_is_over_harms_nobody() -> None:
     assert server.connections == 1
 
 
+def test_calling_off_while_the_answer_comes_harms_nobody() -> None:
+    """Its last byte makes the connection another request's, before this one knows that it is over."""
+    body = Body([b"abc"], 3)
+    answered = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read(3 if b"PUT" in peer.head else 0)
+        peer.send(OK[:-1])
+        answered.wait(5)
+        peer.send(OK[-1:])
+
+    def call_off() -> None:
+        time.sleep(0.2)
+        body.cancel()
+        answered.set()
+
+    with Scripted(script) as server:
+        thread = threading.Thread(target=call_off)
+        thread.start()
+        assert ask(server, "PUT", body=body) == b"ok"
+        thread.join()
+
+
 # ---- answers --------------------------------------------------------------------------------------------
 
 
@@ -220,6 +255,34 @@ def test_no_redirect_is_followed() -> None:
         answer = service.ask("GET", "/x", {})
         service.close()
     assert (answer.status, answer.headers["location"], len(server.heads)) == (302, "/y", 1)
+
+
+@pytest.mark.parametrize("where", [b"http://[", b"/\xff", b"//127.0.0.1/y"])
+def test_where_an_answer_points_to_is_not_looked_at(where: bytes) -> None:
+    with Scripted(saying(b"HTTP/1.1 307 X\r\nLocation: %b\r\nContent-Length: 2\r\n\r\nok" % where)) as server:
+        assert ask(server) == b"ok"
+    assert len(server.heads) == 1
+
+
+def test_a_redirect_is_read_no_further_than_another_error() -> None:
+    sent = 0
+
+    def script(peer: Peer) -> None:
+        nonlocal sent
+        peer.send(b"HTTP/1.1 302 Found\r\nLocation: /y\r\n\r\n")
+        while sent < 1000:
+            peer.send(b"x" * (1 << 20))
+            sent += 1
+
+    with Scripted(script) as server:
+        assert ask(server) == b"x" * (64 << 10)
+    assert sent < 100
+
+
+def test_an_answer_with_a_chunk_of_less_than_nothing() -> None:
+    data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n"
+    with Scripted(saying(data)) as server, pytest.raises(NoAnswer, match="the connection broke"):
+        ask(server)
 
 
 def test_an_answer_that_is_too_long() -> None:
@@ -281,6 +344,27 @@ def test_F32_a_service_that_answers_in_drops(data: bytes) -> None:
     with Scripted(saying(data, size=1, pause=0.05)) as server, pytest.raises(NoAnswer, match="silent for too long"):
         ask(server)
     assert time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 100 Continue\r\n\r\n" * 100, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 500])
+def test_F32_a_head_without_an_end_where_a_body_may_take_any_time(data: bytes) -> None:
+    with Scripted(saying(data, size=5, pause=0.1)) as server:
+        service = Service("Box", server.url, limits=QUICK)
+        with pytest.raises(NoAnswer, match="silent for too long"):
+            service.open("GET", "/x", {})
+        service.close()
+
+
+def test_F32_a_body_may_take_longer_than_a_head() -> None:
+    def script(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n")
+        peer.send(b"slowly!", size=1, pause=0.2)
+
+    with Scripted(script) as server:
+        service = Service("Box", server.url, limits=QUICK)
+        with service.open("GET", "/x", {}) as found:
+            assert found.read_all(100) == b"slowly!"
+        service.close()
 
 
 def test_F32_a_service_that_takes_nothing() -> None:

@@ -112,6 +112,9 @@ class JobRun:
             self.jobs.cancel(job)
         except StoreError as error:
             self.complain(f"job {job} may go on: {error}; 'mjob cancel {job}' ends it")
+        except KeyboardInterrupt:  # whoever interrupted us does not wait for that either
+            self.complain(f"job {job} may go on: interrupted while it was cancelled; 'mjob cancel {job}' ends it")
+            raise
         else:
             self.say(f"cancelled job {job}")
 

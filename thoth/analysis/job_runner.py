@@ -63,8 +63,11 @@ class JobRunner:
     times: Times = field(default_factory=Times)
 
     def outcomes(self, identities: Sequence[Identity]) -> Generator[Outcome]:
-        """As Runner has it. Raises UsageError for limits that no task can have."""
+        """As Runner has it. Raises UsageError, before anything else, for limits that no task can have."""
         sizes(self.settings.limits, [])
+        return self._all(identities)
+
+    def _all(self, identities: Sequence[Identity]) -> Generator[Outcome]:
         with suppress(StoreError):  # of no use to the dumps at hand, and no harm to them
             sweep_assets(self.thoth, self.times.now())
         looked_at = in_order(self._looked_at, identities, workers=self.settings.workers, stop=lambda: None)

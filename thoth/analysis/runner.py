@@ -28,7 +28,7 @@ class Unanalyzed:
     def reason(self) -> str:
         """In one line, without the dump's name."""
         strerror = self.error.strerror if isinstance(self.error, OSError) else None
-        return strerror or str(self.error)
+        return strerror or str(self.error).removeprefix(f"{self.identity}: ")
 
 
 Outcome = Analysis | Unanalyzed

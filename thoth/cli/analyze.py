@@ -112,11 +112,9 @@ def analyze(arguments: Namespace, console: Console) -> int:
             return 0
         report = _Report(arguments, console, task, len(identities))
         runner = _runner(thoth, jobs, task, settings, console, cache=config.cache)
+        outcomes = runner.outcomes(identities)  # nothing runs yet
         try:
-            with (
-                closing(runner.outcomes(identities)) as outcomes,
-                closing(report.watched(identities)) as counted,
-            ):
+            with closing(outcomes), closing(report.watched(identities)) as counted:
                 for _, outcome in zip(counted, outcomes, strict=False):
                     report.show(outcome)
         finally:  # also when it is interrupted, or the store is gone: what is done is done

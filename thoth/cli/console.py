@@ -92,7 +92,7 @@ class Console:
 
             for line in "".join(format_exception(error)).split("\n")[:-1]:
                 self._write_line(line)
-        self.complain(f"{about}: {reason}" if about else reason)
+        self.complain(f"{about}: {reason.removeprefix(f'{about}: ')}" if about else reason)
 
     def asks(self) -> Callable[[str], str] | None:
         """What asks a person for a secret, which the terminal does not show; None when there is nobody to ask."""

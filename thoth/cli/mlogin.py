@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,14 +38,17 @@ def session(
 ) -> Session | None:
     """A session for this dump; None where it has to be debugged on this machine.
 
-    mlogin has mdb, which reads what illumos leaves, and a terminal: neither another debugger nor a batch. Raises what
-    is wrong with the dump: NoDebugger for one that mdb cannot read either, NoSuchObject, and StoreError.
+    mlogin has mdb, which reads what illumos leaves, and wants a terminal: neither another debugger, nor a batch, nor
+    commands through a pipe. Raises what is wrong with the dump: NoDebugger for one that mdb cannot read either,
+    NoSuchObject, and StoreError.
     """
     from thoth.analysis.login import MLOGIN
     from thoth.config import environment
 
     of_illumos = info.document.get("os", "illumos") == "illumos"
     if arguments.batch or arguments.exec or arguments.debugger not in (None, "mdb") or not of_illumos:
+        return None
+    if any(each is None or not each.isatty() for each in (sys.stdin, sys.stdout)):
         return None
     program = which(MLOGIN)
     if program is None or thoth.jobs() is None:

@@ -34,7 +34,9 @@ examples:
 
 A flag overrules the environment, the environment the file, the file the default.
 --json: {"version": 1, "settings": {NAME: {"value", "origin", "there"}}, "errors": [..]}; NAME is store, db,
-user, cache or config, the configuration file. there is true, false, or null where that cannot be told.
+user, cache, manta.url and more of Manta where that is the store, or config, the configuration file.
+db is left out when the store, which may name it, does not answer. there is true, false, or null where
+that cannot be told.
 exit status: 0 the configuration can be used; 1 it cannot, and a line on stderr says why
 """
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
@@ -46,9 +48,10 @@ def config(arguments: Namespace, console: Console) -> int:
     """Show the configuration, also one that cannot be used."""
     from thoth.config import environment, survey
 
-    found = survey(environment(), file=arguments.config, store=arguments.store, db=arguments.db, user=arguments.user)
+    told = survey(environment(), file=arguments.config, store=arguments.store, db=arguments.db, user=arguments.user)
+    faults: dict[str, ThothError] = dict(told.faults)
+    found = _with_shared_index(told, faults)
     settings = found.settings if found.file is None else {**found.settings, "config": found.file}
-    faults: dict[str, ThothError] = dict(found.faults)
     there = {name: _is_there(found, name, faults) for name in settings if name in _PLACES}
     if arguments.json:
         console.block(json_text(_document(settings, there, faults), indent=4) + "\n")
@@ -58,6 +61,25 @@ def config(arguments: Namespace, console: Console) -> int:
     for fault in faults.values():
         console.failure(fault)
     return 1 if faults else 0
+
+
+def _with_shared_index(found: Survey, faults: dict[str, ThothError]) -> Survey:
+    """The same with the index that the store names, if that is asked; without one when it cannot be told."""
+    from dataclasses import replace
+
+    from thoth.library import shared_index
+
+    if faults:
+        return found
+    told = dict(found.settings)
+    try:
+        shared = shared_index(found.config())
+    except (UsageError, StoreError) as error:
+        faults["store" if isinstance(error, StoreError) else "db"] = error
+        del told["db"]
+    else:
+        told |= {} if shared is None else {"db": shared}
+    return replace(found, settings=told)
 
 
 def _is_there(found: Survey, name: str, faults: dict[str, ThothError]) -> bool | None:

@@ -31,7 +31,7 @@ class Sender(Generic[_Answer]):
         self._queue = HandOver(_QUEUED)
         self._body = Body(self._queue.blocks(), size)
         self._answer: _Answer | None = None
-        self._error: StoreError | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="manta sender", daemon=True)
         self._thread.start()
 
@@ -61,7 +61,7 @@ class Sender(Generic[_Answer]):
     def _run(self) -> None:
         try:
             self._answer = self._asked()
-        except StoreError as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, ``finish`` raises it
             self._error = error
         finally:
             self._queue.cancel()
@@ -79,6 +79,25 @@ class Sender(Generic[_Answer]):
     def _check(self) -> None:
         if self._body.cancelled:
             raise StoreError("the upload was called off")
+
+
+class Room:
+    """So many bytes of memory, for all who share it. Who has none of them need not wait: so nobody waits for ever."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._changed = threading.Condition()
+
+    def take(self, size: int, held: Callable[[], int]) -> None:
+        """Have so many bytes, once they are free. ``held`` tells how many the caller has."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= size or not held())
+            self._left -= size
+
+    def give(self, size: int) -> None:
+        with self._changed:
+            self._left += size
+            self._changed.notify_all()
 
 
 class HandOver:

@@ -8,7 +8,6 @@ shows the newest of it, so that what came through can be told.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from typing import Any, Final, TypeVar
 from thoth.errors import NoAnswer, StoreError, StoreTransient, StoreUnreachable
 from thoth.http import Answer
 from thoth.patience import Tries
-from thoth.store.manta_errors import code_of, shown
+from thoth.store.manta_errors import code_of, json_object, shown
 from thoth.store.manta_service import Manta, bytes_body, json_body, quoted, target
 
 MEMORY: Final = (128, 256, 512, 1024, 2048, 4096, 8192)  # MB that a task may have
@@ -160,10 +159,8 @@ class Jobs:
                 self._manta.require(answer, f"job {job}", 204)
             except StoreTransient as error:
                 tries.pause(error)
-                there = set(
-                    self._patiently(lambda: self._live("GET", job, "in", 200, most=_LIST)).body.decode().split()
-                )
-                keys = [key for key in keys if key not in there]
+                there = {*self._patiently(lambda: self._live("GET", job, "in", 200, most=_LIST)).body.split()}
+                keys = [key for key in keys if key.encode() not in there]
             else:
                 return
 
@@ -252,11 +249,10 @@ def _documents(answer: Answer, about: str) -> Iterator[Mapping[str, Any]]:
     """One for each line."""
     for line in answer.body.splitlines():
         try:
-            told = json.loads(line) if line.strip() else {}
+            if line.strip() and (told := json_object(line)):
+                yield told
         except ValueError as error:
             raise StoreTransient(f"{about}: Manta's answer broke off") from error
-        if isinstance(told, dict) and told:
-            yield told
 
 
 def _status(told: Mapping[str, Any], job: str) -> JobStatus:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from thoth.errors import (
     NoAnswer,
@@ -19,10 +19,13 @@ from thoth.errors import (
     StoreUnavailable,
     StoreUnreachable,
     Unreachable,
+    Untrusted,
 )
+from thoth.model import strict_json
 
 SKEW: Final = 300.0  # seconds that the clocks may differ before Manta refuses a signature
 _SHOWN: Final = 200  # characters of a text of the server's
+_LATER: Final = "try again later"
 _TRANSIENT: Final = {408, 429, 500, 502, 503, 504}
 _CLOCK_CODES: Final = {"InvalidHeader", "RequestExpired"}
 _PLAIN: Final = {
@@ -32,6 +35,16 @@ _PLAIN: Final = {
     "ParentNotDirectory": "one of the directories in its name is an object",
     "DirectoryLimitExceeded": "its directory holds as many entries as Manta allows",
     "MaxContentLengthExceeded": "is larger than what was announced to Manta, or than it takes",
+}
+_ROLES: Final = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
+_HINTS: Final = {
+    "InvalidAlgorithm": "this Manta does not know keys of its kind; name another in MANTA_KEY_ID, such as an RSA key",
+    "AuthorizationFailed": _ROLES,
+    "NoMatchingRoleTag": _ROLES,
+    "AccountDoesNotExist": "check MANTA_USER, and THOTH_USER where that is set",  # who asks, or whose directory it is
+    "UserDoesNotExist": "check MANTA_USER and MANTA_SUBUSER",
+    # An answer to HEAD, which has no code.
+    "": "check MANTA_USER, THOTH_USER where that is set, and MANTA_KEY_ID, and that the account has this key",
 }
 
 
@@ -75,6 +88,8 @@ def refusal(answer: Response, about: str, asker: Asker, now: float) -> StoreErro
         return StoreUnavailable(f"Manta {asker.url}: check the clock: {skewed} ({_words(answer)})")
     if answer.status in (401, 403):
         return _denied(answer, code, asker)
+    if code == "InvalidRole":
+        return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: {_words(answer)}; check MANTA_ROLE")
     if code in _PLAIN:
         return StoreError(f"{about}: {_PLAIN[code]}")
     return _of_one_request(answer, about, code, now)
@@ -90,16 +105,18 @@ def _of_one_request(answer: Response, about: str, code: str, now: float) -> Stor
         return NoRoom(f"{text}; free some space there, or try later")
     is_race = code == "ConcurrentRequest" or (status == 409 and not code)  # HEAD has no code
     if status in _TRANSIENT or is_race or code == "ContentMD5Mismatch":
-        return StoreTransient(text, _retry_after(answer, now))
+        return StoreTransient(f"{text}; {_LATER}", _retry_after(answer, now))
     return StoreError(text)
 
 
 def no_answer(error: ServiceError, about: str) -> StoreError:
     """The error for a request that got no answer at all."""
     if isinstance(error, Unreachable):
-        return StoreUnreachable(str(error))
+        return StoreUnreachable(f"{error}; check MANTA_URL, THOTH_PROXY and the network")
     if isinstance(error, NoAnswer):
-        return StoreTransient(f"{about}: {error}")
+        return StoreTransient(f"{about}: {error}; {_LATER}")
+    if isinstance(error, Untrusted):
+        return StoreUnavailable(f"{error}; check MANTA_URL: this may not be the Manta that is meant")
     return StoreUnavailable(str(error))
 
 
@@ -126,11 +143,7 @@ def _denied(answer: Response, code: str, asker: Asker) -> StoreError:
     if code == "SecureTransportRequired":
         return StoreUnavailable(f"Manta {asker.url}: refuses what is not encrypted; write https:// in MANTA_URL")
     signer = f"the key {asker.key_id}" if asker.key_id else "requests without a key"
-    hint = "check MANTA_USER and MANTA_KEY_ID, and that the account has this key"
-    if code == "InvalidAlgorithm":
-        hint = "this Manta does not know keys of its kind; name another in MANTA_KEY_ID, such as an RSA key"
-    if code in ("AuthorizationFailed", "NoMatchingRoleTag"):
-        hint = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
+    hint = _HINTS.get(code, "check MANTA_USER and MANTA_KEY_ID, and that the account has this key")
     return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: refuses {signer}: {_words(answer)}; {hint}")
 
 
@@ -154,11 +167,18 @@ def _words(answer: Response) -> str:
 
 def _told(answer: Response, field: str) -> str:
     try:
-        document = json.loads(answer.body) if answer.body else {}
+        value = json_object(answer.body).get(field)
     except ValueError:
         return ""  # not Manta's, or cut: the status decides then
-    value = document.get(field) if isinstance(document, dict) else None
     return value if isinstance(value, str) else ""
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """A JSON object that a server has sent. Raises ValueError for what is none, or is nested too deep to be read."""
+    with suppress(RecursionError):
+        if isinstance(told := strict_json(data), dict):
+            return told
+    raise ValueError("not a JSON object")
 
 
 def shown(text: str) -> str:

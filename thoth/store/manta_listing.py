@@ -6,42 +6,46 @@ are. What is added and removed meanwhile changes that number: the smallest that 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from thoth.errors import NoSuchObject, StoreError, StoreTransient
 from thoth.store.base import Entry
+from thoth.store.manta_errors import json_object
 from thoth.store.manta_service import Manta, MantaDownload, is_directory, quoted, target
 
 _PAGE: Final = 1024  # entries that Manta gives at once
 _BYTES: Final = 16 << 20  # of one page
+_MOST: Final = 1_100_000  # entries: Manta takes a million into a directory, and when several come at once a few more
 
 
-def entries(manta: Manta, name: str) -> Iterator[Entry]:
+def entries(manta: Manta, name: str, *, most: int = _MOST) -> Iterator[Entry]:
     """A directory's entries, sorted; none for one that is not there. Dot files, as everywhere, are the store's own.
 
-    Raises StoreTransient when they cannot be all.
+    Raises StoreTransient when they cannot be all, and StoreError for more than ``most``.
     """
     target(name)
     # Sorted here, once all are known: nobody says by which rules Manta does it.
-    found = {entry.name: entry for page in _pages(manta, name) for entry in page}
+    found = {entry.name: entry for page in _pages(manta, name, most) for entry in page}
     yield from (found[each] for each in sorted(found) if not each.startswith("."))
 
 
-def _pages(manta: Manta, name: str) -> Iterator[list[Entry]]:
+def _pages(manta: Manta, name: str, most: int) -> Iterator[list[Entry]]:
     seen: set[str] = set()
     least, marker = None, ""
     while True:
         page, total = _page(manta, name, marker)
         yield page
+        before = len(seen)
         seen.update(entry.name for entry in page)
         least = total if least is None else min(least, total)
         if len(page) < _PAGE:
             break
-        if page[-1].name == marker:
+        if len(seen) == before:
             raise StoreTransient(f"{name}: the listing does not go on after {marker!r}")
+        if len(seen) > most:
+            raise StoreError(f"{name}: the listing does not end; Manta has no directory of so many entries")
         marker = page[-1].name
     if len(seen) < least:
         raise StoreTransient(f"{name}: the listing broke off, after {len(seen)} of {least} entries")
@@ -75,9 +79,15 @@ def _body(found: MantaDownload, name: str) -> bytes:
 
 def _entry(line: bytes, name: str) -> Entry:
     try:
-        told = json.loads(line)
-        directory = told["type"] == "directory"
-        mtime = datetime.fromisoformat(told["mtime"]).timestamp()
-        return Entry(str(told["name"]), directory, 0 if directory else int(told["size"]), mtime)
+        return _told(json_object(line))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreTransient(f"{name}: the listing broke off in the middle of an entry") from error
+
+
+def _told(told: dict[str, Any]) -> Entry:
+    name, directory = str(told["name"]), told["type"] == "directory"
+    size = 0 if directory else int(told["size"])
+    name.encode()  # or nobody could ask for it
+    if size < 0:
+        raise ValueError("less than nothing")
+    return Entry(name, directory, size, datetime.fromisoformat(told["mtime"]).timestamp())

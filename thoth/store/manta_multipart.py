@@ -6,7 +6,6 @@ an upload is to become is a path as it stands in a URL, percent-encoded: Manta d
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransie
 from thoth.exchange import Body
 from thoth.http import Answer
 from thoth.store.base import Unfinished
-from thoth.store.manta_errors import code_of
+from thoth.store.manta_errors import code_of, is_mantas, json_object
 from thoth.store.manta_listing import entries
 from thoth.store.manta_service import (
     Manta,
@@ -31,6 +30,7 @@ from thoth.store.names import parts
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _JSON: Final = {"Content-Type": "application/json"}
 _COMMIT: Final = 10.0  # times as long as usual Manta may be silent while it puts the parts together
+_DEPTH: Final = 8  # directories between that of all uploads and one of them: muskie makes one
 _OPEN: Final = "created"  # the state of an upload that takes parts
 _REFUSED: Final = "AuthorizationFailed"
 
@@ -87,7 +87,7 @@ class MantaUploads:
         headers = {"Content-MD5": md5} if md5 else {"Expect": "100-continue"}  # what passes by is sent once
         answer = self._manta.ask("PUT", target(f"{directory}/{number}"), name, headers=headers, body=body)
         if answer.status == 404 or code_of(answer) == "InvalidMultipartUploadState":
-            raise StoreTransient(f"{name}: its upload was ended by somebody else; begin another")
+            raise _ended(name)
         self._manta.require(answer, name, 204)
         got, etag = answer.headers.get("Computed-MD5", ""), answer.headers.get("Etag", "")
         if not etag or (md5 and got != md5):
@@ -107,6 +107,8 @@ class MantaUploads:
                 return ""  # a try whose answer was lost
             if answer.status == 409 and code_of(answer).startswith(("MultipartUpload", "InvalidMultipartUpload")):
                 raise CorruptTransfer(f"{name}: Manta does not take the parts for a whole: {code_of(answer)}")
+            if answer.status == 404 and is_mantas(answer):
+                raise _ended(name)
             self._manta.require(answer, name, 201)
             return answer.headers.get("Computed-MD5", "")
 
@@ -142,14 +144,14 @@ class MantaUploads:
         named = top == "uploads" and any(_ID.fullmatch(each) for each in below)
         return named and self.is_open(directory, directory)
 
-    def _directories(self, place: str) -> Iterator[str]:
-        """All uploads, each in a directory named by its id, which lies below one or more others."""
+    def _directories(self, place: str, depth: int = _DEPTH) -> Iterator[str]:
+        """All uploads, each in a directory named by its id, which lies below a few others."""
         for entry in entries(self._manta, place):
             below = f"{place}/{entry.name}"
             if _ID.fullmatch(entry.name):
                 yield below
-            elif entry.directory:
-                yield from self._directories(below)
+            elif entry.directory and depth:
+                yield from self._directories(below, depth - 1)
 
     def _asked_to_commit(self, directory: str, etags: Sequence[str], name: str) -> Answer:
         body = json_body({"parts": list(etags)})
@@ -165,6 +167,10 @@ class MantaUploads:
         return _document(answer, name)
 
 
+def _ended(name: str) -> StoreTransient:
+    return StoreTransient(f"{name}: its upload was ended by somebody else; begin another")
+
+
 def _directory(answer: Answer, name: str) -> str:
     directory = _document(answer, name).get("partsDirectory")
     if not isinstance(directory, str):
@@ -175,12 +181,9 @@ def _directory(answer: Answer, name: str) -> str:
 
 def _document(answer: Answer, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(answer.body)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise StoreTransient(f"{name}: Manta's answer about its upload is not what it should be")
-    return document
+        return json_object(answer.body)
+    except ValueError as error:
+        raise StoreTransient(f"{name}: Manta's answer about its upload is not what it should be") from error
 
 
 def _seconds(milliseconds: object) -> float:

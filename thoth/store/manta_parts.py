@@ -1,7 +1,8 @@
 """A large upload to Manta in parts, several at a time, that a later run can go on with.
 
-Each part waits in memory until it is there, so it can be sent again; how many do is limited by a budget of bytes. An
-object with parts so large that two of them are more than the budget goes part after part, each as a stream.
+Each part waits in memory until it is there, so it can be sent again; how many do is limited by a budget of bytes,
+which all uploads to one Manta share. An object with parts so large that two of them are more than the budget goes
+part after part, each as a stream.
 
 What an earlier run has sent is used again only when its length and MD5 are those of the bytes that come now.
 """
@@ -19,7 +20,7 @@ from typing import Final, Protocol
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
 from thoth.exchange import Body
 from thoth.store.base import ABSENT, Digests, ObjectStat
-from thoth.store.handover import Sender
+from thoth.store.handover import Room, Sender
 from thoth.store.manta_multipart import MantaUploads, NotOffered, Part
 from thoth.store.manta_service import Manta, bytes_body, length_of, lost_race, md5_header, md5_in_base64
 from thoth.store.manta_upload import Goal, Sink, Stream, refuse
@@ -37,7 +38,7 @@ class PartSizes:
     threshold: int = 256 << 20
     part: int = 16 << 20
     flights: int = 4
-    budget: int = 96 << 20  # of all parts in memory, the one that is being gathered too
+    budget: int = 96 << 20  # of all parts in memory, those that are being gathered too
 
     def part_size(self, size: int) -> int:
         """How large the parts of such an object are: there may be no more than 800."""
@@ -57,6 +58,7 @@ class Multipart:
         self._uploads = MantaUploads(manta)
         self._sizes = sizes
         self._registry = Registry(unfinished) if unfinished else None
+        self._room = Room(sizes.budget)
         self._offered = True
         self._swept = False
         self._lock = threading.Lock()
@@ -93,7 +95,7 @@ class Multipart:
             claim.record(upload)
         run = Run(self._manta, self._uploads, goal, upload, claim, resumed=found is not None)
         flights = self._sizes.flights_of(upload.part_size)
-        return Parts(run, ParallelParts(run, flights) if flights > 0 else SerialParts(run))
+        return Parts(run, ParallelParts(run, flights, self._room) if flights > 0 else SerialParts(run))
 
     def _found(self, claim: Claim | None) -> Unfinished | None:
         """The upload to go on with."""
@@ -252,8 +254,10 @@ def _checked(manta: Manta, name: str, got: str, digests: Digests) -> ObjectStat:
 class ParallelParts:
     """Whole parts in memory, each sent by one of some threads."""
 
-    def __init__(self, run: Run, flights: int) -> None:
+    def __init__(self, run: Run, flights: int, room: Room) -> None:
         self._run = run
+        self._room = room
+        self._held = 0  # bytes of the room that are ours
         self._pieces: list[memoryview] = []
         self._slots = threading.BoundedSemaphore(flights)
         self._threads = ThreadPoolExecutor(flights, thread_name_prefix="manta part")
@@ -264,7 +268,19 @@ class ParallelParts:
         self._lock = threading.Lock()
 
     def feed(self, number: int, piece: memoryview) -> None:
+        if not self._pieces:
+            self._take(self._run.upload.part_size)
         self._pieces.append(piece)
+
+    def _take(self, size: int) -> None:
+        self._room.take(size, lambda: self._held)
+        with self._lock:
+            self._held += size
+
+    def _give(self, size: int) -> None:
+        with self._lock:
+            self._held -= size
+        self._room.give(size)
 
     def end(self, number: int) -> None:
         pieces, self._pieces = self._pieces, []
@@ -287,6 +303,8 @@ class ParallelParts:
         for body in bodies:
             body.cancel()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._pieces.clear()
+        self._give(self._held)
 
     def _carried(self, number: int, pieces: list[memoryview]) -> str:
         try:
@@ -296,6 +314,7 @@ class ParallelParts:
             raise
         finally:
             pieces.clear()  # the traceback of a failure would keep them
+            self._give(self._run.upload.part_size)
             self._slots.release()
 
     def _once(self, number: int, pieces: list[memoryview]) -> str:
@@ -352,8 +371,8 @@ class SerialParts:
 
     def end(self, number: int) -> None:
         md5 = md5_in_base64(self._digest.hexdigest())
-        sender, self._sender, self._begun = self._sender, None, False
-        part = self._known if sender is None else sender.finish()
+        part = self._known if self._sender is None else self._sender.finish()
+        self._sender, self._begun = None, False  # not before: who is interrupted here has a thread to end
         if part is None or part.md5 != md5:
             run, name = self._run, self._run.goal.name
             run.uploads.abort(run.upload.directory, name)  # what has passed by cannot be sent again

@@ -87,10 +87,10 @@ class MantaObject:
         while have < length:
             try:
                 piece = self._piece(offset + have, length - have, end)
-            except StoreTransient:
+            except StoreTransient as error:
                 self._leave()
                 failed += 1
-                if failed >= _TRIES:
+                if failed >= _TRIES or error.retry_after is not None:  # who asks for a pause gets it, from the caller
                     raise
                 continue
             failed = 0
@@ -119,7 +119,10 @@ class MantaObject:
             raise PreconditionFailed(f"{self._name}: was replaced while it was read; open it again") from error
         except NoSuchObject as error:
             raise NoSuchObject(f"{self._name}: was deleted while it was read") from error
-        if length_of(found.headers, self._name) != end - offset or found.headers["Etag"] != self._etag:
+        place = f"bytes {offset}-{end - 1}/{self._size}" if part else None
+        told = found.headers
+        given = told.get("Content-Length"), told.get("Etag"), told.get("Content-Range")
+        if given != (str(end - offset), self._etag, place):
             found.close()
             raise StoreTransient(f"{self._name}: Manta gave other bytes than it was asked for")
         return found

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _UNRESERVED: Final = "-_.!~*'()"  # beside letters and digits: what encodeURIComponent leaves, as the Node client does
 _DIRECTORY: Final = "type=directory"
 _SLICE: Final = 0.2  # seconds of a pause that a call to end does not cut short
+_DIGITS: Final = 19  # of a length: fewer, or it is none
 _TOP: Final = 2  # parts of /USER/stor, which always exists
 
 
@@ -42,7 +43,7 @@ class MantaAccess:
     roles: tuple[str, ...] = ()
     tls_insecure: bool = False
     authorities: Path | None = None  # a file of certificates to trust in place of the usual ones
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)  # its URL may hold a password
     copies: int | None = None  # of new objects; None: as many as Manta makes by itself
     limits: Limits = field(default_factory=Limits)
 
@@ -280,7 +281,7 @@ def is_directory(headers: Mapping[str, str]) -> bool:
 def length_of(headers: Mapping[str, str], about: str) -> int:
     """``Content-Length``. Raises StoreTransient for an answer without it, or without an etag."""
     value = headers.get("Content-Length", "")
-    if not (value.isascii() and value.isdigit() and headers.get("Etag")):
+    if not (value.isascii() and value.isdigit() and len(value) < _DIGITS and headers.get("Etag")):
         raise StoreTransient(f"{about}: Manta's answer has no length or no etag")
     return int(value)
 

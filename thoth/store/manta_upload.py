@@ -243,8 +243,8 @@ class Stream:
         held, self._held = self._held, block
         if held and not self._sender.feed(held):
             goal = self._goal
-            written(goal.manta, goal.name, self._sender.finish(), goal.if_match, "")  # raises what came of it
-            raise StoreTransient(f"{goal.name}: Manta answered before it had got everything")
+            etag = written(goal.manta, goal.name, self._sender.finish(), goal.if_match, "")  # raises what came of it
+            refuse(goal.manta, goal.name, etag, "Manta took it for whole before it had got everything")
 
     def finish(self, digests: Digests) -> ObjectStat:
         goal, digest = self._goal, md5_in_base64(digests.md5)

@@ -151,4 +151,5 @@ def _noting(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreUnavailable(f"{directory}: unfinished uploads cannot be noted there: {error.strerror}") from error
+        fault = f"{directory}: unfinished uploads cannot be noted there: {error.strerror}"
+        raise StoreUnavailable(f"{fault}; make it writable, or name another in XDG_STATE_HOME") from error

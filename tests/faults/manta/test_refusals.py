@@ -70,7 +70,7 @@ def test_F31_what_passes_is_waited_for(
 
 def test_F31_patience_ends(server: MantaServer, retrying: ObjectStore, pauses: Pauses) -> None:
     server.moods.add(Answer(503, "ServiceUnavailable"), count=None)
-    with pytest.raises(StoreTransient, match=rf"^{NAME}: Manta: .*\(request [0-9a-f-]{{36}}\)$"):
+    with pytest.raises(StoreTransient, match=rf"^{NAME}: Manta: .*\(request [0-9a-f-]{{36}}\); try again later$"):
         retrying.get(NAME)
     assert pauses.made == [0.5, 1.0, 2.0, 4.0]
 
@@ -90,6 +90,8 @@ REFUSALS = {
         Answer(403, "KeyDoesNotExist", "no key"), StoreUnavailable, r"/alice/keys/.*KeyDoesNotExist: no key"
     ),
     "role": Refused(Answer(403, "AuthorizationFailed"), StoreUnavailable, "THOTH_USER"),
+    "account": Refused(Answer(403, "AccountDoesNotExist"), StoreUnavailable, "MANTA_USER, and THOTH_USER"),
+    "subuser": Refused(Answer(403, "UserDoesNotExist"), StoreUnavailable, "MANTA_USER and MANTA_SUBUSER"),
     "plain": Refused(Answer(403, "SecureTransportRequired"), StoreUnavailable, "https:// in MANTA_URL"),
     "full": Refused(Answer(507, "NotEnoughSpace", "none"), NoRoom, "NotEnoughSpace: none .*free some"),
     "moved": Refused(Answer(301, "Moved"), StoreError, "Moved"),
@@ -113,6 +115,14 @@ def test_F31_what_does_not_pass_is_said_at_once(
     assert pauses.made == []
     assert "\n" not in str(raised.value)
     assert "Signature keyId" not in str(raised.value)
+
+
+def test_F31_a_role_that_nobody_has(server: MantaServer, retrying: ObjectStore, pauses: Pauses) -> None:
+    """409, which is no race here, and holds for every other object too."""
+    server.moods.add(Answer(409, "InvalidRole", "ops is no role of yours"), count=None)
+    with pytest.raises(StoreUnavailable, match=r"InvalidRole: ops is no role of yours .*; check MANTA_ROLE$"):
+        retrying.get(NAME)
+    assert pauses.made == []
 
 
 @pytest.mark.parametrize("sizes", [None, IN_PARTS], ids=["stream", "parts"])
@@ -184,6 +194,13 @@ def test_F31_of_two_streams_into_an_empty_place_one_gets_it(server: MantaServer,
     assert content(server) == LARGE
 
 
+def test_F31_a_role_that_nobody_has_ends_the_run(server: MantaServer) -> None:
+    store = manta(server, roles=("nobody",))
+    with pytest.raises(StoreUnavailable, match=r"^Manta http://.*: InvalidRole: .*; check MANTA_ROLE$"):
+        store.get(NAME)
+    store.close()
+
+
 def test_F31_a_store_that_nobody_answers_for_ends_the_run(pauses: Pauses) -> None:
     with Blackhole() as hole:
         access = MantaAccess("http://{}:{}".format(*hole.address), "alice", limits=Limits(connect=0.05))
@@ -192,7 +209,9 @@ def test_F31_a_store_that_nobody_answers_for_ends_the_run(pauses: Pauses) -> Non
             store.stat(NAME)
         wrapped = Retrying(store, sleep=pauses.sleep, clock=pauses.clock, random=lambda: 0.5)
         for call in ("stat", "put", "list", "small upload"):
-            with pytest.raises(StoreUnavailable, match="no connection"):
+            with pytest.raises(
+                StoreUnavailable, match="no connection: timed out; check MANTA_URL, THOTH_PROXY and the network"
+            ):
                 CALLS[call](wrapped)
         store.close()
 

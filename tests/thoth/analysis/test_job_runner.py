@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import pytest
 
 from tests.support.elfwriter import illumos_core
 from tests.support.jobs import JobBench, job_bench, quick_times
-from tests.support.manta_moods import Answer
+from tests.support.manta_moods import Answer, NeverReply
 from tests.support.processes import wait_until
 from thoth.analysis.changes import BadChange, Changes, Sent, changes_in
 from thoth.analysis.job_assets import documents_asset, sweep_assets
@@ -148,6 +150,45 @@ def test_F25_an_interrupt_cancels_the_job(bench: JobBench) -> None:
         run(bench, "sleep 60", dump, times=type(times)(sleep=interrupted))
     assert bench.jobs.status(bench.said[0].split()[-1]).cancelled
     assert bench.left_behind() == []
+
+
+def test_F25_two_interrupts_leave_a_job_that_is_told(bench: JobBench) -> None:
+    """The second one comes while the job is cancelled: then nobody knows whether it is."""
+    (dump,) = keep(bench, 1)
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    def interrupt_again() -> None:
+        assert wait_until(lambda: silence.hits == 1, 20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    silence = bench.server.moods.add(NeverReply(), method="POST", path="*/cancel")
+    times = quick_times()
+    again = threading.Thread(target=interrupt_again)
+    again.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(bench, "sleep 60", dump, times=type(times)(sleep=interrupted))
+    finally:
+        again.join()
+    job = bench.said[0].split()[-1]
+    assert f"job {job} may go on: interrupted while it was cancelled; 'mjob cancel {job}' ends it" in bench.said
+    bench.jobs.cancel(job)
+
+
+def test_limits_that_no_task_can_have_are_refused_before_anything_else(bench: JobBench) -> None:
+    runner = bench.runner(Analyzer("test", b""), Settings(limits={"memory": 64 << 30}))
+    with pytest.raises(UsageError, match="--memory: a task of a job has at most 8G"):
+        runner.outcomes([])
+
+
+def test_the_reason_does_not_name_the_dump_again(bench: JobBench) -> None:
+    (dump,) = keep(bench, 1)
+    bench.store.delete(f"/alice/stor/thoth/{dump.id}/core.1")
+    (outcome,) = run(bench, "true", dump)
+    assert isinstance(outcome, Unanalyzed)
+    assert outcome.reason.startswith("its dump is lost: the store has no /alice/")
 
 
 def test_what_others_left_is_swept_after_a_week(bench: JobBench) -> None:

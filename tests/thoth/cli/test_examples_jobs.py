@@ -212,35 +212,49 @@ def test_debugging_an_analyzer(
 
 
 def test_a_shell_that_fails_stores_nothing(
-    mlogin: Path, run: Run, spawn: Run, core: Callable[..., Path], stored: Thoth
+    mlogin: Path, run: Run, core: Callable[..., Path], terminal: Callable[..., Terminal]
 ) -> None:
     name = run("-q", "upload", core(4)).out.strip()
-    ran = spawn("debug", name, "new", stdin=b'echo "echo 1" > $THOTH_ANALYZER; thoth_set a 1; exit 3\n')
-    assert ran.code == 1
-    assert "thoth: the shell exited with 3; nothing was stored" in ran.said
-    (kept,) = re.findall(r"your version is in (\S+);", ran.err)
+    session = terminal("debug", name, "new")
+    session.expect("alice@thoth # ")
+    session.write('echo "echo 1" > $THOTH_ANALYZER; thoth_set a 1; exit 3\n')
+    session.expect("thoth: the shell exited with 3; nothing was stored\r\n")
+    assert session.ended() == 1
+    (kept,) = re.findall(r"your version is in (\S+);", session.seen.decode())
+    assert words(mlogin)
     assert Path(kept).read_bytes() == b"echo 1\n"
     Path(kept).unlink()
     assert json.loads(run("info", name).out)["properties"] == {}
 
 
-def test_debug(mlogin: Path, run: Run, spawn: Run, core: Callable[..., Path], tmp_path: Path) -> None:
-    """$ thoth debug: mdb on the dump where it is; nothing is fetched. A batch is debugged here."""
+def test_debug(
+    mlogin: Path, run: Run, core: Callable[..., Path], tmp_path: Path, terminal: Callable[..., Terminal]
+) -> None:
+    """$ thoth debug: mdb on the dump where it is; nothing is fetched."""
     name = run("-q", "upload", core(4)).out.strip()
-    ran = spawn("debug", name)
-    assert ran.said[0] == f"thoth: debugging {name}"
-    assert "usage: mdb -e COMMANDS FILE" in ran.err  # the stand-in of mdb knows no sessions, and says so
+    session = terminal("debug", name)
+    assert session.expect("\r\n") == f"thoth: debugging {name}"
+    session.expect("usage: mdb -e COMMANDS FILE")  # the stand-in of mdb knows no sessions, and says so
+    assert session.ended() == 1
     assert words(mlogin) == [
         "--memory=2048",
         "-c",
         'LIBPROC_INCORE_ELF=1 exec mdb "$MANTA_INPUT_FILE"',
         f"/alice/stor/thoth/{name}/core.4",
     ]
-    assert ran.code == 1
     (tmp_path / "vmdump.1").write_bytes(vmdump(size=1 << 16))
     compressed = run("-q", "upload", tmp_path / "vmdump.1").out.strip()
-    refused = spawn("debug", compressed)
-    assert (refused.code, len(words(mlogin))) == (1, 4)
-    assert "is compressed, and no debugger reads it so" in refused.err
+    refused = terminal("debug", compressed)
+    refused.expect("is compressed, and no debugger reads it so")
+    assert (refused.ended(), len(words(mlogin))) == (1, 4)
+
+
+def test_what_needs_no_terminal_is_debugged_here(
+    mlogin: Path, run: Run, spawn: Run, core: Callable[..., Path], cache: Path
+) -> None:
+    """mlogin refuses to begin without one."""
+    name = run("-q", "upload", core(4)).out.strip()
     spawn("debug", "--batch", "-e", "::status", name)
-    assert len(mlogin.read_text().splitlines()) == 1
+    ran = spawn("debug", name, "new", stdin=b'echo "echo 1" > $THOTH_ANALYZER; thoth_set a 1\n')
+    assert (ran.code, ran.said[-2:]) == (0, ["thoth: added analyzer 'new'", f"thoth: {name}: set 'a' to 1"])
+    assert not mlogin.exists()

@@ -79,6 +79,31 @@ class TestSetup:
             ["manta.url", site.server.url, "MANTA_URL", "-"]
         ]
 
+    def test_so_is_the_database_that_manta_names(self, run: Run, site: Site) -> None:
+        def shown() -> list[list[str]]:
+            return [line.split() for line in run("config").lines if line.startswith("db")]
+
+        url = f"rethinkdb://{site.place.host}:{site.place.port}/{site.place.database}"
+        assert shown() == [["db", url, "Manta", "there"]]
+        assert json.loads(run("config", "--json").out)["settings"]["db"] == {
+            "value": url, "origin": "Manta", "there": True
+        }  # fmt: skip
+
+    def test_a_database_that_nobody_can_tell_is_not_shown(
+        self, run: Run, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.node.run("mput", "-q", f"{HOME}/config.json", stdin=b"{")
+        ran = run("config")
+        assert [line.split()[-1] for line in ran.lines if line.startswith(("db", "store"))] == ["there"]
+        assert (ran.code, len(ran.said)) == (1, 1)
+        assert f"{HOME}/config.json: not JSON" in ran.err
+        with closed_port() as port:
+            monkeypatch.setenv("MANTA_URL", f"http://127.0.0.1:{port}")
+            ran = run("config")
+        assert [line.split()[-1] for line in ran.lines if line.startswith(("db", "store"))] == ["-"]
+        assert (ran.code, len(ran.said)) == (1, 1)
+        assert "refused; check MANTA_URL" in ran.err
+
 
 class TestDumps:
     def test_what_is_uploaded_is_found_by_everybody(self, run: Run, site: Site, core: CORE) -> None:

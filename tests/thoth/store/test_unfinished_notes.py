@@ -123,7 +123,7 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StoreUnavailable, match="unfinished uploads cannot be noted there: "):
+    with pytest.raises(StoreUnavailable, match=r"unfinished uploads cannot be noted there: .*; make it writable"):
         Registry(tmp_path / "file" / "notes").claim(URL, NAME, 10)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.manta_moods import Answer
+from tests.support.manta_moods import Answer, Barrier, NeverReply
 from tests.support.manta_server import Account, MantaServer, Options, Role, Subuser
 from tests.support.manta_store import Pauses, account, manta, private_key
+from tests.support.processes import wait_until
 from tests.thoth.store.manta_parts.one_upload import NAME, PART, blocks, digests
 from tests.thoth.store.manta_parts.scene import (
     HOME,
@@ -26,7 +28,14 @@ from tests.thoth.store.manta_parts.scene import (
     pending,
     upload,
 )
-from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreTransient, StoreUnavailable
+from thoth.errors import (
+    CorruptTransfer,
+    NoSuchObject,
+    PreconditionFailed,
+    StoreError,
+    StoreTransient,
+    StoreUnavailable,
+)
 from thoth.store.base import ABSENT, Digests
 from thoth.store.manta import MantaAccess, MantaStore, PartSizes
 from thoth.store.signing import HttpSigner, KeyOwner, LocalKey
@@ -177,6 +186,49 @@ def test_an_abort_in_the_middle_leaves_no_thread(server: MantaServer, store: Man
         store.stat(NAME)
 
 
+def test_an_abort_while_an_answer_is_waited_for_leaves_no_thread(server: MantaServer, store: MantaStore) -> None:
+    placed = server.moods.add(NeverReply(), method="PUT", path="*/uploads/*", count=None)
+    incoming = store.begin(NAME, SIZE)
+    errors: list[StoreError] = []
+
+    def feeding() -> None:
+        try:
+            feed(incoming, SIZE)
+            incoming.commit(digests(SIZE))
+        except StoreError as error:
+            errors.append(error)
+
+    feeder = threading.Thread(target=feeding)
+    feeder.start()
+    assert wait_until(lambda: placed.hits > 0, 10)
+    time.sleep(0.3)  # all of the part is there, and only the answer is not
+    incoming.abort()
+    feeder.join(1)
+    assert not feeder.is_alive()
+    assert not [each for each in threading.enumerate() if "part" in each.name or "sender" in each.name]
+    assert errors
+
+
+def test_uploads_at_the_same_time_share_the_memory(server: MantaServer) -> None:
+    """The collector has one for each node. Each may have one part: else one thread with two could wait for ever."""
+    patience = 1.0
+    store = manta(server, sizes=PartSizes(threshold=PART, part=PART, flights=2, budget=3 * PART))
+    first, second = store.begin(NAME, SIZE), store.begin(f"{HOME}/two/core.x", SIZE)
+    server.moods.add(Barrier(parties=99, patience=patience), method="PUT", path="*/uploads/*")
+    feed(first, 2 * PART + 1)  # two parts on their way, and the third is being gathered
+    feed(second, PART)
+    start = time.monotonic()
+    second.part(b"x")
+    assert time.monotonic() - start > patience / 4
+    for each in (first, second):
+        each.abort()
+    server.moods.clear()
+    for _ in range(3):  # all that was held was given back
+        upload(store)
+    assert is_right(server)
+    store.close()
+
+
 def test_without_notes_an_abort_is_for_good(server: MantaServer) -> None:
     store = manta(server, sizes=SIZES)
     incoming = store.begin(NAME, SIZE)
@@ -196,6 +248,15 @@ def test_an_upload_that_somebody_has_ended(server: MantaServer, store: MantaStor
             incoming.part(block)
         incoming.commit(digests(SIZE))
     incoming.abort()
+    upload(store)
+    assert is_right(server)
+
+
+def test_an_upload_that_somebody_has_ended_and_cleared_away(server: MantaServer, store: MantaStore) -> None:
+    server.moods.add(Answer(404, "ResourceNotFound"), method="POST", path="*/commit", count=None)
+    with pytest.raises(StoreTransient, match=r"vmcore\.0: its upload was ended by somebody else; begin another"):
+        upload(store)
+    server.moods.clear()
     upload(store)
     assert is_right(server)
 

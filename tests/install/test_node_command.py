@@ -1,0 +1,100 @@
+"""The command that a node runs for the collector's key: dumps, and nothing else (F74)."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdc_thoth.node import Place, about_request, command, discover_request, hash_request, script
+from tests.support import releases
+from tests.support.collector import Collector
+from tests.support.elfwriter import illumos_core
+from tests.support.roots import Flavour
+from tests.support.sshd import Node
+
+PLACE = "/opt/custom/thoth-node"
+RESTRICTED = f'restrict,from="127.0.0.0/8",command="{PLACE}"'
+
+
+def guarded(node: Node) -> Node:
+    """The node with the command in place, and the line in authorized_keys that the installer tells."""
+    node.put(PLACE, releases.pack().node_command()).chmod(0o755)
+    node.authorize(node.login_key, options=RESTRICTED)
+    return node
+
+
+def ask(node: Node, asked: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(node.ssh(asked), input=stdin, capture_output=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("flavour", ["smartos", "busybox", "gnu", "little"])
+def test_a_pass_is_what_it_is_without(flavour: Flavour, node: Callable[..., Node], tmp_path: Path) -> None:
+    machine = guarded(node(flavour=flavour))
+    machine.put("/var/tmp/thoth/core.app.1", illumos_core(1, size=20 << 10))
+    machine.put("/var/tmp/thoth/core.large.2", illumos_core(2, size=3 << 20))
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(machine.known_hosts_line())
+    collector = Collector(
+        tmp_path,
+        f'[ssh]\nkey = "{machine.identity_file}"\nknown_hosts = "{known_hosts}"\n'
+        f'[[node]]\nname = "cn0"\naddress = "{machine.address}"\nport = {machine.port}\n',
+    )
+    done = collector.collect()
+    assert done.code == 0, done.document
+    assert {dump["result"] for dump in done.dumps.values()} == {"stored"} and len(done.dumps) == 2
+
+
+def test_F74_whatever_else_is_asked(node: Callable[..., Node]) -> None:
+    machine = guarded(node(flavour="gnu"))
+    machine.replace_program("logger", '#!/bin/sh\necho "$@" >>/logged\n')
+    text = script()
+    length = len(text)
+    evil = b"touch /canary\n".ljust(length, b"#")
+    places = [Place("core", "-", "/etc", "passwd")]
+    for asked, stdin, because in (
+        ("id", b"", "no request of sdc-thoth"),
+        ("", b"id\n", "no request of sdc-thoth"),
+        ("hash; id", b"", "no request of sdc-thoth"),
+        (command(length) + "; id", text, "no request of sdc-thoth"),
+        (command(length).replace(str(length), "1;id"), text, "no request of sdc-thoth"),
+        (command(length), text + discover_request(places), "not among its directories"),
+        (command(length), text + b"place\tcore\t-\t/var/tmp/thoth\t../../../etc/passwd\n", "another directory"),
+        (command(length), text + b"place\tcore\t-\t/var/tmp/thoth/../../etc\tpasswd\n", "not among its directories"),
+        (command(length), text + hash_request([], [], "/bin/sh"), "not for dumps"),
+        (command(length), text + b"touch /canary\n", "not for dumps"),
+        (command(length), evil + about_request(), None),  # what is sent as a script is not run
+    ):
+        done = ask(machine, asked, stdin)
+        if because:
+            assert done.returncode != 0 and because in done.stderr.decode(), (asked, done)
+            assert done.stdout in (b"", b"end\0") or b"root:" not in done.stdout
+        else:
+            assert done.stdout.startswith(b"about\0")
+    assert not machine.path("/canary").exists()
+    logged = machine.path("/logged").read_text().splitlines()
+    assert len(logged) == 10 and all(line.startswith("-p auth.warning -t thoth-node refused: ") for line in logged)
+
+
+def test_F74_no_shell_no_files_no_forwarding(node: Callable[..., Node]) -> None:
+    machine = guarded(node(flavour="gnu"))
+    base = machine.ssh("x")[:-2]
+    sftp = [*base[:-1], "-s", base[-1], "sftp"]
+    done = subprocess.run(sftp, input=b"\0\0\0\5\1\0\0\0\3", capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    forwarding = [*base[:-1], "-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1", base[-1], "true"]
+    done = subprocess.run(forwarding, input=b"", capture_output=True, timeout=30, check=False)
+    assert done.returncode != 0
+    terminal = [*base[:-1], "-tt", base[-1]]
+    done = subprocess.run(terminal, input=b"id\n", capture_output=True, timeout=30, check=False)
+    assert b"uid=" not in done.stdout, shlex.join(terminal)
+
+
+def test_the_key_is_of_no_use_from_elsewhere(node: Callable[..., Node]) -> None:
+    machine = guarded(node(flavour="gnu"))
+    machine.authorize(machine.login_key, options=RESTRICTED.replace("127.0.0.0/8", "10.99.99.7"))
+    done = ask(machine, command(len(script())), script() + about_request())
+    assert done.returncode == 255 and b"Permission denied" in done.stderr
