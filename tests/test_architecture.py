@@ -54,10 +54,12 @@ ROOMS: dict[str, set[str]] = {
         "store",
         "store.base",
     },
+    "stacks": {"dumps", "model", "store.base"},
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
     "scrub": {
+        "stacks",
         "dumps",
         "edit",
         "errors",
@@ -88,6 +90,7 @@ ROOMS: dict[str, set[str]] = {
         "store.base",
     },
     "ingest": {
+        "stacks",
         "digest",
         "dumps",
         "edit",
@@ -115,6 +118,7 @@ ROOMS: dict[str, set[str]] = {
         "query",
         "render",
         "scrub",
+        "stacks",
         "store",
         "store.base",
         "version",

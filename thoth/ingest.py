@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from thoth.digest import Digester
 from thoth.dumps.describe import describe
 from thoth.dumps.identity import identify
-from thoth.dumps.source import KnownRanges, MissingRange, Range, Recorder
+from thoth.dumps.source import KnownRanges, MissingRange, Range, Recorder, in_memory
 from thoth.edit import revise, stored_form
 from thoth.errors import (
     BadDocument,
@@ -29,6 +29,7 @@ from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
 from thoth.objects import EXPANDED, KeptObject, kept_objects
 from thoth.patience import Tries, usual_tries
+from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
 
@@ -77,6 +78,7 @@ def receive(
     *,
     now: float,
     tries: Callable[[], Tries] = usual_tries,
+    stacks: FindStacks | None = None,
 ) -> Receipt:
     """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
 
@@ -84,14 +86,17 @@ def receive(
     nothing to read, and is. Where the store fails in a way that passes, the stream is begun anew and sent again; an
     iterator, which cannot be, is sent once. What it raises goes through, after the upload was abandoned. Raises
     SourceChanged when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since
-    1970.
+    1970. ``stacks`` finds the keys of thoth.stacks for a dump that came whole; without it what was stored is read for
+    them, in small parts.
     """
     if isinstance(stream, Iterator):
-        return _received(thoth, arrival, stream, now)
-    return tries().run(lambda: _received(thoth, arrival, stream, now))
+        return _received(thoth, arrival, stream, now, stacks)
+    return tries().run(lambda: _received(thoth, arrival, stream, now, stacks))
 
 
-def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float) -> Receipt:
+def _received(
+    thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float, stacks: FindStacks | None
+) -> Receipt:
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
         return annotate(thoth, arrival)
@@ -106,12 +111,19 @@ def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: floa
         if current is not None and not (lost or may_replace(current[0], digests.size)):
             return _kept(thoth, arrival, info)
         try:
-            committed = _Committed(arrival, info, name, upload.commit(digests).etag, lost)
+            etag = upload.commit(digests).etag
         except PreconditionFailed:
             return _overtaken(thoth, arrival, info)
     finally:
         upload.abort()
-    return _publish(thoth, committed)
+    if info.document["type"] == "core":
+        info = DumpInfo({**info.document, **(stacks() if stacks else _stacks_in(thoth, name, stream))})
+    return _publish(thoth, _Committed(arrival, info, name, etag, lost))
+
+
+def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes]) -> Mapping[str, Json]:
+    """The stacks in a dump that has just been stored; out of memory, when that is where it came from."""
+    return stacks_in(in_memory(stream)) if isinstance(stream, list) else stored_stacks(thoth.store, name)
 
 
 def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> str:
@@ -316,7 +328,7 @@ def _merged(stored: DumpInfo, sent: _Committed) -> DumpInfo:
     """
     document: dict[str, Json] = {**stored.document, "dump": sent.name}
     if stored.sha256 != sent.info.sha256:
-        kept = {key: value for key, value in document.items() if key not in (EXPANDED, "stack", "stack_by")}
+        kept = {key: value for key, value in document.items() if key not in (EXPANDED, "stack_by", *STACK_KEYS)}
         lasting = {key: value for key, value in kept.items() if key in _LASTING}
         document = {**kept, **sent.info.document, **lasting}
     merged = DumpInfo(document)

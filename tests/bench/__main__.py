@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import identity, index, manta, node, rethink, stream
+from tests.bench import identity, index, manta, node, rethink, stacks, stream
 
 _PARTS = {
     "identity": identity.measure,
     "index": index.measure,
     "node": node.measure,
     "rethink": rethink.measure,
+    "stacks": stacks.measure,
     "stream": stream.measure,
     "manta": manta.measure,
 }

@@ -99,7 +99,7 @@ def mapped_fifo(core: ElfCore) -> str | None:
     gdb opens all of them.
     """
     notes = NoteIndex(core, {(linux.NAME, linux.NT_FILE)})
-    paths = dict.fromkeys(_absolute(path for _, _, path in linux.mapped_files(notes)))
+    paths = dict.fromkeys(_absolute(each.path for each in linux.mapped_files(notes)))
     return next((path for path in map(os.fsdecode, paths) if _is_fifo(Path(path))), None)
 
 

@@ -6,6 +6,7 @@ What only one of them needs is imported by it: ``thoth object`` runs once for ev
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from thoth.cli.console import OutputFailed
@@ -110,6 +111,7 @@ def _identity(path: str) -> str:
 def declare_upload(parser: ArgumentParser) -> None:
     parser.description = (
         "Store dumps, describe and index them, and print the identity of each, one a line.\n"
+        "What a core's threads were doing is noted on it: stack (of the one that dumped), threads, fault_address.\n"
         "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
         "A whole dump takes the place of one that was cut short. One that was purged is not stored again.\n"
         "Where Manta runs jobs (v1) a crash dump is uncompressed and processed there; elsewhere, or when that\n"
@@ -160,13 +162,16 @@ def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Rece
     """Take one dump in and tell what became of it."""
     import time
 
+    from thoth.dumps.binaries import LocalBinaries
     from thoth.dumps.source import LocalFile
     from thoth.ingest import Reopened, receive
+    from thoth.stacks import stacks_in
 
-    with LocalFile(path) as source:
+    with LocalFile(path) as source, LocalBinaries() as binaries:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
-        receipt = receive(thoth, arrival, stream, now=time.time())
+        stacks = partial(stacks_in, source, binaries)
+        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=stacks)
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()

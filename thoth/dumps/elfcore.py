@@ -17,6 +17,7 @@ from thoth.dumps.source import Range, ReadAt
 
 ET_EXEC, ET_DYN, ET_CORE = 2, 3, 4
 PT_LOAD, PT_NOTE = 1, 4
+PF_X, PF_W = 1, 2
 PN_XNUM = 0xFFFF
 HEAD = 8192  # bytes of the first read of any dump
 NOTE_LIMIT = 100_000  # note entries that are looked at in one core, all segments together
@@ -27,7 +28,7 @@ EXTRA = (
 _BLOCK = 1 << 16
 _NAME = 16  # bytes of a note's name that are looked at; the longest that is known has 10
 _FAR = 1 << 32  # from here on the identity reads another place than the one meant
-_SHDR = {True: "4xI8xQQQII8xQ", False: "4xI4xIIIII4xI"}
+_SHDR = {True: "II8xQQQII8xQ", False: "II4xIIIII4xI"}
 
 
 class Header(NamedTuple):
@@ -43,6 +44,7 @@ class Header(NamedTuple):
     shoff: int
     shentsize: int
     shnum: int
+    shstrndx: int
 
     @property
     def wide(self) -> bool:
@@ -71,8 +73,9 @@ class Segment(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A section header."""
+    """A section header; ``name`` is where among the names of sections its own begins."""
 
+    name: int
     type: int
     addr: int
     offset: int
@@ -115,8 +118,8 @@ def parse_header(head: bytes, types: Collection[int] = (ET_CORE,)) -> Header | N
     fields = _EHDR[ident == 2, order].unpack_from(head, 16)
     if fields[0] not in types:
         return None
-    _, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, _ = fields
-    return Header(32 * ident, order, head[7], machine, phoff, phentsize, phnum, shoff, shentsize, shnum)
+    _, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, names = fields
+    return Header(32 * ident, order, head[7], machine, phoff, phentsize, phnum, shoff, shentsize, shnum, names)
 
 
 class ElfCore:

@@ -15,15 +15,15 @@ NAME = b"CORE"
 NT_PRSTATUS, NT_PRPSINFO, NT_AUXV, NT_PSTATUS, NT_PSINFO, NT_UTSNAME, NT_ZONENAME = 1, 3, 6, 10, 13, 15, 21
 AT_SUN_EXECNAME = 2014
 
-_TELLING = frozenset((NAME, kind) for kind in (NT_PSTATUS, *range(NT_PSINFO, 23)))  # no other system has these
-NOTES = _TELLING | {(NAME, NT_PRSTATUS), (NAME, NT_PRPSINFO), (NAME, NT_AUXV)}
+TELLING = frozenset((NAME, kind) for kind in (NT_PSTATUS, *range(NT_PSINFO, 23)))  # no other system has these
+NOTES = TELLING | {(NAME, NT_PRSTATUS), (NAME, NT_PRPSINFO), (NAME, NT_AUXV)}
 
 _MACHINES = {2: "sparc", 3: "i386", 18: "sparc", 43: "sparcv9", 62: "amd64", 183: "aarch64"}
 
 
 def is_illumos(notes: NoteIndex) -> bool:
     """Whether the notes are of an illumos core; one of old /proc only is told by the size of prpsinfo_t."""
-    return notes.any_of(_TELLING) or notes.size(NAME, NT_PRPSINFO) == (328 if notes.wide else 260)
+    return notes.any_of(TELLING) or notes.size(NAME, NT_PRPSINFO) == (328 if notes.wide else 260)
 
 
 def with_process(facts: DumpFacts, notes: NoteIndex, machine: int) -> DumpFacts:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from thoth.dumps.notes import NoteIndex
-from thoth.dumps.record import TEXT_LIMIT
+from thoth.dumps.record import TEXT_LIMIT, ByteOrder, Record
 from thoth.model import DumpFacts
 
 NAME = b"CORE"
@@ -43,7 +44,16 @@ _MACHINES = {
 }
 PATH_MAX = 4096
 
-_FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
+FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
+
+
+class MappedFile(NamedTuple):
+    """A part of a file in memory: from where up to where, its path, and where in the file it begins."""
+
+    start: int
+    end: int
+    path: bytes
+    offset: int
 
 
 def is_linux(notes: NoteIndex) -> bool:
@@ -69,22 +79,27 @@ def mapped_executable(notes: NoteIndex) -> bytes | None:
     entry = notes.auxv(NAME, NT_AUXV).get(AT_ENTRY)
     if entry is None:
         return None
-    return next((path for start, end, path in mapped_files(notes) if start <= entry < end), None)
+    return next((each.path for each in mapped_files(notes) if each.start <= entry < each.end), None)
 
 
-def mapped_files(notes: NoteIndex) -> Iterator[tuple[int, int, bytes]]:
-    """The files that were mapped: where in memory each begins and ends, and its path."""
-    data = notes.description(NAME, NT_FILE, _FILES_LIMIT)
-    form = struct.Struct(notes.order + ("QQQ" if notes.wide else "III"))
+def mapped_files(notes: NoteIndex) -> Iterator[MappedFile]:
+    """The files that were mapped, in the order of their addresses."""
+    return files_in(notes.description(NAME, NT_FILE, FILES_LIMIT), notes.order, wide=notes.wide)
+
+
+def files_in(data: bytes, order: ByteOrder, *, wide: bool) -> Iterator[MappedFile]:
+    """The entries of an NT_FILE."""
+    form = struct.Struct(order + ("QQQ" if wide else "III"))
     word = form.size // 3
-    count = notes.record(NAME, NT_FILE).number(0, "Q" if notes.wide else "I") or 0
+    record = Record(data, order)
+    count, page = (record.number(at, "Q" if wide else "I") or 0 for at in (0, word))
     names = 2 * word + count * form.size
     if names > len(data):
         return
     paths = data[names:].split(b"\0", count)[:-1]  # without what comes behind the last NUL
-    for (start, end, _), path in zip(form.iter_unpack(data[2 * word : names]), paths, strict=False):
+    for (start, end, pages), path in zip(form.iter_unpack(data[2 * word : names]), paths, strict=False):
         if len(path) <= PATH_MAX:
-            yield start, end, path
+            yield MappedFile(start, end, path, pages * page)
 
 
 def _with_prpsinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:

@@ -6,7 +6,8 @@ import errno
 import os
 import stat
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -221,6 +222,12 @@ class KnownRanges:
         if place < 0 or offset >= self._starts[place] + len(self._parts[place]):
             return None
         return place
+
+
+def in_memory(blocks: Sequence[bytes]) -> KnownRanges:
+    """A file of these blocks, all of it known."""
+    starts = accumulate(map(len, blocks), initial=0)
+    return KnownRanges(sum(map(len, blocks)), zip(starts, blocks, strict=False))
 
 
 class Recorder:

@@ -20,6 +20,7 @@ from thoth.naming import is_identity
 from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
 from thoth.scrub.dump import wrong_dump
 from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
+from thoth.stacks import stored_stacks
 from thoth.store.base import ABSENT, Digests
 from thoth.store.names import INFO, dump_dir, home, info_name
 from thoth.store.wrappers import read_back
@@ -158,7 +159,9 @@ def _adopt(thoth: Thoth, identity: Identity, clock: Clock) -> str:
         info, done = row, "its document came from the index"
     else:
         arrival = Arrival(identity, entry.size, entry.mtime, raw_bytes(entry.name), (), node="")
-        info, done = _anew(compose(arrival, facts, digests, name, entry.mtime), row), "its document was made anew"
+        made = compose(arrival, facts, digests, name, entry.mtime)
+        found = DumpInfo({**made.document, **stored_stacks(thoth.store, name)})
+        info, done = _anew(found, row), "its document was made anew"
     thoth.store.put(info_name(thoth.user, identity), stored_form(info), if_match=ABSENT)
     _index(thoth, identity)
     return done

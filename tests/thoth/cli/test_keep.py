@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import vectors
+from tests.support.crash import Crasher
 from tests.support.elfwriter import illumos_core, linux_core
-from tests.thoth.cli.conftest import Ran, Run
+from tests.thoth.cli.conftest import TOP, Ran, Run
 from thoth.analysis.analyzers import BUNDLED
 from thoth.edit import revise
 from thoth.library import Thoth
@@ -384,3 +385,30 @@ def test_F12_a_file_that_grows_while_it_is_uploaded(run: Run, core: Core, monkey
     assert (ran.code, ran.out) == (1, "")
     assert ran.said[-1] == f"thoth: {path}: changed while it was read"
     monkeypatch.undo()
+
+
+def test_a_process_of_this_machine_is_stored_with_its_stack(run: Run, crasher: Crasher, tmp_path: Path) -> None:
+    core = crasher.native(tmp_path / "core", threads=2)
+    identity = run("upload", core).lines[0]
+    document = json.loads(run("info", identity).out)
+    functions = [frame.partition("+")[0] for frame in document["stack"]]
+    assert functions[:4] == ["read_record", "load_table", "serve", "main"]
+    assert [len(thread["frames"]) > 2 for thread in document["threads"]] == [True, True]
+    assert document["threads"][0]["frames"][1]["trust"] == "cfi"
+    assert (document["signal"], document["fault_address"]) == (11, "0x0")
+    assert identity[:16] in run("ls", "stack=*load_table*").out
+
+
+def test_a_core_of_illumos_costs_no_decoder_of_dwarf(tmp_path: Path) -> None:
+    dump = vectors.write("illumos-core64.core.30522", tmp_path)
+    program = (
+        "import sys; from thoth.cli import main; code = main(['upload', sys.argv[1]]);"
+        "print(code, *sorted(sys.modules), file=sys.stderr)"
+    )
+    environ = {"THOTH_STORE": f"file://{tmp_path}/dumps", "THOTH_DB": f"sqlite:///{tmp_path}/index.db"}
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(dump)], cwd=TOP, env=environ, capture_output=True, text=True, check=True
+    )
+    code, *modules = ran.stderr.splitlines()[-1].split()
+    assert code == "0" and "thoth.dumps.stack" in modules
+    assert "elftools" not in modules

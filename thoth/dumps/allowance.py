@@ -1,0 +1,19 @@
+"""How much work one core may make, whatever its numbers say."""
+
+from __future__ import annotations
+
+
+class Allowance:
+    """So many units of work. ``take`` says whether some of them are left, and takes them if so."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, units: int) -> None:
+        self._left = units
+
+    def take(self, units: int) -> bool:
+        """Whether that much may still be done."""
+        if units > self._left:
+            return False
+        self._left -= units
+        return True

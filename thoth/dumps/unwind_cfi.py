@@ -1,0 +1,297 @@
+"""One step up a stack by call frame information: what .eh_frame says of where a caller's registers are.
+
+pyelftools decodes the entries; only those that a frame needs, found by the table in .eh_frame_hdr. Sources: DWARF 5,
+section 6.4; the Linux Standard Base, "DWARF Extensions", for .eh_frame and .eh_frame_hdr; the DWARF ABI of AArch64.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from itertools import islice
+from typing import Any, Final
+
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.construct import ConstructError
+from elftools.dwarf.callframe import CallFrameInfo
+from elftools.dwarf.dwarf_expr import DWARFExprParser
+from elftools.dwarf.structs import DWARFStructs
+
+from thoth.dumps.allowance import Allowance
+from thoth.dumps.cfi_rules import Damaged, Rules, rules_at
+from thoth.dumps.image import PT_GNU_EH_FRAME, Image
+from thoth.dumps.machine import Machine, Registers
+from thoth.dumps.space import AddressSpace
+
+_ENTRY = 1 << 14  # bytes of one entry; those of the largest functions have some thousand
+_DEEP = 16  # values on the stack of an expression
+_MOST_FUNCTIONS = 1 << 17
+_PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4
+_TABLE: Final = b"\1\x1b\x03\x3b"  # version, and how pointers are encoded, in every header that linkers write
+
+# What goes wrong in the decoding of bytes that are not what they should be.
+_BAD = (
+    ELFError,
+    DWARFError,
+    ConstructError,
+    struct.error,
+    AssertionError,
+    ArithmeticError,  # a length beyond what Python can index
+    LookupError,
+    RecursionError,  # expressions in each other
+    TypeError,
+    ValueError,
+)
+
+
+class CallFrames:
+    """The call frame information of one image. It raises nothing for what is damaged.
+
+    The allowance is of bytes that are decoded.
+    """
+
+    def __init__(self, image: Image, machine: Machine, allowance: Allowance) -> None:
+        self._image, self._machine, self._allowance = image, machine, allowance
+        self._structs = DWARFStructs(
+            little_endian=image.header.order == "<", dwarf_format=32, address_size=machine.word
+        )
+        self._rules: dict[int, Rules | None] = {}
+        self._entries: dict[int, Any] = {}
+        self._index = _Header.of(image) or _Scan(image, self._entry_at, self._decoded_cie)
+
+    def rules(self, address: int) -> Rules | None:
+        """The rules at an address of the image; None when it says nothing of it."""
+        if address not in self._rules:
+            try:
+                self._rules[address] = self._found(address)
+            except (Damaged, *_BAD):
+                self._rules[address] = None
+        return self._rules[address]
+
+    def _found(self, address: int) -> Rules | None:
+        found = self._index.before(address)
+        if found is None:
+            return None
+        start, place = found
+        if place not in self._entries:
+            self._entries[place] = self._decoded(place)
+        entry = self._entries[place]
+        if address - start >= entry["address_range"]:
+            return None
+        return rules_at(entry, address - start)
+
+    def _decoded(self, place: int) -> Any:
+        """The entry at an address, decoded; with its CIE, which lies before it, as a section of two entries."""
+        order = self._image.header.order
+        entry = self._entry_at(place)
+        back = struct.unpack_from(order + "I", entry, 4)[0]
+        if not back:
+            raise Damaged
+        shared = self._entry_at(place + 4 - back)
+        if not self._allowance.take(len(shared) + len(entry)):
+            raise Damaged
+        section = shared + entry[:4] + struct.pack(order + "I", len(shared) + 4) + entry[8:]
+        frames = CallFrameInfo(BytesIO(section), len(section), 0, self._structs, for_eh_frame=True)
+        return frames.get_entries()[1]
+
+    def _decoded_cie(self, place: int) -> Any:
+        """The CIE at an address, decoded."""
+        data = self._entry_at(place)
+        if not self._allowance.take(len(data)):
+            raise Damaged
+        return CallFrameInfo(BytesIO(data), len(data), 0, self._structs, for_eh_frame=True).get_entries()[0]
+
+    def _entry_at(self, place: int) -> bytes:
+        """The bytes of a CIE or FDE."""
+        length = struct.unpack(self._image.header.order + "I", self._image.read(place, 4))[0]
+        if not 4 <= length <= _ENTRY:
+            raise Damaged
+        data = self._image.read(place, length + 4)
+        if len(data) < length + 4:
+            raise Damaged
+        return data
+
+    # ---- a step -----------------------------------------------------------------------------------
+
+    def caller(self, rules: Rules, registers: Registers, space: AddressSpace) -> Registers | None:
+        """The caller's registers, as far as they are known; None when its program counter is not."""
+        try:
+            return self._caller(rules, registers, space)
+        except (Damaged, *_BAD):
+            return None
+
+    def _caller(self, rules: Rules, registers: Registers, space: AddressSpace) -> Registers | None:
+        machine = self._machine
+        known = _Known(registers, space, machine, self._structs)
+        if isinstance(rules.cfa, bytes):
+            cfa = known.value(rules.cfa, ())
+        else:
+            cfa = registers[rules.cfa[0]] + rules.cfa[1] & machine.mask
+        above = dict(registers)
+        above[machine.sp] = cfa
+        for number, (how, what) in rules.registers.items():
+            value = known.saved(how, what, cfa)
+            if value is None:
+                above.pop(number, None)
+            else:
+                above[number] = value
+        moved = rules.column in rules.registers
+        if rules.column not in above or not (moved or rules.column == machine.link):
+            return None
+        above[machine.pc] = above[rules.column]
+        return above
+
+
+class _Header:
+    """The table in .eh_frame_hdr: where each function begins, sorted, and where its entry is."""
+
+    def __init__(self, image: Image, at: int, count: int) -> None:
+        self._image, self._at, self._count = image, at, count
+
+    @classmethod
+    def of(cls, image: Image) -> _Header | None:
+        """The image's, if it has one of the form that every linker writes."""
+        place = image.segment(PT_GNU_EH_FRAME)
+        head = image.read(place.vaddr, 12) if place else b""
+        if place is None or len(head) < 12 or head[:4] != _TABLE:
+            return None
+        count = struct.unpack_from(image.header.order + "I", head, 8)[0]
+        return cls(image, place.vaddr, min(count, max(place.memsz - 12, 0) // 8))
+
+    def before(self, address: int) -> tuple[int, int] | None:
+        """The last function that begins at or before an address: where it begins, and where its entry is."""
+        low, high = 0, self._count
+        found: tuple[int, int] | None = None
+        while low < high:
+            middle = (low + high) // 2
+            row = self._row(middle)
+            if row[0] <= address:
+                low, found = middle + 1, row
+            else:
+                high = middle
+        return found
+
+    def _row(self, number: int) -> tuple[int, int]:
+        start, place = struct.unpack(self._image.header.order + "ii", self._image.read(self._at + 12 + 8 * number, 8))
+        return self._at + start, self._at + place
+
+
+class _Scan:
+    """The same for a static executable, whose linker makes no table: .eh_frame is gone through once."""
+
+    def __init__(self, image: Image, entry_at: Callable[[int], bytes], cie_at: Callable[[int], Any]) -> None:
+        self._image, self._entry_at, self._cie_at = image, entry_at, cie_at
+        self._encodings: dict[int, int] = {}  # of each CIE, by where it is: how it writes addresses
+        self._rows: list[tuple[int, int]] | None = None
+
+    def before(self, address: int) -> tuple[int, int] | None:
+        """As that of _Header."""
+        if self._rows is None:
+            self._rows = sorted(islice(self._scanned(), _MOST_FUNCTIONS))
+        place = bisect_right(self._rows, (address, 1 << 64)) - 1
+        return self._rows[place] if place >= 0 else None
+
+    def _scanned(self) -> Iterator[tuple[int, int]]:
+        section = self._image.section(b".eh_frame")
+        if section is None:
+            return
+        at, end = section.addr, section.addr + section.size
+        head = struct.Struct(self._image.header.order + "II")
+        while at + 8 <= end:
+            length, back = head.unpack(self._image.read(at, 8))
+            if not 4 <= length <= _ENTRY:  # the terminator, or nothing that we know
+                return
+            if back:
+                start = self._begin(at, at + 4 - back)
+                if start is not None:
+                    yield start, at
+            at += length + 4
+
+    def _begin(self, place: int, shared: int) -> int | None:
+        """Where the function of an FDE begins; None when it is written in a way that none of ours is."""
+        if shared not in self._encodings:
+            self._encodings[shared] = self._cie_at(shared).augmentation_dict.get("FDE_encoding", 0)
+        encoding, order, wide = self._encodings[shared], self._image.header.order, self._image.header.wide
+        if encoding == _PC_RELATIVE:
+            return int(place + 8 + struct.unpack(order + "i", self._image.read(place + 8, 4))[0])
+        if encoding == 0:
+            form = order + ("Q" if wide else "I")
+            return int(struct.unpack(form, self._image.read(place + 8, 8 if wide else 4))[0])
+        return None
+
+
+class _Known:
+    """The registers of a frame and the memory around it, for rules and expressions to look at."""
+
+    def __init__(self, registers: Registers, space: AddressSpace, machine: Machine, structs: DWARFStructs) -> None:
+        self._registers, self._space, self._machine, self._structs = registers, space, machine, structs
+
+    def saved(self, how: str, what: Any, cfa: int) -> int | None:
+        """A caller's register by its rule; None when it is lost."""
+        mask = self._machine.mask
+        match how:
+            case "offset":
+                return self._space.word(cfa + what & mask)
+            case "value":
+                return int(cfa + what & mask)
+            case "register":
+                return self._registers.get(what)
+            case "expression":
+                return self._space.word(self.value(what, (cfa,)))
+            case "value expression":
+                return self.value(what, (cfa,))
+        return None  # undefined
+
+    def value(self, expression: bytes, stack: Iterable[int]) -> int:
+        """What an expression of DWARF comes to. Raises Damaged for operations that no unwinding needs."""
+        values = list(stack)
+        parser = DWARFExprParser(self._structs)
+        for operation in parser.parse_expr(list(expression)):
+            self._apply(operation.op_name.removeprefix("DW_OP_"), operation.args, values)
+            if len(values) > _DEEP:
+                raise Damaged
+        return values[-1]
+
+    def _apply(self, name: str, args: list[Any], values: list[int]) -> None:
+        mask = self._machine.mask
+        if name in _TWO:
+            second, first = values.pop(), values.pop()
+            values.append(_TWO[name](first, second) & mask)
+        elif name.startswith("lit"):
+            values.append(int(name[3:]))
+        elif name.startswith("breg"):
+            number, offset = args if name == "bregx" else (int(name[4:]), args[0])
+            values.append(self._registers[number] + offset & mask)
+        elif name.startswith("const"):
+            values.append(args[0] & mask)
+        elif name == "plus_uconst":
+            values.append(values.pop() + args[0] & mask)
+        elif name == "deref":
+            word = self._space.word(values.pop())
+            if word is None:
+                raise Damaged
+            values.append(word)
+        elif name == "dup":
+            values.append(values[-1])
+        else:
+            raise Damaged
+
+
+_TWO: Final[dict[str, Callable[[int, int], int]]] = {
+    "plus": lambda a, b: a + b,
+    "minus": lambda a, b: a - b,
+    "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b,
+    "xor": lambda a, b: a ^ b,
+    "mul": lambda a, b: a * b,
+    "shl": lambda a, b: a << min(b, 64),
+    "shr": lambda a, b: a >> min(b, 64),
+    "ge": lambda a, b: int(a >= b),
+    "gt": lambda a, b: int(a > b),
+    "le": lambda a, b: int(a <= b),
+    "lt": lambda a, b: int(a < b),
+    "eq": lambda a, b: int(a == b),
+    "ne": lambda a, b: int(a != b),
+}
