@@ -47,6 +47,13 @@ def thoth(store: Counting) -> Thoth:
     return Thoth(store, MemoryIndex(), "bmc")
 
 
+@pytest.fixture
+def info(thoth: Thoth, store: Counting) -> DumpInfo:
+    found = take(thoth, CORE).info
+    store.opened = 0  # what is stored was read for its stacks
+    return found
+
+
 # ---- borrowing ------------------------------------------------------------------------------------
 
 
