@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from json import JSONEncoder
 from random import random
 from typing import Final
@@ -30,6 +31,8 @@ from thoth.store.names import info_name
 _ATTEMPTS: Final = 50
 _FIRST_PAUSE: Final = 0.001  # seconds; about as long as a change takes
 _LONGEST_PAUSE: Final = 0.1
+
+_PIECES: Final = 1000  # words of a document, each with its indent, that are encoded together
 
 LONGEST_TICKET: Final = 256  # characters
 
@@ -79,9 +82,10 @@ def stored_form(info: DumpInfo) -> bytes:
     """
     stored_text(info)
     form = bytearray()
-    # Piece by piece: a small document of deep lists is a thousand times its size with the indents.
-    for piece in JSONEncoder(indent=4).iterencode(info.document):
-        form += piece.replace("\x7f", "\\u007f").encode("ascii")
+    # Some at a time: a small document of deep lists is a thousand times its size with the indents.
+    pieces = JSONEncoder(indent=4).iterencode(info.document)
+    while some := "".join(islice(pieces, _PIECES)):
+        form += some.replace("\x7f", "\\u007f").encode("ascii")
         if len(form) >= MAX_SMALL:
             raise BadDocument(f"{info.id}: the document would be over {MAX_SMALL >> 20} MiB; set less on the dump")
     return bytes(form + b"\n")
