@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from thoth.digest import Digester
-from thoth.dumps.describe import describe
+from thoth.dumps.describe import facts_of
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, Range, Recorder, in_memory
 from thoth.edit import revise, stored_form
@@ -252,7 +252,7 @@ def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFac
         raise SourceChanged(f"{digests.size} bytes came where {arrival.size} were announced")
     try:
         if identify(known) == arrival.identity:
-            return describe(known)
+            return facts_of(known)
     except (MissingRange, NotADump):
         pass  # other headers lead to other ranges, or to none
     raise SourceChanged("its headers changed between identification and transfer")
