@@ -33,6 +33,8 @@ _FIRST_PAUSE: Final = 0.001  # seconds; about as long as a change takes
 _LONGEST_PAUSE: Final = 0.1
 
 _PIECES: Final = 1000  # words of a document, each with its indent, that are encoded together
+# Characters of a compact document, each of which might begin a line of its own, that has room in info.json for sure.
+_SURELY: Final = MAX_SMALL // (4 * MAX_DEPTH + 2)
 
 LONGEST_TICKET: Final = 256  # characters
 
@@ -89,6 +91,12 @@ def stored_form(info: DumpInfo) -> bytes:
         if len(form) >= MAX_SMALL:
             raise BadDocument(f"{info.id}: the document would be over {MAX_SMALL >> 20} MiB; set less on the dump")
     return bytes(form + b"\n")
+
+
+def require_storable(info: DumpInfo) -> None:
+    """Raises BadDocument as ``stored_form`` does. Of a document of ordinary size it takes a fifth of the time."""
+    if len(stored_text(info)) > _SURELY:
+        stored_form(info)
 
 
 def _current(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, str]:
@@ -293,7 +301,7 @@ def plan_each(thoth: Thoth, identities: Iterable[Identity], edits: Iterable[Edit
         try:
             revised = edited(_current(thoth, identity)[0], wanted)
             if revised is not None:
-                stored_form(revised)
+                require_storable(revised)
             yield Edited(identity, changed=revised is not None)
         except StoreUnavailable:
             raise
