@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import identity, index, manta, node, rethink, stacks, stream
+from tests.bench import fleet, identity, index, manta, node, rethink, stacks, stream
 
 _PARTS = {
+    "fleet": fleet.measure,
     "identity": identity.measure,
     "index": index.measure,
     "node": node.measure,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,21 +14,9 @@ from tests.faults.test_daemon import configure
 from tests.support.chaos import Cut, Fault, Flip, HalfOpen, Proxy, Silence
 from tests.support.daemon import Daemon
 from tests.support.sshd import Fleet
+from tests.support.usage import Usage
 
 _GROWTH = 5 * MIB
-
-
-class Usage:
-    """What a process has of memory (bytes), descriptors and threads."""
-
-    def __init__(self, pid: int) -> None:
-        status = Path(f"/proc/{pid}/status").read_text()
-        found = {name: int(number) for name, number in re.findall(r"^(VmRSS|Threads):\s*(\d+)", status, re.MULTILINE)}
-        self.memory, self.threads = found["VmRSS"] << 10, found["Threads"]
-        self.files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-    def __repr__(self) -> str:
-        return f"{self.memory / MIB:.1f} MiB, {self.files} files, {self.threads} threads"
 
 
 def a_fault(chance: random.Random) -> tuple[Fault, ...]:
@@ -81,7 +68,7 @@ def test_F56_passes_over_a_fleet_that_always_fails_in_part(
                 if number % 5 == 4 and len(scene.planted) < 40 * nodes:
                     scene.plant(chance.choice(list(scene.fleet)), 20_000)
                 if number >= min(passes // 3, 50):  # by then every path of the code has been taken
-                    usages.append(Usage(daemon.process.pid))
+                    usages.append(Usage.of(daemon.process.pid))
             assert daemon.stop() == 0
             check_level(usages, daemon)
             check_once(daemon)
