@@ -54,6 +54,7 @@ ROOMS: dict[str, set[str]] = {
         "store",
         "store.base",
     },
+    "signatures": {"errors", "model"},
     "stacks": {"dumps", "model", "store.base"},
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
