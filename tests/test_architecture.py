@@ -60,6 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
     "scrub": {
+        "signatures",
         "stacks",
         "dumps",
         "edit",
@@ -76,6 +77,7 @@ ROOMS: dict[str, set[str]] = {
     "purge": {"edit", "errors", "library", "model", "objects", "query"},
     "logs": {"digest", "errors", "library", "store", "store.base"},
     "analysis": {
+        "signatures",
         "digest",
         "durable",
         "dumps",
@@ -91,6 +93,7 @@ ROOMS: dict[str, set[str]] = {
         "store.base",
     },
     "ingest": {
+        "signatures",
         "stacks",
         "digest",
         "dumps",

@@ -8,21 +8,29 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
 
-from thoth.index.base import MAX_INTEGER
+from thoth.index.base import MAX_INTEGER, Ranking
 from thoth.index.database import ANY_TEXT
-from thoth.index.sql import INDEXED, Parameter, Values, Where, where
+from thoth.index.ranking import Gathered, gather, largest, ranking
+from thoth.index.sql import INDEXED, Parameter, Values, Where, text_parameter, where
 from thoth.index.tallies import TALLIED, tally
+from thoth.model import Json
 from thoth.query import label
 
 # Where no index tells which dumps are asked for, so many are found in the order of the file, which is fastest, and
 # sorted here. When there are more they are looked for in the order of a list, which takes longer and no memory.
 SORTED: Final = 20_000
+
+# Of one signature; the index gives the groups in their order.
+_PLACES: Final = (
+    "SELECT node, platform, ticket, count(*) FROM dumps INDEXED BY dumps_signature"
+    " WHERE signature = CAST(? AS TEXT) AND {} GROUP BY node, platform, ticket"
+)
 
 Row = tuple[Any, ...]  # of a statement
 
@@ -82,6 +90,23 @@ def report(connection: sqlite3.Connection, asked: Where, shown: Where) -> Counte
         return counts
     labels = f"SELECT coalesce({shown.sql}, '{label(None)}') FROM dumps {_how(asked)} WHERE {asked.sql}"  # noqa: S608 - as above
     return Counter(map(itemgetter(0), connection.execute(labels, (*shown.parameters, *asked.parameters))))
+
+
+def rank(connection: sqlite3.Connection, asked: Where, others: Iterable[Sequence[Json]], most: int) -> Ranking:
+    """What crashes together, with ``others`` added: the values at ``thoth.index.ranking.PATHS`` of each of these.
+
+    One index is read, from end to end and then for the largest groups only.
+    """
+    counting = f"SELECT signature, count(*), min(time), max(time) FROM dumps WHERE {asked.sql} GROUP BY signature"  # noqa: S608 - as above
+    counted = {signature: told for signature, *told in connection.execute(counting, asked.parameters)}
+    unsigned = counted.pop(None, (0,))[0]
+    gathered = {signature: Gathered(*told) for signature, told in counted.items()}
+    unsigned += gather(gathered, others)
+    for signature in largest(gathered, most):
+        found = (text_parameter(signature), *asked.parameters)
+        for node, platform, ticket, dumps in connection.execute(_PLACES.format(asked.sql), found):
+            gathered[signature].found(node, platform, ticket, dumps)
+    return ranking(gathered, unsigned, most)
 
 
 def _how(asked: Where) -> str:

@@ -80,7 +80,8 @@ def test_a_long_name_keeps_its_beginning_and_stays_another_one() -> None:
 PIECES = st.sampled_from(
     [*"abNZSELIJE_0123<>()[]`.:+-@|~ ", "_Z", "_ZN", "1a", "3foo", "17h0123456789abcdef", "E", "operator",
      "operator<", "operator()", ".part.0", ".cold", "@plt", "::", "(anonymous namespace)", "$LT$", "$u20$", "..",
-     "\udcff", "\0", "é", "\n", "<signal", " const", "PLT=", "::h0123456789abcdef", "Cs_1", "_R", "S_", "St", "Ul", "vE_"]
+     "\udcff", "\0", "é", "\n", "<signal", " const", "PLT=", "::h0123456789abcdef", "Cs_1",
+     "_R", "S_", "St", "Ul", "vE_"]
 )  # fmt: skip
 HOSTILE = st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=40)
 
