@@ -58,6 +58,8 @@ ROOMS: dict[str, set[str]] = {
     "stacks": {"dumps", "model", "store.base"},
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
+    "crashes": {"errors", "library", "model", "query", "signatures"},
+    "resign": {"edit", "errors", "library", "model", "signatures"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
     "scrub": {
         "signatures",
@@ -109,6 +111,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {
         "analysis",
         "config",
+        "crashes",
         "dumps",
         "edit",
         "errors",
@@ -121,7 +124,10 @@ ROOMS: dict[str, set[str]] = {
         "purge",
         "query",
         "render",
+        "resign",
         "scrub",
+        "signatures",
+        "index.base",
         "stacks",
         "store",
         "store.base",

@@ -26,11 +26,9 @@ from thoth.query import label
 # sorted here. When there are more they are looked for in the order of a list, which takes longer and no memory.
 SORTED: Final = 20_000
 
-# Of one signature; the index gives the groups in their order.
-_PLACES: Final = (
-    "SELECT node, platform, ticket, count(*) FROM dumps INDEXED BY dumps_signature"
-    " WHERE signature = CAST(? AS TEXT) AND {} GROUP BY node, platform, ticket"
-)
+# What is asked of one index alone, however many dumps it is about: that takes less than to look into some of them.
+_BY_SIGNATURE: Final = "FROM dumps INDEXED BY dumps_signature WHERE {}"
+_OF_ONE: Final = _BY_SIGNATURE.format("signature = CAST(? AS TEXT) AND {}")
 
 Row = tuple[Any, ...]  # of a statement
 
@@ -93,20 +91,26 @@ def report(connection: sqlite3.Connection, asked: Where, shown: Where) -> Counte
 
 
 def rank(connection: sqlite3.Connection, asked: Where, others: Iterable[Sequence[Json]], most: int) -> Ranking:
-    """What crashes together, with ``others`` added: the values at ``thoth.index.ranking.PATHS`` of each of these.
-
-    One index is read, from end to end and then for the largest groups only.
-    """
-    counting = f"SELECT signature, count(*), min(time), max(time) FROM dumps WHERE {asked.sql} GROUP BY signature"  # noqa: S608 - as above
-    counted = {signature: told for signature, *told in connection.execute(counting, asked.parameters)}
-    unsigned = counted.pop(None, (0,))[0]
-    gathered = {signature: Gathered(*told) for signature, told in counted.items()}
+    """What crashes together, with ``others`` added: the values at ``thoth.index.ranking.PATHS`` of each of these."""
+    source = _BY_SIGNATURE if asked.by_signature else f"FROM dumps {_how(asked)} WHERE {{}}"
+    counting = f"SELECT signature, count(*) {source.format(asked.sql)} GROUP BY signature"
+    counted: dict[str | None, int] = dict(connection.execute(counting, asked.parameters).fetchall())
+    unsigned = counted.pop(None, 0)
+    gathered = {str(signature): Gathered(dumps) for signature, dumps in counted.items()}
     unsigned += gather(gathered, others)
     for signature in largest(gathered, most):
-        found = (text_parameter(signature), *asked.parameters)
-        for node, platform, ticket, dumps in connection.execute(_PLACES.format(asked.sql), found):
-            gathered[signature].found(node, platform, ticket, dumps)
+        _look_into(connection, asked, signature, gathered[signature])
     return ranking(gathered, unsigned, most)
+
+
+def _look_into(connection: sqlite3.Connection, asked: Where, signature: str, group: Gathered) -> None:
+    """Add when and where the dumps of a signature are from."""
+    source, parameters = _OF_ONE.format(asked.sql), (text_parameter(signature), *asked.parameters)
+    group.seen(0, *connection.execute(f"SELECT min(time), max(time) {source}", parameters).fetchone())
+    for name, counts in group.places.items():
+        grouping = f"SELECT {name}, count(*) {source} AND {name} IS NOT NULL GROUP BY {name}"
+        for value, dumps in connection.execute(grouping, parameters):
+            counts[value] += dumps
 
 
 def _how(asked: Where) -> str:

@@ -13,20 +13,18 @@ from thoth.model import Json
 from thoth.query import KeyPath, label
 
 SIGNATURE: Final = ("signature",)
-# What ``Gathered.add`` takes of each dump.
-PATHS: Final[tuple[KeyPath, ...]] = (SIGNATURE, TIME, ("node",), ("platform",), ("ticket",))
+_PLACES: Final = ("node", "platform", "ticket")
+PATHS: Final[tuple[KeyPath, ...]] = (SIGNATURE, TIME, *((name,) for name in _PLACES))  # what is counted of each dump
 
 
 @dataclass(slots=True)
 class Gathered:
-    """The dumps of one signature, as they are counted."""
+    """The dumps of one signature, as they are counted; ``places``: of each node, platform and ticket how many."""
 
     dumps: int = 0
     first: float | None = None
     last: float | None = None
-    nodes: Counter[str] = field(default_factory=Counter)
-    platforms: Counter[str] = field(default_factory=Counter)
-    tickets: Counter[str] = field(default_factory=Counter)
+    places: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in _PLACES})
 
     def seen(self, dumps: int, first: float | None, last: float | None) -> None:
         """Count some dumps, the first and the last of which were at these times."""
@@ -34,17 +32,9 @@ class Gathered:
         times = [each for each in (self.first, self.last, first, last) if each is not None]
         self.first, self.last = min(times, default=None), max(times, default=None)
 
-    def found(self, node: Json, platform: Json, ticket: Json, dumps: int = 1) -> None:
-        """Count where some dumps were found."""
-        for value, counts in ((node, self.nodes), (platform, self.platforms), (ticket, self.tickets)):
-            if value is not None:
-                counts[label(value)] += dumps
-
     def together(self, signature: str) -> Together:
         """The value of it."""
-        return Together(
-            signature, self.dumps, self.first, self.last, dict(self.nodes), dict(self.platforms), dict(self.tickets)
-        )
+        return Together(signature, self.dumps, self.first, self.last, *(dict(self.places[name]) for name in _PLACES))
 
 
 def ranked(rows: Iterable[Sequence[Json]], most: int) -> Ranking:
@@ -62,7 +52,9 @@ def gather(gathered: dict[str, Gathered], rows: Iterable[Sequence[Json]]) -> int
             continue
         group = gathered.setdefault(label(signature), Gathered())
         group.seen(1, time, time)
-        group.found(*places)
+        for value, counts in zip(places, group.places.values(), strict=True):
+            if value is not None:
+                counts[label(value)] += 1
     return unsigned
 
 

@@ -134,7 +134,7 @@ class SqliteIndex:
 
     def rank(self, query: Query, most: int) -> Ranking:
         asked = where(query.constraints)
-        if asked.residual or asked.scans or query.limit is not None:
+        if asked.residual or query.limit is not None or (asked.scans and not asked.by_signature):
             return ranked(self.select(query, PATHS), most)
         with self._database.reading() as connection:
             if connection is None:
