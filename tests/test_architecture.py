@@ -59,7 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
     "crashes": {"errors", "library", "model", "query", "signatures"},
-    "resign": {"edit", "errors", "library", "model", "signatures"},
+    "resign": {"edit", "errors", "library", "model", "query", "signatures"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
     "scrub": {
         "signatures",

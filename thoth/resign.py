@@ -15,6 +15,7 @@ from thoth.edit import Edited, revise_stored
 from thoth.errors import BadDocument, IndexFailure, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
+from thoth.query import Named, Query, Undefined
 from thoth.signatures.signature import SIGNATURE, signed
 
 BATCH: Final = 500  # dumps of which the index is told at once
@@ -82,11 +83,19 @@ def resign(thoth: Thoth, identities: Iterable[Identity]) -> Iterator[Edited]:
     what was changed before.
     """
     waiting = iter(identities)
+    unindexed = False
+    while not unindexed and (batch := list(islice(waiting, BATCH))):
+        for each in _resigned(thoth, batch):
+            yield each
+            unindexed |= isinstance(each.error, IndexFailure)
+
+
+def sign_unsigned(thoth: Thoth, identities: Iterable[Identity]) -> Iterator[Edited]:
+    """Give those of the dumps a signature that have none in the index, and a stack. Otherwise as ``resign``."""
+    waiting = iter(identities)
     while batch := list(islice(waiting, BATCH)):
-        done = list(_resigned(thoth, batch))
-        yield from done
-        if any(isinstance(each.error, IndexFailure) for each in done):
-            return
+        query = Query((Named(frozenset(batch)), Undefined((SIGNATURE,))))
+        yield from resign(thoth, survey(thoth.index.find(query)).stale)
 
 
 def _resigned(thoth: Thoth, batch: Iterable[Identity]) -> Iterator[Edited]:
