@@ -29,6 +29,7 @@ from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
 from thoth.objects import EXPANDED, KeptObject, kept_objects
 from thoth.patience import Tries, usual_tries
+from thoth.signatures.signature import SIGNATURE_KEYS, signed
 from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
@@ -119,7 +120,7 @@ def _received(
         upload.abort()
     if info.document["type"] == "core":
         info = DumpInfo({**info.document, **(stacks() if stacks else _stacks_in(thoth, name, stream))})
-    return _publish(thoth, _Committed(arrival, info, name, etag, lost))
+    return _publish(thoth, _Committed(arrival, signed(info), name, etag, lost))
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes]) -> Mapping[str, Json]:
@@ -328,11 +329,12 @@ def _prevails(thoth: Thoth, sent: _Committed, stored: DumpInfo) -> bool:
 def _merged(stored: DumpInfo, sent: _Committed) -> DumpInfo:
     """Our document in place of another's, with what people set on that.
 
-    What analyzers made of the other's bytes, its expansion and its stack, is not ours; unless they are the same.
+    What was made of the other's bytes, expansion, stack and signature, is not ours; unless they are the same.
     """
     document: dict[str, Json] = {**stored.document, "dump": sent.name}
     if stored.sha256 != sent.info.sha256:
-        kept = {key: value for key, value in document.items() if key not in (EXPANDED, "stack_by", *STACK_KEYS)}
+        of_bytes = (EXPANDED, "stack_by", *STACK_KEYS, *SIGNATURE_KEYS)
+        kept = {key: value for key, value in document.items() if key not in of_bytes}
         lasting = {key: value for key, value in kept.items() if key in _LASTING}
         document = {**kept, **sent.info.document, **lasting}
     merged = DumpInfo(document)

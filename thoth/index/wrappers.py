@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Never
 
 from thoth.errors import BadDocument, CannotWrite, IndexFailure
-from thoth.index.base import Index, Known, clamped_revision
+from thoth.index.base import Index, Known, Ranking, clamped_revision
 from thoth.model import DumpInfo, Identity, Json
 from thoth.query import KeyPath, Query
 
@@ -47,6 +47,9 @@ class Passing:
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]:
         return self._index.report(query, path)
+
+    def rank(self, query: Query, most: int) -> Ranking:
+        return self._index.rank(query, most)
 
     def delete(self, identity: Identity) -> None:
         self._index.delete(identity)
