@@ -258,7 +258,8 @@ class Collection:
         return self._outcome(found, Result.FAILED, stage="wait", reason=reason, detail=_SEEN_BEFORE)
 
     def _named_by_ranges(self, found: Sequence[Found]) -> Iterator[Named | Outcome]:
-        for item in identify_by_ranges(self._asker, found) if found else ():
+        # A dry run notes nothing on any dump.
+        for item in identify_by_ranges(self._asker, found, about=not self._task.dry_run) if found else ():
             if isinstance(item, Identified):
                 yield Named(item.found, item.identity, item)
             else:
