@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import fleet, identity, index, manta, node, rethink, stacks, stream
+from tests.bench import fleet, identity, index, manta, node, rethink, stacks, stream, together
 
 _PARTS = {
     "fleet": fleet.measure,
@@ -15,6 +15,7 @@ _PARTS = {
     "rethink": rethink.measure,
     "stacks": stacks.measure,
     "stream": stream.measure,
+    "together": together.measure,
     "manta": manta.measure,
 }
 
