@@ -45,8 +45,8 @@ examples:
 
 Nothing is computed here: dumps whose documents have no signature are told at the end, by their number.
 
---json: {{"version", "dumps", "unsigned", "signatures", "top"}}; each of top has "signature", "dumps", "first", "last"
-(seconds since 1970), and "nodes", "versions", "tickets", each with the number of dumps.
+--json: {{"version", "dumps", "unsigned", "signatures", "top"}}; each of top has "signature", "dumps",
+"first", "last" (seconds since 1970), and "nodes", "versions", "tickets", each with the number of dumps.
 
 exit status: 0 done, also when no dump matches; 1 failed
 """
@@ -148,8 +148,8 @@ examples:
   thoth similar --limit 5 ./core.19972    a local dump, which has to be stored
   thoth similar --json 3e166b93 | jq -r 'select(.ticket) | .ticket'
 
---json: JSON lines {"score", "common", "dumps", "signature", "id", "time", "node", "cmd", "ticket"}; dumps is how
-many there are of the signature.
+--json: JSON lines {"score", "common", "dumps", "signature", "id", "time", "node", "cmd", "ticket"};
+dumps is how many there are of the signature.
 
 exit status: 0 done, also when there are none; 2 no such dump; 1 it has no signature, or anything else
 """
@@ -237,7 +237,8 @@ A stack of which nothing has a name makes no signature: none is guessed. The pan
 is a part of it; without a stack it is one by itself, unless it is of any cause, such as BAD TRAP.
 
 --json: {{"version", "id", "signature", "recorded", "rules", "program", "panic", "frames"}}; with --recompute
-{{"version", "rules", "dumps", "signed", "unsigned", "renamed", "stale", "merged", "split", "written", "failed"}}.
+{{"version", "rules", "dumps", "signed", "unsigned", "renamed", "stale", "merged", "split", "written",
+"failed"}}.
 
 exit status: 0 done, also when it has none; 2 no such dump; 1 a dump could not be changed, or anything else
 """
