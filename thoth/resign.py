@@ -1,6 +1,6 @@
 """Signatures made again by today's rules, of dumps that are stored: what would change, and the changes.
 
-The stacks are those that the documents have; no dump is read.
+The stacks are those that the documents have; no dump is read. What a newer thoth has signed is left alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from thoth.errors import BadDocument, IndexFailure, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.query import Named, Query, Undefined
-from thoth.signatures.signature import SIGNATURE, signed
+from thoth.signatures.signature import SIGNATURE, resigned
 
 BATCH: Final = 500  # dumps of which the index is told at once
 
@@ -68,7 +68,7 @@ def survey(infos: Iterable[DumpInfo]) -> Survey:
     """What would change in these documents; nothing is written."""
     found = Survey()
     for info in infos:
-        after = signed(info)
+        after = resigned(info)
         found.moves[_signature(info), _signature(after)] += 1
         if after is not info:
             found.stale.append(info.id)
@@ -120,7 +120,7 @@ def _in_store(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, bool]:
 
     def change(info: DumpInfo) -> DumpInfo | None:
         nonlocal was_changed
-        after = signed(info)
+        after = resigned(info)
         was_changed = after is not info
         return after.changed() if was_changed else None
 

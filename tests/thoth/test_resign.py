@@ -85,6 +85,14 @@ def test_resign(thoth: Thoth) -> None:
     assert [each.changed for each in resign(thoth, [named(1)])] == [False]
 
 
+def test_what_a_newer_thoth_has_signed_stays(thoth: Thoth) -> None:
+    kept(thoth, core(1, "a", signature="new", signature_rules=VERSION + 1))
+    found = survey(thoth.index.find(Query()))
+    assert (found.stale, found.renamed) == ([], 0)
+    assert [each.changed for each in resign(thoth, [named(1)])] == [False]
+    assert signatures(thoth) == ["new"]
+
+
 def test_only_those_that_have_none_are_signed_as_they_are_loaded(thoth: Thoth) -> None:
     kept(thoth, *OLD)
     done = list(sign_unsigned(thoth, [info.id for info in OLD]))

@@ -80,6 +80,12 @@ def signed(info: DumpInfo) -> DumpInfo:
     return DumpInfo({**{key: value for key, value in info.document.items() if key not in SIGNATURE_KEYS}, **told})
 
 
+def resigned(info: DumpInfo) -> DumpInfo:
+    """As ``signed``, but a signature that a newer thoth has made by its rules stays as it is."""
+    version = info.document.get(RULES)
+    return info if isinstance(version, int) and version > current_rules().version else signed(info)
+
+
 def parts(signature: str) -> list[str]:
     """The frames of a signature, or its panic string and frames, without the program."""
     before, colon, after = signature.partition(": ")
@@ -137,8 +143,6 @@ def _verdict(spot: Spot, name: str, before: str, rules: Rules, *, may_join: bool
         return Judged(spot, "", SKIPPED, "nobody knows what lies there")
     if name == before:
         return Judged(spot, name, SKIPPED, "repeats the one before")
-    if spot.name is None:
-        return Judged(spot, name, KEPT)
     if (group := group_of(name, rules.skips)) is not None:
         return Judged(spot, name, SKIPPED, group.why)
     if (group := group_of(name, rules.joins)) is not None:

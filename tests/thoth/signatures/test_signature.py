@@ -123,6 +123,13 @@ def test_where_there_is_no_symbol_the_object_and_its_build_tell() -> None:
     assert told(0x7F00, "c0ffee" * 6) != told(0x7F00, "beef" * 10)
 
 
+def test_a_runtime_without_symbols_is_noise() -> None:
+    frames = [frame("0x7f00", object="libstdc++.so.6.0.30", offset="0x9d919", build_id="289ee39f8c07")]
+    threads = [{"id": 1, "frames": frames}]
+    assert signature_of(core(["libc.so.6`abort+0x1()", "0x7f00()", "a+0x1()"], threads=threads)) == "svc.startd: a"
+    assert signature_of(core(["0x7f00()"], threads=threads)) == "libstdc++.so.6.0.30+0x9d919 (289ee39f8c07)"
+
+
 def test_an_analyzers_stack_does_not_get_the_frames_of_ours() -> None:
     threads = [{"frames": [frame("0x7f00", object="a", offset="0x1")]}]
     assert signature_of(core(["0x7f00()"], threads=threads, stack_by="mdb")) is None
