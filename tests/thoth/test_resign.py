@@ -63,6 +63,14 @@ def test_survey() -> None:
     assert found.stale == [named(number) for number in (1, 2, 3, 5, 7, 8)]
     assert found.merged() == {"a | b": {"a": 1, "a | old": 1}}
     assert found.split() == {"a": {"a | b": 1, "a | c": 1}}
+    assert found.moved() == {}
+
+
+def test_what_becomes_another_one_as_it_is() -> None:
+    found = survey(
+        [*OLD, core(9, "e", signature="old e"), core(10, "e", signature="old e"), core(11, "f", signature="f")]
+    )
+    assert found.moved() == {"old e": {"e": 2}}
 
 
 def test_a_survey_of_nothing() -> None:

@@ -125,7 +125,8 @@ def _tell_the_rest(ranking: Ranking, console: Console) -> None:
         console.say(f"{left} signature{'' if left == 1 else 's'} more; --limit shows them")
     if ranking.unsigned:
         whole = ranking.dumps + ranking.unsigned
-        console.say(f"{ranking.unsigned} of {counted_dumps(whole)} have no signature; {_RECOMPUTE}")
+        have = "has" if ranking.unsigned == 1 else "have"
+        console.say(f"{ranking.unsigned} of {counted_dumps(whole)} {have} no signature; {_RECOMPUTE}")
     elif not ranking.dumps:
         console.say("no dump matches")
 
@@ -237,8 +238,8 @@ A stack of which nothing has a name makes no signature: none is guessed. The pan
 is a part of it; without a stack it is one by itself, unless it is of any cause, such as BAD TRAP.
 
 --json: {{"version", "id", "signature", "recorded", "rules", "program", "panic", "frames"}}; with --recompute
-{{"version", "rules", "dumps", "signed", "unsigned", "renamed", "stale", "merged", "split", "written",
-"failed"}}.
+{{"version", "rules", "dumps", "signed", "unsigned", "renamed", "stale", "merged", "split", "moved",
+"written", "failed"}}.
 
 exit status: 0 done, also when it has none; 2 no such dump; 1 a dump could not be changed, or anything else
 """

@@ -42,7 +42,7 @@ class Group:
         return name in self.exact or self.pattern.fullmatch(name) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # so that it is quickly told whether they are the same
 class Rules:
     """All rules of one version. ``significant``: frames that make a signature; ``longest``: characters of a name."""
 

@@ -53,7 +53,7 @@ def some(kept: Kept) -> list[Identity]:
     return [*dumps, kept(86400 * 5)]
 
 
-REST = "thoth: 1 of 5 dumps have no signature; 'thoth signature --recompute' finds those of older dumps\n"
+REST = "thoth: 1 of 5 dumps has no signature; 'thoth signature --recompute' finds those of older dumps\n"
 
 
 class TestTop:

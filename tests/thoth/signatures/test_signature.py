@@ -79,6 +79,7 @@ STACKS: dict[str, tuple[list[str], str | None]] = {
         "svc.startd: free | a",
     ),
     "a handler": (["libc.so.1`abort+0x2()", "<signal handler called>", "a+0x1()"], "svc.startd: a"),
+    "mutual recursion": ([*["a+0x1()", "b+0x1()"] * 500, "c+0x1()", "d+0x1()"], "svc.startd: a | b | c"),
     "recursion": (["a+0x1()", *["a+0x9()"] * 500, "b+0x1()", "main+0x1()"], "svc.startd: a | b"),
     "only noise": (["libc.so.1`_lwp_kill+0x1()", "libc.so.1`abort+0x1()", "main+0x1()"], "svc.startd: main"),
     "only a library's noise": (["libc.so.1`raise()", "libc.so.1`abort()", "libc.so.1`_lwp_start()"], "raise | abort"),
