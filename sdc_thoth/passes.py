@@ -25,7 +25,18 @@ from sdc_thoth.places import places
 from sdc_thoth.publish import publish
 from sdc_thoth.report import Tally
 from sdc_thoth.status import beside_a_daemon, gathered
-from thoth import Autoanalyzer, Config, Outcome, Thoth, ThothError, environment, load_config, one_line, open_thoth
+from thoth import (
+    Autoanalyzer,
+    Config,
+    IndexFailure,
+    Outcome,
+    Thoth,
+    ThothError,
+    environment,
+    load_config,
+    one_line,
+    open_thoth,
+)
 
 _IN_MEMORY: Final = 48 << 20  # bytes of small dumps on their way into the store
 _STORING: Final = (
@@ -82,8 +93,8 @@ def run_pass(
 ) -> PassNote:
     """Go through the nodes. The caller holds the run's lock, unless it is a dry run; ``connections`` have begun.
 
-    Raises UsageError, StoreUnavailable, IndexFailure when a pass cannot begin, and lets Interrupted through once
-    everything that is under way has its outcome, and all is noted.
+    Raises UsageError, StoreUnavailable, and in a dry run IndexFailure, when a pass cannot begin, and lets Interrupted
+    through once everything that is under way has its outcome, and all is noted.
     """
     began, started = time.time(), time.monotonic()
     with _task(orders, settings, voices, halt) as task:
@@ -173,13 +184,24 @@ def check_types(orders: Orders, settings: Settings) -> None:
     places(orders.types, settings.core, settings.crash)
 
 
+def _check(thoth: Thoth, orders: Orders, talk: Callable[[str], None]) -> None:
+    """A dry run asks the index what is new. A real one stores dumps, which cannot wait, without it as well."""
+    thoth.check_store()
+    try:
+        thoth.index.known([])
+    except IndexFailure as error:
+        if orders.dry_run:
+            raise
+        talk(f"{error}; dumps are stored all the same; 'thoth index' puts them into the index later")
+
+
 @contextmanager
 def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Iterator[Task]:
     """What the nodes share in a pass, opened and known to work."""
     config = load_config(environment())
     with ExitStack() as stack:
         thoth = stack.enter_context(open_thoth(config, dry_run=orders.dry_run))
-        thoth.check()
+        _check(thoth, orders, voices.talk)
         yield Task(
             thoth=thoth,
             journal=stack.enter_context(_journal(orders, settings, voices)),
