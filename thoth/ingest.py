@@ -146,8 +146,12 @@ def _overtaken(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
     """Another upload put an object in the place of ours: it stays unless ours turns out to be the better one."""
     current = thoth.stored_info(info.id)
     if current is None or is_wanted(thoth, current[0], info.size or 0):
-        raise StoreTransient(f"{info.document['dump']}: another upload of it came between; upload it again")
+        raise _came_between(str(info.document["dump"]))
     return _kept(thoth, arrival, info)
+
+
+def _came_between(what: str) -> StoreTransient:
+    return StoreTransient(f"{what}: another upload of it came between; upload it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,10 @@ def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tupl
         digests = _pump(stream, upload.part)
         return _verified(arrival, digests, in_memory(stream)), digests
     recorder = Recorder(arrival.ranges)
-    digests = _pump(stream, recorder.feed, upload.part)
+    try:
+        digests = _pump(stream, recorder.feed, upload.part)
+    except PreconditionFailed as error:  # a store may compare before it has everything
+        raise _came_between(str(arrival.identity)) from error
     return _verified(arrival, digests, recorder.known()), digests
 
 
