@@ -32,28 +32,28 @@ SYSTEM = fields("system", "Linux", "1700000000")
 END = fields("end")
 READ_END = fields("end @MARK@")
 ONE = SYSTEM + found(NAME) + END
+ABOUT = fields("about", "Linux", "node", "6.1", "#1", "x86_64", "") + END
 BODY = b"\x7fELF" + bytes(SIZE - 4)
 AFTER = fields("after @MARK@", SIGNATURE % SIZE + b"\n")
 
 
 # The verb begins a line, alone or before its arguments; the shell's text, which comes first, has no such line.
 _ANSWER = """
-request=$(grep -E '^(about|discover|read|skim|hash)($|\t)' | tail -n 1)
-verb=$(printf %s "$request" | cut -f 1)
-mark=$(printf %s "$request" | cut -f 2)
-number=0
-while [ -f "/replies/$verb.$number" ]; do
-    [ $number -eq 0 ] || printf %s "$mark"
-    cat "/replies/$verb.$number"
-    number=$((number + 1))
+grep -E '^(about|discover|read|skim|hash)($|\t)' | while IFS='\t' read -r verb mark; do
+    number=0
+    while [ -f "/replies/$verb.$number" ]; do
+        [ $number -eq 0 ] || printf %s "$mark"
+        cat "/replies/$verb.$number"
+        number=$((number + 1))
+    done
 done
 """
 
 
 def answer(node: Node, replies: Mapping[str, bytes]) -> None:
-    """The node has one reply to each verb, whatever it is asked about."""
+    """The node has one reply to each verb, whatever it is asked about; that it is an honest one, if not told."""
     read = {"skim": replies["read"]} if "read" in replies else {}  # a form of it
-    for verb, reply in {**replies, **read}.items():
+    for verb, reply in {"about": ABOUT, **replies, **read}.items():
         for number, part in enumerate(reply.split(MARK)):
             path = node.path(f"/replies/{verb}.{number}")
             path.parent.mkdir(exist_ok=True)
