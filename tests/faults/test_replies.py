@@ -177,6 +177,25 @@ def test_F21_replies_to_reading(fleet: Callable[..., Fleet], tmp_path: Path) -> 
     check_honest_again(scene)
 
 
+ABOUTS = {
+    "silent": (b"", "a field of the reply is longer than 16 bytes"),  # the mark of what comes next
+    "other-words": (fields("run", PAYLOAD) + END, "not a reply to about"),
+    "longer": (ABOUT.removesuffix(END) + fields(PAYLOAD) + END, "more came than was asked for"),
+    "long-name": (fields("about", "x" * 5000), "longer than 4096 bytes"),
+}
+
+
+def test_F21_what_a_node_says_of_itself(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    honest = fields("group @MARK@", "1", "ok") + BODY + AFTER + READ_END
+    lies = {name: {"discover": ONE, "about": reply, "read": honest} for name, (reply, _) in ABOUTS.items()}
+    scene = lying(fleet, tmp_path / "home", lies)
+    with within(10):
+        seen = scene.collector.collect("-e", "2", "-p", "8")
+    check_told(scene, seen, {name: reason for name, (_, reason) in ABOUTS.items()})
+    assert {(told["result"], told["stage"]) for told in of_liars(seen)} == {("failed", "identify")}
+    check_honest_again(scene)
+
+
 DUBIOUS = {
     "short": (fields("group @MARK@", "1", "ok") + BODY[:-1] + AFTER + READ_END, "failed"),
     "long": (fields("group @MARK@", "1", "ok") + BODY + b"x" + AFTER + READ_END, "failed"),
