@@ -28,10 +28,12 @@ def _random_mark() -> str:
 
 
 class Asker:
-    """One node's answers about the files that lie in ``places``."""
+    """One node's answers about the files that lie in ``places``. ``session``: by which it is asked now."""
 
-    def __init__(self, session: Session, places: Sequence[Place], mark: Callable[[], str] = _random_mark) -> None:
-        self._session = session
+    def __init__(
+        self, session: Session | None, places: Sequence[Place], mark: Callable[[], str] = _random_mark
+    ) -> None:
+        self.session = session
         self._places = places
         self._mark = mark
         self._script = protocol.script()
@@ -125,7 +127,8 @@ class Asker:
 
     @contextmanager
     def _ask(self, request: bytes) -> Iterator[Channel]:
-        with self._session.run(protocol.command(len(self._script)), self._script + request) as channel:
+        assert self.session is not None, "the node is being visited"  # noqa: S101 - to the type checker
+        with self.session.run(protocol.command(len(self._script)), self._script + request) as channel:
             yield channel
 
 

@@ -67,6 +67,7 @@ class PassNote:
     dumps: Mapping[str, Amount] = field(default_factory=dict)  # by the word of a thoth.Result
     nodes: Mapping[str, int] = field(default_factory=dict)
     waiting: Amount = Amount()  # dumps that are still being written
+    limited: Mapping[str, Amount] = field(default_factory=dict)  # dumps that a limit has kept out, by its name
     error: str | None = None  # why it could not begin, or broke off
     stopped: str | None = None  # by whom it was told to end before its time: "stopped by SIGTERM"
     good: bool = True  # every outcome was a good one, and there was no error
@@ -77,20 +78,28 @@ class PassNote:
     @classmethod
     def from_document(cls, told: Mapping[str, Any]) -> Self:
         """Raises KeyError, TypeError and ValueError for what is none."""
-        dumps = {str(name): Amount(int(each["dumps"]), int(each["bytes"])) for name, each in told["dumps"].items()}
         nodes = {str(name): int(count) for name, count in told["nodes"].items()}
         return cls(
             started=float(told["started"]),
             seconds=float(told["seconds"]),
             busy=float(told["busy"]),
             sent=int(told["sent"]),
-            dumps=dumps,
+            dumps=_amounts(told["dumps"]),
             nodes=nodes,
-            waiting=Amount(int(told["waiting"]["dumps"]), int(told["waiting"]["bytes"])),
+            waiting=_amount(told["waiting"]),
+            limited=_amounts(told.get("limited", {})),  # not noted by older versions
             error=_text(told["error"]),
             stopped=_text(told["stopped"]),
             good=bool(told["good"]),
         )
+
+
+def _amount(told: Mapping[str, Any]) -> Amount:
+    return Amount(int(told["dumps"]), int(told["bytes"]))
+
+
+def _amounts(told: Mapping[str, Any]) -> Mapping[str, Amount]:
+    return {str(name): _amount(each) for name, each in told.items()}
 
 
 def _text(value: object) -> str | None:

@@ -108,6 +108,8 @@ def _of_pass(note: PassNote, now: float) -> Iterator[str]:
         yield f"  {escaped(note.stopped)} before its end"
     if note.dumps:
         yield f"  {_amounts(note.dumps)}; sent {size_text(note.sent)}"
+    if note.limited:
+        yield f"  left out by limits, to be tried again: {_amounts(note.limited)}"
     if note.waiting.dumps:
         yield f"  {note.waiting.dumps} still change ({size_text(note.waiting.bytes)}) and wait for the next pass"
 

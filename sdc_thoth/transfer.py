@@ -102,15 +102,17 @@ class Intake:
                 next_word += _WORD
                 self._say(f"{what}: {size_text(done)} of {size}")
 
-    def groups(self, dumps: Sequence[Identified]) -> Iterator[tuple[list[Identified], int]]:
-        """The dumps in groups whose bodies are asked for together, each with the bytes that these take in memory:
-        those that are there already, small ones, and each large one, which is a stream and takes next to nothing.
+    def groups(self, dumps: Sequence[Identified], most: int | None = None) -> Iterator[tuple[list[Identified], int]]:
+        """The dumps in groups whose bodies are asked for together, ``most`` in each, with the bytes that these take
+        in memory: those that are there already, small ones, and each large one, which is a stream and takes next to
+        nothing. Each kind keeps its order.
         """
+        most = most or len(dumps)
         here = [dump for dump in dumps if not dump.known.missing([Range(0, dump.found.size)])]
-        if here:
-            yield here, 0
+        for start in range(0, len(here), most or 1):
+            yield here[start : start + most], 0
         away = [dump for dump in dumps if dump.known.missing([Range(0, dump.found.size)])]
-        for together in _up_to([dump for dump in away if dump.found.size <= SMALL], _TOGETHER):
+        for together in _up_to([dump for dump in away if dump.found.size <= SMALL], _TOGETHER, most):
             yield together, sum(dump.found.size for dump in together)
         for dump in away:
             if dump.found.size > SMALL:
@@ -184,12 +186,12 @@ def failed(node: Node, found: Found, error: Exception, stage: str, identity: Ide
     return Outcome(result, node.name, found.path, identity, found.size, 0, stage, reason, detail)
 
 
-def _up_to(dumps: Sequence[Identified], total: int) -> Iterator[list[Identified]]:
-    """The dumps in runs of no more than ``total`` bytes, or of one."""
+def _up_to(dumps: Sequence[Identified], total: int, most: int) -> Iterator[list[Identified]]:
+    """The dumps in runs of no more than ``most``, and of no more than ``total`` bytes, or of one."""
     run: list[Identified] = []
     held = 0
     for dump in dumps:
-        if run and held + dump.found.size > total:
+        if run and (held + dump.found.size > total or len(run) == most):
             yield run
             run, held = [], 0
         run.append(dump)

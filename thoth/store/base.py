@@ -108,6 +108,8 @@ class ObjectStore(Protocol):
     - ``unfinished`` gives what is left of uploads that ended early and that none goes on with now, in no order; a
       store that can tell what they were of gives those of what was to lie below ``home``.
       ``forget`` removes it; NoSuchObject: it is gone, or an upload goes on with it.
+    - ``free`` is how many bytes more the store has room for, by itself and for all who write to the same disk; None
+      when it cannot tell.
     """
 
     def stat(self, name: str) -> ObjectStat: ...
@@ -127,6 +129,8 @@ class ObjectStore(Protocol):
     def unfinished(self, home: str) -> Iterator[Unfinished]: ...
 
     def forget(self, unfinished: Unfinished) -> None: ...
+
+    def free(self) -> int | None: ...
 
     def close(self) -> None: ...
 

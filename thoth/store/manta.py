@@ -113,6 +113,9 @@ class MantaStore:
         """The jobs of this account, where Manta runs any. Raises StoreError as ``has_jobs`` does."""
         return Jobs(self._manta) if self.has_jobs else None
 
+    def free(self) -> int | None:
+        return None  # an account may have a quota; Manta does not tell what is left of it
+
     def close(self) -> None:
         self._manta.close()
 

@@ -85,6 +85,9 @@ class MemoryStore:
     def forget(self, unfinished: Unfinished) -> None:
         raise NoSuchObject(f"{unfinished.name}: is gone")
 
+    def free(self) -> int | None:
+        return None
+
     def close(self) -> None:
         """There is nothing to close."""
 

@@ -59,6 +59,9 @@ class Passing:
     def forget(self, unfinished: Unfinished) -> None:
         self._store.forget(unfinished)
 
+    def free(self) -> int | None:
+        return self._store.free()
+
     def close(self) -> None:
         self._store.close()
 
