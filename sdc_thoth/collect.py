@@ -22,6 +22,7 @@ from sdc_thoth.node import Bad, Found, Odd, System
 from sdc_thoth.notes import LONGEST_DELAY
 from sdc_thoth.order import Due, Pending, deletion
 from sdc_thoth.paced import PacedSession
+from sdc_thoth.press import Press
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
 from sdc_thoth.transfer import SMALL, Intake, failed
@@ -46,7 +47,10 @@ class Collection:
         self._task = task
         self._pace = task.pace.of_node()
         self._asker = Asker(None, task.places)
-        self._intake = Intake(self._asker, node, task.thoth, task.arrivals, clock=task.clock, say=task.say)
+        press = Press(task.limits.compress, lambda line: task.progress(f"{node.name}: {line}"))
+        self._intake = Intake(
+            self._asker, node, task.thoth, task.arrivals, press=press, clock=task.clock, say=task.say
+        )
         self._lookup = Lookup(node, task, self._intake)
         self._ledger = Ledger(node.name, task.journal, task.halt, task.clock, dry_run=task.dry_run)
         self._now = task.clock()  # by the node's clock, once it has told

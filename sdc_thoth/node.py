@@ -195,13 +195,16 @@ def discover_request(places: Iterable[Place]) -> bytes:
     return _places(places) + b"discover\nend\n"
 
 
-def read_request(places: Iterable[Place], gets: Iterable[Get], mark: str, *, skim: bool = False) -> bytes:
+def read_request(
+    places: Iterable[Place], gets: Iterable[Get], mark: str, *, skim: bool = False, press: str | None = None
+) -> bytes:
     """A request for parts of files. ``mark`` is a random word, of this request alone, that the reply has to repeat.
 
     With ``skim`` the node looks at the files only after the reading: for small parts, which are cheap to drop.
+    ``press``: the program by which the bytes of one file are compressed.
     """
-    verb = b"%b\t%b\n" % (b"skim" if skim else b"read", mark.encode())
-    return _places(places) + verb + b"".join(map(_get, gets)) + b"end\n"
+    verb = f"press\t{press}" if press else "skim" if skim else "read"
+    return _places(places) + f"{verb}\t{mark}\n".encode() + b"".join(map(_get, gets)) + b"end\n"
 
 
 def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) -> bytes:

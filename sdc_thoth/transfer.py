@@ -14,6 +14,7 @@ from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
 from sdc_thoth.node import About, Found, Get
+from sdc_thoth.press import Press
 from thoth import (
     Arrival,
     Identity,
@@ -54,9 +55,11 @@ class Intake:
         thoth: Thoth,
         arrivals: Arrivals,
         *,
+        press: Press,
         clock: Callable[[], float],
         say: Callable[[str], None],
     ) -> None:
+        self._press = press
         self._asker = asker
         self._node = node
         self._thoth = thoth
@@ -125,7 +128,7 @@ class Intake:
         if not first.known.missing([Range(0, size)]):
             yield from ([dump.known.read_at(0, dump.found.size)] for dump in group)
         elif size > SMALL:
-            yield Reopened(lambda: self._asker.stream(first.found))
+            yield Reopened(lambda: self._press.stream(self._asker, first.found))
         else:
             for body in self._asker.fetch([Get(dump.found) for dump in group]):
                 yield [body] if isinstance(body, bytes) else body

@@ -142,6 +142,7 @@ ONLY_IMPORTERS: dict[str, set[str]] = {
     "structlog": {"sdc_thoth/events.py"},
     "prometheus_client": {"sdc_thoth/metrics.py"},
     "elftools": {"thoth/dumps/symbols.py", "thoth/dumps/unwind_cfi.py"},
+    "zstandard": {"sdc_thoth/expand.py"},
     "platformdirs": {"sdc_thoth/config.py", "thoth/config.py"},
     "rich": {"thoth/cli/progress.py"},
     "shtab": {"thoth/cli/settings.py"},

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import identity, index, manta, node, rethink, stacks, stream
+from tests.bench import identity, index, link, manta, node, rethink, stacks, stream
 
 _PARTS = {
     "identity": identity.measure,
     "index": index.measure,
+    "link": link.measure,
     "node": node.measure,
     "rethink": rethink.measure,
     "stacks": stacks.measure,
