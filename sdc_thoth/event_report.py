@@ -19,7 +19,7 @@ class EventReport:
         tell = self._log.info if outcome.result.good else self._log.warning
         if outcome.path is None:
             # A node that was reached, or does not run, is no news: there may be hundreds in each pass.
-            tell = self._log.debug if outcome.result.good else tell
+            tell = self._log.debug if outcome.result.good and not outcome.detail.get("left") else tell
             tell("node", node=outcome.node, result=outcome.result.value, stage=outcome.stage, reason=outcome.reason)
         elif not is_old_news(outcome):
             tell(

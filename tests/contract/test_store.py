@@ -491,3 +491,8 @@ def test_F18_names_that_are_refused(store: ObjectStore, name: str) -> None:
     for ask in asks:
         with pytest.raises(StoreError, match="not a name in the store"):
             ask()
+
+
+def test_how_much_room_there_is(store: ObjectStore, remote: bool) -> None:
+    free = store.free()
+    assert free is None if remote else free is None or free > 0
