@@ -5,6 +5,7 @@
     [limits]  settle, max_size, min_free, nodes, dumps, rate, node_rate, compress: see limits.py
     [schedule] cron, every, jitter, timezone, at_start, grace: of the daemon
     [metrics] port, textfile
+    [webhook] url, after
     [cnapi]   url
     [[node]]  name, address, port, user, uuid, remote_thoth
 
@@ -25,10 +26,11 @@ from sdc_thoth.inventory import Node
 from sdc_thoth.limits import Limits, limits_from
 from sdc_thoth.schedule import Schedule, schedule_from
 from sdc_thoth.toml import TomlFile, TomlTable
+from sdc_thoth.webhook import Webhook, webhook_from
 from thoth import UsageError
 
 _USUAL_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "sdc.id_rsa")  # the last one is Triton's own
-_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "cnapi", "node")
+_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "webhook", "cnapi", "node")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}")
@@ -70,6 +72,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     schedule: Schedule = field(default_factory=Schedule)
     metrics: Metrics = Metrics()
+    webhook: Webhook = field(default_factory=Webhook)
     from_cnapi: bool = False  # that is where the nodes are listed
     cnapi: str | None = None  # its URL; None: what this headnode knows
     nodes: tuple[Node, ...] = ()
@@ -146,6 +149,7 @@ def _applied(settings: Settings, file: TomlFile) -> Settings:
         limits=limits_from(settings.limits, file.table("limits")),
         schedule=schedule_from(settings.schedule, file.table("schedule")),
         metrics=_metrics(settings.metrics, file.table("metrics")),
+        webhook=webhook_from(settings.webhook, file.table("webhook")),
         cnapi=_cnapi(file.table("cnapi")) or settings.cnapi,
         nodes=nodes or settings.nodes,
     )
@@ -170,7 +174,8 @@ def _path(table: TomlTable, key: str) -> Path | None:
     if not value or "\0" in value:
         raise table.error(key, "not a path")
     try:
-        return table.folder / Path(value).expanduser()
+        # Without its "..": that is how people are shown it. Where a link makes that another place, they name that.
+        return Path(os.path.normpath(table.folder / Path(value).expanduser()))
     except RuntimeError as error:
         raise table.error(key, "no such user's home directory") from error
 

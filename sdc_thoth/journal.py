@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sdc_thoth import journal_file
-from sdc_thoth.notes import Amount, Failing, NodeNote, PassNote
+from sdc_thoth.notes import SEEN_AGAIN, Amount, Failing, NodeNote, PassNote
 from sdc_thoth.state import own_directory, shown
 from thoth import CannotWrite, Identity, Outcome, Result, ThothError, UsageError
 
@@ -168,7 +168,7 @@ class Journal:
             )
             if all_nodes:
                 self._db.execute("DELETE FROM nodes WHERE seen < ?", (note.started,))
-            for result, amount in note.dumps.items():
+            for result, amount in note.news.items():
                 self._db.execute(
                     "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT (result)"
                     " DO UPDATE SET dumps = dumps + excluded.dumps, bytes = bytes + excluded.bytes",
@@ -182,6 +182,19 @@ class Journal:
             return [NodeNote(*row) for row in self._db.execute(question)]
         return []
 
+    def told(self) -> set[str]:
+        """The nodes of which the webhook has been told that they are not reached."""
+        with self._lock, self._healed():
+            return {node for (node,) in self._db.execute("SELECT node FROM told")}
+        return set()
+
+    def tell(self, node: str, *, failing: bool) -> None:
+        """The webhook has been told how this node is."""
+        self._require_writable()
+        question = "REPLACE INTO told VALUES (?)" if failing else "DELETE FROM told WHERE node = ?"
+        with self._lock, self._healed(), self._db:
+            self._db.execute(question, (node,))
+
     def last_pass(self) -> PassNote | None:
         """The pass that ended last."""
         with self._lock, self._healed():
@@ -190,10 +203,11 @@ class Journal:
         return None
 
     def totals(self) -> Mapping[str, Amount]:
-        """What all passes have come to, by the word of a Result. A dump that is there counts in each pass."""
+        """What all passes have done, by the word of a Result. What each pass sees again is counted by none."""
         with self._lock, self._healed():
             rows = self._db.execute("SELECT result, dumps, bytes FROM totals")
-            return {result: Amount(dumps, size) for result, dumps, size in rows}
+            # A journal of an older version has counted those too.
+            return {result: Amount(dumps, size) for result, dumps, size in rows if result not in SEEN_AGAIN}
         return {}
 
     def rate(self) -> float | None:

@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 
 _FIRST_DELAY: Final = 15 * 60.0  # seconds that a dump waits after it has failed for the second time
 LONGEST_DELAY: Final = 6 * 3600.0  # a node keeps its cores for a week: there must be many tries left
+# What becomes of the same dump in each pass, while all is well: a sum over passes would say nothing.
+SEEN_AGAIN: Final = frozenset({"present", "skipped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,15 @@ class PassNote:
     dumps: Mapping[str, Amount] = field(default_factory=dict)  # by the word of a thoth.Result
     nodes: Mapping[str, int] = field(default_factory=dict)
     waiting: Amount = Amount()  # dumps that are still being written
-    limited: Mapping[str, Amount] = field(default_factory=dict)  # dumps that a limit has kept out, by its name
     error: str | None = None  # why it could not begin, or broke off
     stopped: str | None = None  # by whom it was told to end before its time: "stopped by SIGTERM"
     good: bool = True  # every outcome was a good one, and there was no error
+    limited: Mapping[str, Amount] = field(default_factory=dict)  # dumps that a limit has kept out, by its name
+
+    @property
+    def news(self) -> Mapping[str, Amount]:
+        """The dumps that count in the sum over all passes."""
+        return {result: amount for result, amount in self.dumps.items() if result not in SEEN_AGAIN}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -28,6 +28,7 @@ from sdc_thoth.report import Speed, Tally
 from sdc_thoth.space import Space
 from sdc_thoth.status import beside_a_daemon, gathered
 from sdc_thoth.task import Backlog, Task
+from sdc_thoth.webhook import tell
 from thoth import (
     Autoanalyzer,
     Config,
@@ -115,6 +116,8 @@ def run_pass(
             task.journal.forget()
             task.journal.ended(note, all_nodes=orders.names is None and note.stopped is None)
             _publish(settings, task.journal, voices)
+            if note.stopped is None:
+                tell(settings.webhook, task.journal, voices.talk)
     report.end(note.seconds, speed)
     if interruption is not None:
         raise interruption
