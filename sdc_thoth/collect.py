@@ -26,7 +26,7 @@ from sdc_thoth.press import Press
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
 from sdc_thoth.transfer import SMALL, Intake, failed
-from thoth import Identity, NotADump, Outcome, Result, SourceError, escaped, size_text
+from thoth import Identity, NotADump, Outcome, Result, SourceError, StoreError, StoreUnavailable, escaped, size_text
 
 BATCH = 256  # dumps that are identified and looked up together
 _TURN = 64 << 20  # bytes of dumps that a node may send before it is another's turn, unless it is one dump
@@ -47,12 +47,12 @@ class Collection:
         self._task = task
         self._pace = task.pace.of_node()
         self._asker = Asker(None, task.places)
+        self._ledger = Ledger(node.name, task.journal, task.halt, task.clock, dry_run=task.dry_run)
         press = Press(task.limits.compress, lambda line: task.progress(f"{node.name}: {line}"))
         self._intake = Intake(
-            self._asker, node, task.thoth, task.arrivals, press=press, clock=task.clock, say=task.say
+            self._asker, node, task.thoth, task.arrivals, self._ledger, press=press, clock=task.clock, say=task.say
         )
         self._lookup = Lookup(node, task, self._intake)
-        self._ledger = Ledger(node.name, task.journal, task.halt, task.clock, dry_run=task.dry_run)
         self._now = task.clock()  # by the node's clock, once it has told
         self._system = ""
         self._stage = "discover"
@@ -159,9 +159,20 @@ class Collection:
                 yield from self._looked_into()
         yield from self._looked_into()
         self.surveyed = True
+        self._give_up()
         # What is little is brought in at once, and a plan takes nobody's time.
         while self._pending and (self._task.dry_run or self._pending.bytes <= SMALL):
             yield from self._turn()
+
+    def _give_up(self) -> None:
+        """Throw away what came in part of dumps that are no more: now it is known what lies there."""
+        try:
+            if not self._trouble:
+                self._ledger.give_up(self._task.thoth)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:  # it is swept in a week
+            self._task.say(str(error))
 
     def _account_for(self, item: System | Found | Odd | Bad) -> None:
         """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
@@ -180,6 +191,7 @@ class Collection:
             result = {"denied": Result.DENIED, "gone": Result.GONE}.get(item.kind, Result.SKIPPED)
             reason = "permission denied" if item.kind == "denied" else item.kind
             return Outcome(result, self.node.name, item.path, stage="discover", reason=reason)
+        self._ledger.saw(item)
         # A time in the future says that a clock is wrong, not that the dump is being written.
         now = self._now if item.seen is None else item.seen
         if abs(now - item.signature.mtime) < self._task.limits.settle:

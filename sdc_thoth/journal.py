@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sdc_thoth import journal_file
-from sdc_thoth.notes import SEEN_AGAIN, Amount, Failing, NodeNote, PassNote
+from sdc_thoth.notes import SEEN_AGAIN, Amount, Begun, Failing, NodeNote, PassNote
 from sdc_thoth.state import own_directory, shown
 from thoth import CannotWrite, Identity, Outcome, Result, ThothError, UsageError
 
@@ -92,6 +92,7 @@ class Journal:
         with self._lock, self._healed(), self._db:
             self._db.executemany("REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM failing WHERE node = ? AND path = ?", (row[:2] for row in rows))
+            self._db.executemany("DELETE FROM uploads WHERE node = ? AND path = ?", (row[:2] for row in rows))
 
     def forget(self, days: int = KEEP_DAYS) -> int:
         """Drop the paths that no pass has seen for so many days; returns how many."""
@@ -134,6 +135,28 @@ class Journal:
         with self._lock, self._healed():
             return [(row[0], Failing(*row[1:])) for row in self._db.execute(question, (limit,))]
         return []
+
+    # ---- dumps on their way --------------------------------------------------------------------------
+
+    def begun(self, node: str) -> Mapping[bytes, Begun]:
+        """The large dumps of a node that came in part, by path."""
+        question = "SELECT path, signature, identity, length, sha256 FROM uploads WHERE node = ?"
+        with self._lock, self._healed():
+            return {row[0]: Begun(*row) for row in self._db.execute(question, (node,))}
+        return {}
+
+    def record_begun(self, node: str, begun: Begun) -> None:
+        """Note how much of a dump has come."""
+        self._require_writable()
+        row = (node, begun.path, begun.signature, begun.identity, begun.length, begun.sha256)
+        with self._lock, self._healed(), self._db:
+            self._db.execute("REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def end_begun(self, node: str, path: bytes) -> None:
+        """Nobody will go on with it."""
+        self._require_writable()
+        with self._lock, self._healed(), self._db:
+            self._db.execute("DELETE FROM uploads WHERE node = ? AND path = ?", (node, path))
 
     # ---- nodes and passes ----------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sdc_thoth.halt import Halt
 from sdc_thoth.journal import Entry, Journal
-from sdc_thoth.node import Found
-from sdc_thoth.notes import Failing
-from thoth import Outcome, Result
+from sdc_thoth.node import Found, Signature
+from sdc_thoth.notes import Begun, Failing
+from thoth import Identity, Outcome, Prefix, Result, Thoth, give_up
 
 SEEN_BEFORE = {"seen_before": True}  # the detail of an outcome that the journal knew
 LEFT = {"left": True}  # of one that a pass which was told to end has left to the next
@@ -27,6 +27,8 @@ class Ledger:
         self._noted: list[Entry] = []
         self._failed: list[Failing] = []
         self._failing: dict[bytes, Failing] = {}  # of what waits, by the journal
+        self._begun = dict(journal.begun(node))
+        self._still: set[bytes] = set()  # of these, what lies there as it was
 
     def look_up(self, batch: Sequence[Found]) -> Mapping[bytes, Entry]:
         """What is known of these files, as they are now."""
@@ -71,6 +73,35 @@ class Ledger:
         """Forget the failures of files that are no more."""
         if not self._dry_run and self._halt.reason is None:
             self._journal.keep_failing(self._node, still_there)
+
+    # ---- dumps on their way ----------------------------------------------------------------------------
+
+    def saw(self, found: Found) -> None:
+        """A file lies there."""
+        begun = self._begun.get(found.path)
+        if begun is not None and begun.signature == _signature(found):
+            self._still.add(found.path)
+
+    def begun(self, found: Found) -> Prefix | None:
+        """What came before of this very file."""
+        begun = self._begun.get(found.path)
+        same = begun is not None and begun.signature == _signature(found)
+        return Prefix(begun.length, begun.sha256) if begun is not None and same else None
+
+    def came(self, found: Found, identity: Identity, prefix: Prefix) -> None:
+        """Note at once how much of a dump has come: whoever kills us does not say so before."""
+        begun = Begun(found.path, _signature(found), identity, prefix.length, prefix.sha256)
+        self._journal.record_begun(self._node, begun)
+
+    def give_up(self, thoth: Thoth) -> None:
+        """Throw away what was begun of files that are no more, or are others now. Raises StoreError."""
+        if self._dry_run or self._halt.reason is not None:
+            return
+        for path, begun in self._begun.items():
+            if path not in self._still:
+                size = Signature.parse(begun.signature.encode()).size
+                give_up(thoth, Identity(begun.identity), path.rpartition(b"/")[2], size)
+                self._journal.end_begun(self._node, path)
 
 
 def _signature(found: Found) -> str:

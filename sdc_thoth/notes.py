@@ -48,6 +48,17 @@ class Failing:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A large dump that was on its way: its first ``length`` bytes came, and had that digest."""
+
+    path: bytes
+    signature: str
+    identity: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Amount:
     """Dumps, and the bytes of them."""
 

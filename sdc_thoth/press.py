@@ -63,9 +63,8 @@ class Press:
         self._settled = wish != "auto"  # the first program is the one, or none
         self._plain_rate = 0.0  # bytes a second; 0: not measured yet
 
-    def stream(self, asker: Asker, found: Found) -> Iterator[bytes]:
-        """The file, as ``Asker.stream`` gives it."""
-        at = 0
+    def stream(self, asker: Asker, found: Found, at: int = 0) -> Iterator[bytes]:
+        """The file from ``at`` on, as ``Asker.stream`` gives it."""
         leg = _Leg(self._first())
         while at < found.size or not found.size:
             for block in self._leg(asker, found, at, leg):

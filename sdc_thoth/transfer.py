@@ -13,6 +13,7 @@ from sdc_thoth.ask import Asker, NotAFile, StillChanging
 from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
+from sdc_thoth.ledger import Ledger
 from sdc_thoth.node import About, Found, Get
 from sdc_thoth.press import Press
 from thoth import (
@@ -23,8 +24,8 @@ from thoth import (
     Outcome,
     Range,
     Receipt,
-    Reopened,
     Result,
+    Seekable,
     SourceDenied,
     SourceError,
     SourceGone,
@@ -54,11 +55,13 @@ class Intake:
         node: Node,
         thoth: Thoth,
         arrivals: Arrivals,
+        ledger: Ledger,
         *,
         press: Press,
         clock: Callable[[], float],
         say: Callable[[str], None],
     ) -> None:
+        self._ledger = ledger
         self._press = press
         self._asker = asker
         self._node = node
@@ -86,19 +89,27 @@ class Intake:
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones."""
-        told = stream if isinstance(stream, list) else Reopened(lambda: self._told(found, stream))
-        return self._outcome(arrival, found, lambda: self._received(arrival, told))
+        return self._outcome(arrival, found, lambda: self._received(arrival, stream))
 
     def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
         receipt = receive(self._thoth, arrival, stream, now=self._clock())
         self._arrivals.take(receipt)
         return receipt
 
-    def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
-        """The stream, with a word a minute on how far it is."""
+    def _streamed(self, dump: Identified) -> Seekable:
+        """A large dump as a stream, which can be gone on with by another run."""
+        return Seekable(
+            lambda at: self._told(dump.found, at),
+            lambda prefix: self._ledger.came(dump.found, dump.identity, prefix),
+        )
+
+    def _told(self, found: Found, at: int) -> Iterator[bytes]:
+        """The stream from there on, with a word a minute on how far it is."""
         what, size = f"{self._node.name}: {escaped(found.path)}", size_text(found.size)
-        done, next_word = 0, time.monotonic() + _WORD
-        for block in stream:
+        done, next_word = at, time.monotonic() + _WORD
+        if at:
+            self._say(f"{what}: goes on behind {size_text(at)} of {size}")
+        for block in self._press.stream(self._asker, found, at):
             yield block
             done += len(block)
             if time.monotonic() >= next_word:
@@ -128,7 +139,7 @@ class Intake:
         if not first.known.missing([Range(0, size)]):
             yield from ([dump.known.read_at(0, dump.found.size)] for dump in group)
         elif size > SMALL:
-            yield Reopened(lambda: self._press.stream(self._asker, first.found))
+            yield self._streamed(first)
         else:
             for body in self._asker.fetch([Get(dump.found) for dump in group]):
                 yield [body] if isinstance(body, bytes) else body
@@ -146,6 +157,7 @@ class Intake:
             node=self._node.name,
             source=source,
             properties=self._of_node(),
+            earlier=self._ledger.begun(found),
         )
 
     def _of_node(self) -> Mapping[str, Any]:

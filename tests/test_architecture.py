@@ -89,9 +89,10 @@ ROOMS: dict[str, set[str]] = {
         "store",
         "store.base",
     },
+    "transit": {"digest", "dumps", "store.base"},
     "ingest": {
         "stacks",
-        "digest",
+        "transit",
         "dumps",
         "edit",
         "errors",

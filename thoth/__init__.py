@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from thoth.http import Service
     from thoth.index.base import Known
-    from thoth.ingest import Arrival, Receipt, Reopened, annotate, is_wanted, receive
+    from thoth.ingest import Arrival, Prefix, Receipt, Reopened, Seekable, annotate, give_up, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
@@ -62,11 +62,13 @@ _HOME = {
     "NoRoom": "errors",
     "NotADump": "errors",
     "Outcome": "model",
+    "Prefix": "ingest",
     "Range": "dumps.source",
     "ReadAt": "dumps.source",
     "Receipt": "ingest",
     "Reopened": "ingest",
     "Result": "model",
+    "Seekable": "ingest",
     "Service": "http",
     "ServiceError": "errors",
     "SourceChanged": "errors",
@@ -87,6 +89,7 @@ _HOME = {
     "environment": "config",
     "escaped": "render",
     "fact_ranges": "dumps.describe",
+    "give_up": "ingest",
     "identify": "dumps.identity",
     "identity_ranges": "dumps.identity",
     "is_wanted": "ingest",
@@ -119,11 +122,13 @@ __all__ = [
     "NoRoom",
     "NotADump",
     "Outcome",
+    "Prefix",
     "Range",
     "ReadAt",
     "Receipt",
     "Reopened",
     "Result",
+    "Seekable",
     "Service",
     "ServiceError",
     "SourceChanged",
@@ -144,6 +149,7 @@ __all__ = [
     "environment",
     "escaped",
     "fact_ranges",
+    "give_up",
     "identify",
     "identity_ranges",
     "is_wanted",

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from thoth.digest import Digester
 from thoth.dumps.describe import describe
 from thoth.dumps.identity import identify
-from thoth.dumps.source import KnownRanges, MissingRange, Range, Recorder, in_memory
+from thoth.dumps.source import KnownRanges, MissingRange, Range, in_memory
 from thoth.edit import revise, stored_form
 from thoth.errors import (
     BadDocument,
@@ -32,9 +31,18 @@ from thoth.patience import Tries, usual_tries
 from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
+from thoth.transit import Transit
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
 _LASTING = ("ticket", "properties", "sources", "revision")  # what a dump keeps when a better one takes its place
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The first bytes of a dump: how many, and the SHA-256 that they had when they came."""
+
+    length: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class Arrival:
     node: str  # the node of a dump that does not name its own
     source: Mapping[str, Json] = field(default_factory=dict)  # where it was found; an item of ``sources``
     properties: Mapping[str, Json] = field(default_factory=dict)
+    earlier: Prefix | None = None  # what came of it before, while it was the same file
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,18 @@ class Reopened:
 
     def __iter__(self) -> Iterator[bytes]:
         return self._start()
+
+
+class Seekable:
+    """A stream that can be begun anywhere: ``start`` is given the offset. ``came`` is told now and then what has come
+    so far, so that another run can go on from there."""
+
+    def __init__(self, start: Callable[[int], Iterator[bytes]], came: Callable[[Prefix], None]) -> None:
+        self.start = start
+        self.came = came
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.start(0)
 
 
 def receive(
@@ -159,6 +180,11 @@ class _Committed:
     lost: bool  # there was a document, of a dump that was not there
 
 
+def give_up(thoth: Thoth, identity: Identity, filename: bytes, size: int) -> None:
+    """Throw away what an upload of such a dump has left in the store: none will go on with it. Raises StoreError."""
+    thoth.store.discard(dump_name(thoth.user, identity, filename), size)
+
+
 def may_replace(stored: DumpInfo, size: int) -> bool:
     """Whether a dump of this size could be a better one than what is stored under its identity.
 
@@ -229,21 +255,19 @@ def _listed(source: Mapping[str, Json], listed: Iterable[Json]) -> bool:
 
 def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests]:
     """Send the stream and look at it as it passes: what the dump tells, and the digests of its bytes."""
-    recorder = Recorder(arrival.ranges)
-    digests = _pump(stream, recorder.feed, upload.part)
-    return _verified(arrival, digests, recorder.known()), digests
-
-
-def _pump(stream: Iterable[bytes], *sinks: Callable[[bytes], None]) -> Digests:
-    digester = Digester()
+    transit = Transit(arrival.ranges)
     try:
-        for block in stream:
-            digester.feed(block)
-            for sink in sinks:
-                sink(block)
-        return digester.result()
+        if isinstance(stream, Seekable):
+            if not (arrival.earlier and transit.resume(upload, arrival.earlier.length, arrival.earlier.sha256)):
+                transit.close()
+                transit = Transit(arrival.ranges)
+            transit.pump(stream.start(transit.size), upload, lambda size, digest: stream.came(Prefix(size, digest)))
+        else:
+            transit.pump(stream, upload)
+        digests = transit.digests()
     finally:
-        digester.close()
+        transit.close()
+    return _verified(arrival, digests, transit.recorder.known()), digests
 
 
 def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFacts:

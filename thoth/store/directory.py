@@ -134,6 +134,13 @@ class DirectoryStore:
         with reading(self._root, unfinished.name), self._opened() as root:
             self._drafts.remove(root, unfinished.name)
 
+    def discard(self, name: str, size: int) -> None:
+        try:
+            with reading(self._root, UPLOADS), self._opened() as root:
+                self._drafts.drop(root, name, size)
+        except NoSuchObject:
+            return
+
     def free(self) -> int | None:
         try:
             with reading(self._root, UPLOADS), self._opened() as root:
