@@ -162,6 +162,8 @@ class Collection:
         self._give_up()
         # What is little is brought in at once, and a plan takes nobody's time.
         while self._pending and (self._task.dry_run or self._pending.bytes <= SMALL):
+            if self._task.halt.reason is not None:
+                return
             yield from self._turn()
 
     def _give_up(self) -> None:

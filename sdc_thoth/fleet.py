@@ -160,7 +160,7 @@ class Fleet:
             yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="transfer", reason=why))
             return
         reason = f"not reached: {why}"
-        yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="connect", reason=reason), reason)
+        yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="connect", reason=reason))
 
     def _collected(self, collection: Collection) -> Iterator[Outcome]:
         node = collection.node
@@ -203,18 +203,14 @@ class Fleet:
         else:
             session.close()
 
-    def _explained(self, outcome: Outcome, reason: str | None = None) -> Outcome:
+    def _explained(self, outcome: Outcome) -> Outcome:
         """A connection that we cut ourselves is not the node's fault: say why it was cut. Who tells us to end knows
         that not all is done, so that is no failure."""
-        if (
-            outcome.result.good
-            or outcome.stage == "store"
-            or (self._stopped is None and self._task.halt.reason is None)
-        ):
+        if outcome.result.good or outcome.stage == "store":
             return outcome
-        reason = reason or self._stopped or outcome.reason
-        if (halted := self._task.halt.reason) is None:
-            return replace(outcome, result=Result.FAILED, reason=reason)
-        if outcome.reason != halted and self._stopped is None and outcome.path is not None:
-            return outcome  # it failed by itself while what is under way came to its end
-        return replace(outcome, result=Result.SKIPPED, reason=f"left for the next pass: {halted}", detail=LEFT)
+        halted = self._task.halt.reason
+        if halted is not None and (self._stopped is not None or (outcome.reason or "").endswith(halted)):
+            return replace(outcome, result=Result.SKIPPED, reason=f"left for the next pass: {halted}", detail=LEFT)
+        if self._stopped is not None and not (outcome.reason or "").endswith(self._stopped):
+            return replace(outcome, result=Result.FAILED, reason=self._stopped)
+        return outcome

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sdc_thoth.toml import TomlTable
+from thoth import size_text
 
 COMPRESS: Final = ("auto", "gzip", "zstd", "none")
 MOST_AT_A_TIME: Final = 1000
@@ -39,6 +40,19 @@ class Limits:
     rate: int | None = None  # bytes a second
     node_rate: int | None = None  # bytes a second
     compress: str = "auto"
+
+    @property
+    def shown(self) -> str:
+        """For people: ``4 nodes at a time, 20.00MB/s``."""
+        sizes = {
+            "up to {} each": self.max_size,
+            "{} stay free": self.min_free,
+            "{}/s": self.rate,
+            "{}/s from each node": self.node_rate,
+        }
+        told = [f"{self.nodes} nodes at a time"]
+        told += [f"{self.dumps} dumps at a time"] if self.dumps else []
+        return ", ".join(told + [words.format(size_text(size)) for words, size in sizes.items() if size])
 
     def with_options(self, options: Mapping[str, Any]) -> Limits:
         """With what the command line says, by the names of the fields; None: it does not say."""

@@ -75,6 +75,8 @@ def _troubles_of_daemon(daemon: DaemonNote, now: float) -> Iterator[str]:
 def lines_of(status: Status, now: float) -> Iterator[str]:
     """The status for people."""
     yield _of_daemon(status.daemon, now)
+    if status.daemon is not None and status.daemon.limits:
+        yield f"limits: {status.daemon.limits}"
     if status.last_pass is not None:
         yield from _of_pass(status.last_pass, now)
     if status.rate is not None:

@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     )
     from thoth.http import Service
     from thoth.index.base import Known
-    from thoth.ingest import Arrival, Prefix, Receipt, Reopened, Seekable, annotate, give_up, is_wanted, receive
+    from thoth.ingest import Arrival, Receipt, Reopened, annotate, give_up, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
     from thoth.render import age_text, escaped, one_line, size_text
+    from thoth.transit import Prefix, Seekable
     from thoth.version import __version__
 
 _HOME = {
@@ -62,13 +63,13 @@ _HOME = {
     "NoRoom": "errors",
     "NotADump": "errors",
     "Outcome": "model",
-    "Prefix": "ingest",
+    "Prefix": "transit",
     "Range": "dumps.source",
     "ReadAt": "dumps.source",
     "Receipt": "ingest",
     "Reopened": "ingest",
     "Result": "model",
-    "Seekable": "ingest",
+    "Seekable": "transit",
     "Service": "http",
     "ServiceError": "errors",
     "SourceChanged": "errors",

@@ -31,18 +31,10 @@ from thoth.patience import Tries, usual_tries
 from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
-from thoth.transit import Transit
+from thoth.transit import Prefix, Seekable, Transit
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
 _LASTING = ("ticket", "properties", "sources", "revision")  # what a dump keeps when a better one takes its place
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """The first bytes of a dump: how many, and the SHA-256 that they had when they came."""
-
-    length: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +70,6 @@ class Reopened:
 
     def __iter__(self) -> Iterator[bytes]:
         return self._start()
-
-
-class Seekable:
-    """A stream that can be begun anywhere: ``start`` is given the offset. ``came`` is told now and then what has come
-    so far, so that another run can go on from there."""
-
-    def __init__(self, start: Callable[[int], Iterator[bytes]], came: Callable[[Prefix], None]) -> None:
-        self.start = start
-        self.came = came
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self.start(0)
 
 
 def receive(
@@ -258,10 +238,10 @@ def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tupl
     transit = Transit(arrival.ranges)
     try:
         if isinstance(stream, Seekable):
-            if not (arrival.earlier and transit.resume(upload, arrival.earlier.length, arrival.earlier.sha256)):
+            if not (arrival.earlier and transit.resume(upload, arrival.earlier)):
                 transit.close()
                 transit = Transit(arrival.ranges)
-            transit.pump(stream.start(transit.size), upload, lambda size, digest: stream.came(Prefix(size, digest)))
+            transit.pump(stream.start(transit.size), upload, stream.came)
         else:
             transit.pump(stream, upload)
         digests = transit.digests()

@@ -18,6 +18,7 @@ from tests.support.collector import Collector
 from tests.support.daemon import Daemon
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.mishaps import check_settled, collector, keep_in, small_disk
+from tests.support.processes import wait_until
 from tests.support.sshd import Fleet, Node, NodeSpec
 from thoth import UsageError
 
@@ -86,6 +87,13 @@ def test_what_is_wrong_on_the_command_line(words: str, tmp_path: Path) -> None:
         settings_of(tmp_path, "", *words.split())
 
 
+def test_they_are_shown() -> None:
+    assert Limits().shown == "4 nodes at a time"
+    all_of_them = Limits(max_size=200 << 30, min_free=50 << 30, nodes=8, dumps=3, rate=20 << 20, node_rate=5 << 20)
+    told = "8 nodes at a time, 3 dumps at a time, up to 200.00GB each, 50.00GB stay free, 20.00MB/s"
+    assert all_of_them.shown == f"{told}, 5.00MB/s from each node"
+
+
 # ---- how long a plan will take -------------------------------------------------------------------------
 
 
@@ -144,10 +152,11 @@ def test_a_rate_is_changed_in_the_middle_of_a_pass(node: Callable[..., Node], tm
     home = collector(tmp_path, [only], slow)
     with Daemon(home) as daemon:
         daemon.wait_for("pass begins")
-        time.sleep(0.5)
+        assert "limits: 4 nodes at a time, 64.00KB/s" in home.command_run("status").stdout.splitlines()
         home.inventory.write_text(home.inventory.read_text().replace('rate = "64K"\n', ""))
         daemon.send(signal.SIGHUP)
         daemon.wait_for("the configuration was read again")
+        assert wait_until(lambda: daemon.status()["daemon"]["limits"] == "4 nodes at a time", 10)
         assert daemon.wait_for("dump")["result"] == "stored"  # at the old rate it would take ten minutes
         assert daemon.stop() == 0
 
