@@ -22,7 +22,7 @@ _PLAIN: Final = 8 * BLOCK  # bytes by which the way is measured
 _TRIAL: Final = 16 * BLOCK  # bytes of a dump by which compression is
 _FASTER: Final = 1.1  # times as fast compression has to be
 _SMALLER: Final = 0.9  # of its size a dump has to come down to
-# Bytes a second of a way that is faster than one core of a node compresses, SSH beside it: there is nothing to measure.
+# Bytes a second at which one core compresses no faster than SSH brings it: there is nothing to measure.
 _FASTEST: Final = {"gzip": 150e6, "zstd": 300e6}
 
 
