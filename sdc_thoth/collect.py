@@ -7,7 +7,6 @@ Each later one is a turn, in which some of the dumps that wait are brought in.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -62,7 +61,7 @@ class Collection:
         self._batch: dict[bytes, Found] = {}  # dumps that are worked on and have no outcome yet
         self._under_way: Found | None = None  # the dump whose bytes come
         self._trouble: list[Bad] = []
-        self._flying: deque[Future[Outcome]] = deque()
+        self._flying: list[Future[Outcome]] = []  # small dumps that are being stored
         self._served = 0  # bytes of dumps that it was asked to send
 
     @property
@@ -103,10 +102,11 @@ class Collection:
         self.over = True
 
     def _abandon(self, reason: str) -> Iterator[Outcome]:
-        for flying in self._flying:
-            if flying.exception() is None:
-                yield self._settled(flying.result())
+        """Outcomes for all dumps that have none yet when the node, the store or the pass is lost."""
+        stored = [flying.result() for flying in self._flying if flying.exception() is None]
         self._flying.clear()
+        for outcome in self._intake.indexed(stored):
+            yield self._settled(outcome)
         if self._under_way is not None and self._task.halt.reason is None:
             # It may be this dump that ends the session each time: then those behind it must get their turn.
             self._ledger.fail(self._under_way, reason, self._ledger.failing(self._under_way))
@@ -279,7 +279,8 @@ class Collection:
         yield from self._named_by_thoth(found) if self.node.remote_thoth else self._named_by_ranges(found)
 
     def _named_by_ranges(self, found: Sequence[Found]) -> Iterator[Named | Outcome]:
-        for item in identify_by_ranges(self._asker, found) if found else ():
+        # A dry run notes nothing on any dump.
+        for item in identify_by_ranges(self._asker, found, about=not self._task.dry_run) if found else ():
             if isinstance(item, Identified):
                 yield Named(item.found, item.identity, item)
             else:
@@ -331,7 +332,7 @@ class Collection:
         self._served += sum(dump.found.size for dump in group)
         for dump, body in zip(group, self._intake.bodies(group), strict=True):
             try:
-                arrival = self._intake.arrival(dump)
+                arrival = self._intake.arrival(dump, in_memory=isinstance(body, list))
             except (SourceError, NotADump) as error:
                 yield failed(self.node, dump.found, error, "transfer", dump.identity)
                 continue
@@ -345,6 +346,7 @@ class Collection:
                 self._under_way = dump.found
                 outcome = self._intake.store(arrival, dump.found, body)
                 self._under_way = None
-                yield outcome
-        while self._flying:
-            yield self._flying.popleft().result()
+                yield from self._intake.indexed([outcome])
+        stored = [flying.result() for flying in self._flying]  # what one raises leaves all of them to _abandon
+        self._flying.clear()
+        yield from self._intake.indexed(stored)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from thoth.dumps.describe import describe
+from thoth.dumps.describe import facts_of
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, Range, in_memory
-from thoth.edit import revise, stored_form
+from thoth.edit import require_storable, revise, stored_form
 from thoth.errors import (
     BadDocument,
     IndexFailure,
@@ -28,6 +28,7 @@ from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
 from thoth.objects import EXPANDED, KeptObject, kept_objects
 from thoth.patience import Tries, usual_tries
+from thoth.signatures.signature import SIGNATURE_KEYS, signed
 from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
@@ -45,7 +46,8 @@ class Arrival:
     size: int  # bytes, as discovered
     mtime: float  # seconds since 1970
     filename: bytes  # last part of its path
-    ranges: tuple[Range, ...]  # what identify and describe look at: thoth.dumps.describe.fact_ranges
+    # What identify and describe look at: thoth.dumps.describe.fact_ranges. Not needed for a dump that is in memory.
+    ranges: tuple[Range, ...]
     node: str  # the node of a dump that does not name its own
     source: Mapping[str, Json] = field(default_factory=dict)  # where it was found; an item of ``sources``
     properties: Mapping[str, Json] = field(default_factory=dict)
@@ -106,7 +108,7 @@ def _received(
     try:
         facts, digests = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
-        stored_form(info)  # refused now, or the object would be there without its document
+        require_storable(info)  # refused now, or the object would be there without its document
         current = thoth.stored_info(arrival.identity)  # the stream took its time: was somebody faster?
         lost = current is not None and _is_lost(thoth, current[0])
         if current is not None and not (lost or may_replace(current[0], digests.size)):
@@ -119,7 +121,7 @@ def _received(
         upload.abort()
     if info.document["type"] == "core":
         info = DumpInfo({**info.document, **(stacks() if stacks else _stacks_in(thoth, name, stream))})
-    return _publish(thoth, _Committed(arrival, info, name, etag, lost))
+    return _publish(thoth, _Committed(arrival, signed(info), name, etag, lost))
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes]) -> Mapping[str, Json]:
@@ -145,8 +147,12 @@ def _overtaken(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
     """Another upload put an object in the place of ours: it stays unless ours turns out to be the better one."""
     current = thoth.stored_info(info.id)
     if current is None or is_wanted(thoth, current[0], info.size or 0):
-        raise StoreTransient(f"{info.document['dump']}: another upload of it came between; upload it again")
+        raise _came_between(str(info.document["dump"]))
     return _kept(thoth, arrival, info)
+
+
+def _came_between(what: str) -> StoreTransient:
+    return StoreTransient(f"{what}: another upload of it came between; upload it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +251,12 @@ def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tupl
         else:
             transit.pump(stream, upload)
         digests = transit.digests()
+    except PreconditionFailed as error:  # a store may compare before it has everything
+        raise _came_between(str(arrival.identity)) from error
     finally:
         transit.close()
-    return _verified(arrival, digests, transit.recorder.known()), digests
+    known = in_memory(stream) if isinstance(stream, list) else transit.recorder.known()
+    return _verified(arrival, digests, known), digests
 
 
 def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFacts:
@@ -256,7 +265,7 @@ def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFac
         raise SourceChanged(f"{digests.size} bytes came where {arrival.size} were announced")
     try:
         if identify(known) == arrival.identity:
-            return describe(known)
+            return facts_of(known)
     except (MissingRange, NotADump):
         pass  # other headers lead to other ranges, or to none
     raise SourceChanged("its headers changed between identification and transfer")
@@ -328,11 +337,12 @@ def _prevails(thoth: Thoth, sent: _Committed, stored: DumpInfo) -> bool:
 def _merged(stored: DumpInfo, sent: _Committed) -> DumpInfo:
     """Our document in place of another's, with what people set on that.
 
-    What analyzers made of the other's bytes, its expansion and its stack, is not ours; unless they are the same.
+    What was made of the other's bytes, expansion, stack and signature, is not ours; unless they are the same.
     """
     document: dict[str, Json] = {**stored.document, "dump": sent.name}
     if stored.sha256 != sent.info.sha256:
-        kept = {key: value for key, value in document.items() if key not in (EXPANDED, "stack_by", *STACK_KEYS)}
+        of_bytes = (EXPANDED, "stack_by", *STACK_KEYS, *SIGNATURE_KEYS)
+        kept = {key: value for key, value in document.items() if key not in of_bytes}
         lasting = {key: value for key, value in kept.items() if key in _LASTING}
         document = {**kept, **sent.info.document, **lasting}
     merged = DumpInfo(document)

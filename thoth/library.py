@@ -56,8 +56,12 @@ class Thoth:
 
     def check(self) -> None:
         """Raises StoreUnavailable or IndexFailure when one of them cannot be used, before a long work begins."""
-        _require_answer(self.store, self.user)
+        self.check_store()
         self.index.known([])
+
+    def check_store(self) -> None:
+        """Raises StoreUnavailable when the store cannot be used."""
+        _require_answer(self.store, self.user)
 
     def close(self) -> None:
         self.index.close()
@@ -243,7 +247,7 @@ def _shared_index(config: Config, store: ObjectStore) -> Setting | None:
 
 
 def _open_index(place: Path | RethinkPlace, *, dry_run: bool) -> Index:
-    from thoth.index.dry import DryRunIndex
+    from thoth.index.wrappers import DryRunIndex
 
     index = _sqlite(place, dry_run) if isinstance(place, Path) else _rethink(place, dry_run)
     return DryRunIndex(index) if dry_run else index

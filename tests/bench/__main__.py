@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import identity, index, link, manta, node, rethink, stacks, stream
+from tests.bench import fleet, identity, index, link, manta, node, rethink, stacks, stream, together
 
 _PARTS = {
+    "fleet": fleet.measure,
     "identity": identity.measure,
     "index": index.measure,
     "link": link.measure,
@@ -15,6 +16,7 @@ _PARTS = {
     "rethink": rethink.measure,
     "stacks": stacks.measure,
     "stream": stream.measure,
+    "together": together.measure,
     "manta": manta.measure,
 }
 

@@ -33,6 +33,9 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "ls": _Command("find", "list dumps"),
     "object": _Command("keep", "print the identity of local dumps; stores nothing"),
     "report": _Command("find", "count dumps by the values of a property"),
+    "top": _Command("signatures", "rank what crashes together"),
+    "similar": _Command("signatures", "list dumps that crashed as one did"),
+    "signature": _Command("signatures", "show a dump's signature, and why it is so; make signatures again"),
     "set": _Command("edit", "set a property of dumps"),
     "unset": _Command("edit", "remove a property of dumps"),
     "ticket": _Command("edit", "tie dumps to a ticket"),
@@ -58,6 +61,7 @@ commands:
 examples:
   thoth upload core.19972                 store a dump; prints its identity
   thoth ls type=crash mtime=7d            crash dumps of the last week
+  thoth top mtime=7d                      what crashed most of all, by the signature of its stack
   thoth info 3e166b93                     one dump, by the beginning of its identity
   thoth COMMAND --help                    all about a command
 
