@@ -88,7 +88,7 @@ class Collection:
             raise
         if failure is not None or not self._pending:
             self.over = True
-            yield self._of_node(failure)
+            yield self.of_node(failure)
 
     def lost(self, error: NodeError) -> Iterator[Outcome]:
         """The outcomes of a node that cannot be reached, or not again."""
@@ -98,8 +98,8 @@ class Collection:
 
     def abandon(self, reason: str) -> Iterator[Outcome]:
         """The outcomes of the dumps that have none yet, when the pass ends before they have had a turn."""
-        yield from self._abandon(reason)
         self.over = True
+        yield from self._abandon(reason)
 
     def _abandon(self, reason: str) -> Iterator[Outcome]:
         """Outcomes for all dumps that have none yet when the node, the store or the pass is lost."""
@@ -117,7 +117,8 @@ class Collection:
             yield self._outcome(due.found, Result.FAILED, stage=self._stage, reason=reason)
         self._ledger.write()
 
-    def _of_node(self, failure: NodeError | None) -> Outcome:
+    def of_node(self, failure: NodeError | None = None) -> Outcome:
+        """The outcome of the node itself."""
         name = self.node.name
         if failure is not None:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))

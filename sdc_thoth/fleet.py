@@ -131,11 +131,15 @@ class Fleet:
             except Exception as error:  # noqa: BLE001 - a job boundary: one node that fails is one outcome
                 _log.exception("%s: the collection failed unexpectedly", collection.node.name)
                 self._fail(collection, f"internal error: {type(error).__name__}: {error}")
-            if collection.over:
-                self._queue.put(_Done())
-                self._turns.done(collection)
-            else:
-                self._turns.back(collection)
+            finally:
+                self._ended(collection)
+
+    def _ended(self, collection: Collection) -> None:
+        if collection.over:
+            self._queue.put(_Done())
+            self._turns.done(collection)
+        else:
+            self._turns.back(collection)
 
     def _fail(self, collection: Collection, reason: str) -> None:
         for outcome in collection.abandon(reason):
@@ -157,7 +161,7 @@ class Fleet:
         for outcome in collection.abandon(why):
             yield self._explained(outcome)
         if collection.surveyed:
-            yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="transfer", reason=why))
+            yield collection.of_node()  # it was searched to the end all the same
             return
         reason = f"not reached: {why}"
         yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="connect", reason=reason))

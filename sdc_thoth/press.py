@@ -8,7 +8,8 @@ dump that does not compress, as one that is compressed already, comes as it is, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,20 +67,18 @@ class Press:
     def stream(self, asker: Asker, found: Found, at: int = 0) -> Iterator[bytes]:
         """The file from ``at`` on, as ``Asker.stream`` gives it."""
         leg = _Leg(self._first())
-        while at < found.size or not found.size:
-            for block in self._leg(asker, found, at, leg):
-                yield block
-                at += len(block)
-                leg.take(len(block), self._clock())
-                if self._is_over(leg, found.size - at):
-                    break
-            else:
-                if leg.done or not found.size:
-                    self._judge(leg)
-                    return
+        while at < found.size:
+            with closing(self._leg(asker, found, at, leg)) as blocks:
+                for block in blocks:
+                    yield block
+                    at += len(block)
+                    leg.take(len(block), self._clock())
+                    if self._is_over(leg, found.size - at):
+                        break
+            self._judge(leg)
             leg = _Leg(self._next(leg))
 
-    def _leg(self, asker: Asker, found: Found, at: int, leg: _Leg) -> Iterator[bytes]:
+    def _leg(self, asker: Asker, found: Found, at: int, leg: _Leg) -> Generator[bytes]:
         """The blocks of this stretch. None at all: the node does not know the program, which is then dropped."""
         try:
             yield from asker.stream(found, at, leg.program, leg.count)
