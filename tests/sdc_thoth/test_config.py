@@ -219,6 +219,11 @@ def test_an_inventory_without_nodes_is_not_an_empty_fleet(tmp_path: Path) -> Non
         load(tmp_path, FULL, "[limits]\nsettle = 1\n")
 
 
+def test_paths_are_shown_without_detours(tmp_path: Path) -> None:
+    detour = '[ssh]\nknown_hosts = "../home/./hosts"\n[[node]]\nname = "cn0"\n'
+    assert load(tmp_path, detour).ssh.known_hosts == tmp_path.parent / "home" / "hosts"
+
+
 # ---- the choice of nodes ---------------------------------------------------------------------------
 
 NODES = (Node("cn0", "a", uuid=UUID), Node("cn1", "b"), Node("cn2", "c"))
