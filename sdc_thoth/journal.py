@@ -191,6 +191,8 @@ class Journal:
             )
             if all_nodes:
                 self._db.execute("DELETE FROM nodes WHERE seen < ?", (note.started,))
+                for table in ("told", "uploads"):
+                    self._db.execute(f"DELETE FROM {table} WHERE node NOT IN (SELECT node FROM nodes)")  # noqa: S608
             for result, amount in note.news.items():
                 self._db.execute(
                     "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT (result)"

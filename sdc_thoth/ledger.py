@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sdc_thoth.halt import Halt
 from sdc_thoth.journal import Entry, Journal
-from sdc_thoth.node import Found, Signature
+from sdc_thoth.node import UNIT, Found, Signature
 from sdc_thoth.notes import Begun, Failing
 from thoth import Identity, Outcome, Prefix, Result, Thoth, give_up
 
@@ -85,8 +85,9 @@ class Ledger:
     def begun(self, found: Found) -> Prefix | None:
         """What came before of this very file."""
         begun = self._begun.get(found.path)
-        same = begun is not None and begun.signature == _signature(found)
-        return Prefix(begun.length, begun.sha256) if begun is not None and same else None
+        if begun is None or begun.signature != _signature(found) or begun.length % UNIT:
+            return None
+        return Prefix(begun.length, begun.sha256)
 
     def came(self, found: Found, identity: Identity, prefix: Prefix) -> None:
         """Note at once how much of a dump has come: whoever kills us does not say so before."""
