@@ -570,11 +570,11 @@ about() { # Reply: "about", system, node name, release, version, machine, what s
         text=$(sysinfo 2>/dev/null </dev/null) || text=
     fi
     # NODE RELEASE VERSION MACHINE, of which only the version may have blanks in it.
-    known=$(uname -nrvm)
-    name=${known%% *}
-    known=${known#* }
-    version=${known#* }
-    say about "$system" "$name" "${known%% *}" "${version% *}" "${version##* }" "$text" end
+    told=$(uname -nrvm)
+    name=${told%% *}
+    told=${told#* }
+    version=${told#* }
+    say about "$system" "$name" "${told%% *}" "${version% *}" "${version##* }" "$text" end
 }
 
 head=

@@ -6,9 +6,11 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,29 @@ def read(
         assert not any(protocol.afterwards(reply, ok, "mark"))
     protocol.ended(reply, "mark")
     return answers
+
+
+def test_the_script_may_come_in_pieces(shell: Shell, tmp_path: Path) -> None:
+    text = shell.script()
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
+    sent = text + protocol.about_request()
+    with subprocess.Popen(outer, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdin and process.stdout
+        ends = (1, 2000, 2001, len(text) - 1, len(text), len(text) + 2, len(sent))
+        for start, end in pairwise((0, *ends)):
+            process.stdin.write(sent[start:end])
+            process.stdin.flush()
+            time.sleep(0.01)  # so that dd gets what there is
+        process.stdin.close()
+        told = protocol.about(Pipe(process.stdout.read()))
+    assert (told.system, told.node, told.release, told.version, told.machine) == tuple(os.uname())
+
+
+def test_half_a_script_is_not_run(shell: Shell, tmp_path: Path) -> None:
+    text = shell.script()
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
+    done = subprocess.run(outer, input=text[:-1], capture_output=True, cwd=tmp_path, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
 @pytest.fixture
