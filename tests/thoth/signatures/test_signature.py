@@ -275,6 +275,12 @@ def test_a_stack_without_end() -> None:
     assert len(str(signature_of(core(names)))) <= LONGEST
 
 
+def test_names_that_take_long_are_few() -> None:
+    name = "PLT=__GI_" * 90 + "abort" + ".cold@a" * 20
+    judged = explain(core([f"{name}{'@' * number}+0x1()" for number in range(1000)])).frames
+    assert [each.why for each in judged].count("too far out") > 800
+
+
 # ---- rules ----------------------------------------------------------------------------------------
 
 
