@@ -131,9 +131,9 @@ def test_a_runtime_without_symbols_is_noise() -> None:
     assert signature_of(core(["0x7f00()"], threads=threads)) == "libstdc++.so.6.0.30+0x9d919 (289ee39f8c07)"
 
 
-def test_an_analyzers_stack_does_not_get_the_frames_of_ours() -> None:
+def test_an_analyzers_stack_is_told_by_the_places_that_are_known() -> None:
     threads = [{"frames": [frame("0x7f00", object="a", offset="0x1")]}]
-    assert signature_of(core(["0x7f00()"], threads=threads, stack_by="mdb")) is None
+    assert signature_of(core(["0x7f00()", "0x7f01()"], threads=threads, stack_by="mdb")) == "a+0x1"
 
 
 @pytest.mark.parametrize(
