@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -16,6 +17,7 @@ from sdc_thoth.inventory import Node
 from sdc_thoth.node import About, Found, Get
 from thoth import (
     Arrival,
+    GatheringIndex,
     Identity,
     NoRoom,
     NotADump,
@@ -42,6 +44,7 @@ SMALL = 4 << 20  # bytes of a dump that is fetched together with others, and hel
 _DEPTH = 64  # levels of a sysinfo; real ones have five
 _WORD = 60.0  # seconds between words on a long transfer
 _TOGETHER = 8 << 20  # bytes of small dumps that are fetched together
+_INDEXED = (Result.STORED, Result.REPLACED, Result.PRESENT)  # what the index has to know
 
 
 class Intake:
@@ -60,14 +63,17 @@ class Intake:
         self._asker = asker
         self._node = node
         self._thoth = thoth
+        self._gathering = GatheringIndex(thoth.index)
+        self._gathered = replace(thoth, index=self._gathering)  # the same store
         self._arrivals = arrivals
         self._clock = clock
         self._say = say
         self._properties: Mapping[str, Any] | None = None
 
-    def arrival(self, dump: Identified) -> Arrival:
+    def arrival(self, dump: Identified, *, in_memory: bool) -> Arrival:
         """A dump that is about to be sent. Raises SourceError, NotADump and NodeError."""
-        return self._arrival(dump.found, dump.identity, ranges_of_facts(self._asker, dump))
+        ranges = () if in_memory else ranges_of_facts(self._asker, dump)
+        return self._arrival(dump.found, dump.identity, ranges)
 
     def annotate(self, found: Found, identity: Identity) -> Outcome | None:
         """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError.
@@ -82,14 +88,24 @@ class Intake:
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
-        the store has no room for it: there may be room for smaller ones."""
+        the store has no room for it: there may be room for smaller ones. The outcome is to go through ``indexed``."""
         told = stream if isinstance(stream, list) else Reopened(lambda: self._told(found, stream))
         return self._outcome(arrival, found, lambda: self._received(arrival, told))
 
     def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
-        receipt = receive(self._thoth, arrival, stream, now=self._clock())
+        receipt = receive(self._gathered, arrival, stream, now=self._clock())
         self._arrivals.take(receipt)
         return receipt
+
+    def indexed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+        """Tell the index of what was stored, of all together; the outcomes as they are after that."""
+        lost = self._gathering.flush()
+        for each in outcomes:
+            why = lost.get(each.identity) if each.identity and each.result in _INDEXED else None
+            if why is None:
+                yield each
+            else:
+                yield replace(each, result=Result.STORED_UNINDEXED, stage="store", reason=why)
 
     def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
         """The stream, with a word a minute on how far it is."""

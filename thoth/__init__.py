@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from thoth.http import Service
     from thoth.index.base import Known
+    from thoth.index.wrappers import GatheringIndex
     from thoth.ingest import Arrival, Receipt, Reopened, annotate, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
@@ -52,6 +53,7 @@ _HOME = {
     "CorruptTransfer": "errors",
     "DumpFacts": "model",
     "DumpInfo": "model",
+    "GatheringIndex": "index.wrappers",
     "Held": "analysis.autoanalyze",
     "Identity": "naming",
     "IndexFailure": "errors",
@@ -109,6 +111,7 @@ __all__ = [
     "CorruptTransfer",
     "DumpFacts",
     "DumpInfo",
+    "GatheringIndex",
     "Held",
     "Identity",
     "IndexFailure",

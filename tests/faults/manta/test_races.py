@@ -19,7 +19,7 @@ from thoth.library import Thoth
 from thoth.model import Result
 from thoth.store.manta import PartSizes
 
-CORE = illumos_core(pid=7, size=6 << 20)  # too large to be gathered
+CORE = illumos_core(pid=7, size=20 << 20)  # more than is gathered and may wait to be sent
 
 
 @pytest.fixture(params=["stream", "parts"])
