@@ -57,7 +57,7 @@ filtered() { # requests as node.sh takes them, from stdin to stdout
             esac
             allowed "$directory" || refuse "a place that is not among its directories"
             ;;
-        about | discover | end | "read$tab"* | "skim$tab"* | "get$tab"*) ;;
+        about | discover | end | "read$tab"* | "skim$tab"* | "press$tab"* | "get$tab"*) ;;
         *) refuse "a request that is not for dumps" ;;
         esac
         printf '%s\n' "$request"

@@ -14,7 +14,9 @@ from sdc_thoth.ask import Asker, NotAFile, StillChanging
 from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
+from sdc_thoth.ledger import Ledger
 from sdc_thoth.node import About, Found, Get
+from sdc_thoth.press import Press
 from thoth import (
     Arrival,
     GatheringIndex,
@@ -24,8 +26,8 @@ from thoth import (
     Outcome,
     Range,
     Receipt,
-    Reopened,
     Result,
+    Seekable,
     SourceDenied,
     SourceError,
     SourceGone,
@@ -56,10 +58,14 @@ class Intake:
         node: Node,
         thoth: Thoth,
         arrivals: Arrivals,
+        ledger: Ledger,
         *,
+        press: Press,
         clock: Callable[[], float],
         say: Callable[[str], None],
     ) -> None:
+        self._ledger = ledger
+        self._press = press
         self._asker = asker
         self._node = node
         self._thoth = thoth
@@ -89,8 +95,7 @@ class Intake:
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones. The outcome is to go through ``indexed``."""
-        told = stream if isinstance(stream, list) else Reopened(lambda: self._told(found, stream))
-        return self._outcome(arrival, found, lambda: self._received(arrival, told))
+        return self._outcome(arrival, found, lambda: self._received(arrival, stream))
 
     def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
         receipt = receive(self._gathered, arrival, stream, now=self._clock())
@@ -107,26 +112,37 @@ class Intake:
             else:
                 yield replace(each, result=Result.STORED_UNINDEXED, stage="store", reason=why)
 
-    def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
-        """The stream, with a word a minute on how far it is."""
+    def _streamed(self, dump: Identified) -> Seekable:
+        """A large dump as a stream, which can be gone on with by another run."""
+        return Seekable(
+            lambda at: self._told(dump.found, at),
+            lambda prefix: self._ledger.came(dump.found, dump.identity, prefix),
+        )
+
+    def _told(self, found: Found, at: int) -> Iterator[bytes]:
+        """The stream from there on, with a word a minute on how far it is."""
         what, size = f"{self._node.name}: {escaped(found.path)}", size_text(found.size)
-        done, next_word = 0, time.monotonic() + _WORD
-        for block in stream:
+        done, next_word = at, time.monotonic() + _WORD
+        if at:
+            self._say(f"{what}: goes on behind {size_text(at)} of {size}")
+        for block in self._press.stream(self._asker, found, at):
             yield block
             done += len(block)
             if time.monotonic() >= next_word:
                 next_word += _WORD
                 self._say(f"{what}: {size_text(done)} of {size}")
 
-    def groups(self, dumps: Sequence[Identified]) -> Iterator[tuple[list[Identified], int]]:
-        """The dumps in groups whose bodies are asked for together, each with the bytes that these take in memory:
-        those that are there already, small ones, and each large one, which is a stream and takes next to nothing.
+    def groups(self, dumps: Sequence[Identified], most: int | None = None) -> Iterator[tuple[list[Identified], int]]:
+        """The dumps in groups whose bodies are asked for together, ``most`` in each, with the bytes that these take
+        in memory: those that are there already, small ones, and each large one, which is a stream and takes next to
+        nothing. Each kind keeps its order.
         """
+        most = most or len(dumps)
         here = [dump for dump in dumps if not dump.known.missing([Range(0, dump.found.size)])]
-        if here:
-            yield here, 0
+        for start in range(0, len(here), most or 1):
+            yield here[start : start + most], 0
         away = [dump for dump in dumps if dump.known.missing([Range(0, dump.found.size)])]
-        for together in _up_to([dump for dump in away if dump.found.size <= SMALL], _TOGETHER):
+        for together in _up_to([dump for dump in away if dump.found.size <= SMALL], _TOGETHER, most):
             yield together, sum(dump.found.size for dump in together)
         for dump in away:
             if dump.found.size > SMALL:
@@ -139,7 +155,7 @@ class Intake:
         if not first.known.missing([Range(0, size)]):
             yield from ([dump.known.read_at(0, dump.found.size)] for dump in group)
         elif size > SMALL:
-            yield Reopened(lambda: self._asker.stream(first.found))
+            yield self._streamed(first)
         else:
             for body in self._asker.fetch([Get(dump.found) for dump in group]):
                 yield [body] if isinstance(body, bytes) else body
@@ -157,6 +173,7 @@ class Intake:
             node=self._node.name,
             source=source,
             properties=self._of_node(),
+            earlier=self._ledger.begun(found),
         )
 
     def _of_node(self) -> Mapping[str, Any]:
@@ -200,12 +217,12 @@ def failed(node: Node, found: Found, error: Exception, stage: str, identity: Ide
     return Outcome(result, node.name, found.path, identity, found.size, 0, stage, reason, detail)
 
 
-def _up_to(dumps: Sequence[Identified], total: int) -> Iterator[list[Identified]]:
-    """The dumps in runs of no more than ``total`` bytes, or of one."""
+def _up_to(dumps: Sequence[Identified], total: int, most: int) -> Iterator[list[Identified]]:
+    """The dumps in runs of no more than ``most``, and of no more than ``total`` bytes, or of one."""
     run: list[Identified] = []
     held = 0
     for dump in dumps:
-        if run and held + dump.found.size > total:
+        if run and (held + dump.found.size > total or len(run) == most):
             yield run
             run, held = [], 0
         run.append(dump)
