@@ -82,6 +82,7 @@ _KEEPALIVE: Final = 30.0  # seconds without anything sent
 _ATTENTIVE: Final = 0.1  # seconds between looks of a session in use, as paramiko has it
 _RESTING: Final = 5.0  # of one that rests
 _EXTENSIONS_MAX: Final = 64
+_REMEMBERED: Final = 16  # channels of a session that rests
 
 
 class _Packets(Packetizer):
@@ -246,6 +247,11 @@ class SshSession:
         """Nobody will use the session for a while. paramiko looks ten times a second whether anything is to be done,
         which costs more than all else; in a session that rests it does so every few seconds."""
         self._wire.settimeout(_RESTING)
+        # paramiko notes each channel that there was, and forgets none: in a year that would be more than all else.
+        # What still comes is of the last ones.
+        seen = self._transport.channels_seen
+        for number in list(seen)[:-_REMEMBERED]:
+            del seen[number]
 
     def wake(self, seconds: float) -> None:
         """Make it ready for use. Raises NodeError when the node does not answer within that time."""

@@ -169,7 +169,7 @@ def test_F37_what_nodes_say_of_themselves(fleet: Callable[..., Fleet], tmp_path:
         seen, memory = scene.measured("-p", "4")
     assert memory < MEMORY, f"{memory / MIB:.0f} MiB"
     scene.check_good(seen, *SYSINFOS)
-    assert (seen.nodes["too-long"]["result"], seen.nodes["too-long"]["stage"]) == ("failed", "transfer")
+    assert (seen.nodes["too-long"]["result"], seen.nodes["too-long"]["stage"]) == ("failed", "identify")
     assert "longer than" in seen.nodes["too-long"]["reason"]
     listed = scene.collector.thoth("ls")
     assert listed.returncode == 0, listed.stderr

@@ -286,3 +286,16 @@ def test_F08_a_packet_that_was_damaged_ends_the_session_with_a_reason(
                 session.run("echo; echo; echo") as channel,
             ):
                 channel.read_exactly(3)
+
+
+def test_a_session_that_is_kept_does_not_grow_with_its_passes(
+    shared: Machine, trusted: Callable[..., Credentials]
+) -> None:
+    with open_session(at(shared), trusted(shared), connect_timeout=5, idle_timeout=5) as session:
+        for _ in range(20):
+            for _ in range(3):
+                with session.run("echo x") as channel:
+                    assert channel.finish() == (0, b"")
+            session.rest()
+            session.wake(5)
+        assert len(session._transport.channels_seen) < 20  # paramiko's own note of 80 channels
