@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from sdc_thoth import images as image_protocol
 from sdc_thoth import node as protocol
 from sdc_thoth.errors import Desynchronized, ProtocolError
+from sdc_thoth.images import Ask, Told
 from sdc_thoth.node import GROUP, About, Bad, Found, Get, Odd, Place, Signature, System
 from sdc_thoth.session import Channel, Session
 from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, raw_bytes
@@ -50,6 +52,12 @@ class Asker:
         """What the node's own thoth says of each file: whether it succeeded, and its output. Raises NodeError."""
         with self._ask(protocol.hash_request(self._places, found, thoth)) as reply:
             yield from protocol.hashes(reply, len(found))
+
+    def images(self, asks: Sequence[Ask]) -> list[Told]:
+        """Parts of executables and libraries, wherever these are. Raises NodeError, also for one that changes."""
+        mark = self._mark()
+        with self._ask(image_protocol.image_request(asks, mark)) as reply:
+            return list(image_protocol.images(reply, asks, mark))
 
     def fetch(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
         """The bytes of each part, in order, or why they cannot be had. Each comes from a file that is, before and

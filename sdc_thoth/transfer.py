@@ -10,6 +10,7 @@ from typing import Any
 
 from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.ask import Asker, NotAFile, StillChanging
+from sdc_thoth.binaries import NodeBinaries
 from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
@@ -63,6 +64,7 @@ class Intake:
         self._arrivals = arrivals
         self._clock = clock
         self._say = say
+        self._binaries = NodeBinaries(asker)
         self._properties: Mapping[str, Any] | None = None
 
     def arrival(self, dump: Identified) -> Arrival:
@@ -87,7 +89,7 @@ class Intake:
         return self._outcome(arrival, found, lambda: self._received(arrival, told))
 
     def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
-        receipt = receive(self._thoth, arrival, stream, now=self._clock())
+        receipt = receive(self._thoth, arrival, stream, now=self._clock(), binaries=self._binaries.ration())
         self._arrivals.take(receipt)
         return receipt
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from thoth.analysis.autoanalyze import Autoanalyzer, Held
     from thoth.analysis.verdicts import Verdict
     from thoth.config import Config, environment, load_config
+    from thoth.dumps.binaries import Binaries, FirstOf, build_id_of, debug_path, likely_ranges
     from thoth.dumps.describe import describe, fact_ranges
     from thoth.dumps.identity import identify, identity_ranges
     from thoth.dumps.source import KnownRanges, LocalFile, MissingRange, Range, ReadAt
@@ -47,11 +48,13 @@ _HOME = {
     "Arrival": "ingest",
     "Autoanalyzer": "analysis.autoanalyze",
     "BadDocument": "errors",
+    "Binaries": "dumps.binaries",
     "CannotWrite": "errors",
     "Config": "config",
     "CorruptTransfer": "errors",
     "DumpFacts": "model",
     "DumpInfo": "model",
+    "FirstOf": "dumps.binaries",
     "Held": "analysis.autoanalyze",
     "Identity": "naming",
     "IndexFailure": "errors",
@@ -83,6 +86,8 @@ _HOME = {
     "__version__": "version",
     "age_text": "render",
     "annotate": "ingest",
+    "build_id_of": "dumps.binaries",
+    "debug_path": "dumps.binaries",
     "describe": "dumps.describe",
     "environment": "config",
     "escaped": "render",
@@ -90,6 +95,7 @@ _HOME = {
     "identify": "dumps.identity",
     "identity_ranges": "dumps.identity",
     "is_wanted": "ingest",
+    "likely_ranges": "dumps.binaries",
     "load_config": "config",
     "one_line": "render",
     "open_thoth": "library",
@@ -104,11 +110,13 @@ __all__ = [
     "Arrival",
     "Autoanalyzer",
     "BadDocument",
+    "Binaries",
     "CannotWrite",
     "Config",
     "CorruptTransfer",
     "DumpFacts",
     "DumpInfo",
+    "FirstOf",
     "Held",
     "Identity",
     "IndexFailure",
@@ -140,6 +148,8 @@ __all__ = [
     "__version__",
     "age_text",
     "annotate",
+    "build_id_of",
+    "debug_path",
     "describe",
     "environment",
     "escaped",
@@ -147,6 +157,7 @@ __all__ = [
     "identify",
     "identity_ranges",
     "is_wanted",
+    "likely_ranges",
     "load_config",
     "one_line",
     "open_thoth",
