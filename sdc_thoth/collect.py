@@ -23,6 +23,7 @@ from sdc_thoth.notes import LONGEST_DELAY, Failing
 from sdc_thoth.session import Session
 from sdc_thoth.transfer import Intake, failed
 from thoth import (
+    Binaries,
     Identity,
     IndexFailure,
     Known,
@@ -65,6 +66,7 @@ class Task:
     arrivals: Arrivals  # takes what was stored, for the autoanalyzers
     halt: Halt  # why nothing new is to be begun, if so
     meter: Meter  # of the time in which dumps are on their way
+    binaries: Binaries | None = None  # executables and libraries that nodes have not
     patient: bool = False  # a dump that has failed again and again waits before it is tried once more
 
 
@@ -85,7 +87,15 @@ class Collection:
         self._node = node
         self._task = task
         self._asker = Asker(session, task.places)
-        self._intake = Intake(self._asker, node, task.thoth, task.arrivals, clock=task.clock, say=task.say)
+        self._intake = Intake(
+            self._asker,
+            node,
+            task.thoth,
+            task.arrivals,
+            clock=task.clock,
+            say=task.say,
+            elsewhere=task.binaries,
+        )
         self._now = task.clock()  # by the node's clock, once it has told
         self._stage = "discover"
         self._listing = _LISTING  # bytes that are left

@@ -25,7 +25,19 @@ from sdc_thoth.places import places
 from sdc_thoth.publish import publish
 from sdc_thoth.report import Tally
 from sdc_thoth.status import beside_a_daemon, gathered
-from thoth import Autoanalyzer, Config, Outcome, Thoth, ThothError, environment, load_config, one_line, open_thoth
+from thoth import (
+    Autoanalyzer,
+    Binaries,
+    Config,
+    Outcome,
+    Thoth,
+    ThothError,
+    environment,
+    load_config,
+    one_line,
+    open_debuginfod,
+    open_thoth,
+)
 
 _IN_MEMORY: Final = 48 << 20  # bytes of small dumps on their way into the store
 _STORING: Final = (
@@ -195,8 +207,14 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Ite
             arrivals=Arrivals(_autoanalyzer(thoth, config, voices.say), voices.say),
             halt=halt,
             meter=Meter(),
+            binaries=_binaries(config, voices, stack),
             patient=orders.patient,
         )
+
+
+def _binaries(config: Config, voices: Voices, stack: ExitStack) -> Binaries | None:
+    servers = open_debuginfod(config, voices.talk)
+    return None if servers is None else stack.enter_context(servers)
 
 
 def _journal(orders: Orders, settings: Settings, voices: Voices) -> Journal:

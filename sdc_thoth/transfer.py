@@ -17,6 +17,8 @@ from sdc_thoth.inventory import Node
 from sdc_thoth.node import About, Found, Get
 from thoth import (
     Arrival,
+    Binaries,
+    FirstOf,
     Identity,
     NoRoom,
     NotADump,
@@ -46,7 +48,7 @@ _TOGETHER = 8 << 20  # bytes of small dumps that are fetched together
 
 
 class Intake:
-    """Takes a node's dumps in. ``clock`` gives seconds since 1970."""
+    """Takes a node's dumps in. ``clock`` gives seconds since 1970; ``elsewhere`` has what nodes have not."""
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class Intake:
         *,
         clock: Callable[[], float],
         say: Callable[[str], None],
+        elsewhere: Binaries | None = None,
     ) -> None:
         self._asker = asker
         self._node = node
@@ -64,7 +67,8 @@ class Intake:
         self._arrivals = arrivals
         self._clock = clock
         self._say = say
-        self._binaries = NodeBinaries(asker)
+        self._of_node = NodeBinaries(asker)
+        self._elsewhere = [elsewhere] if elsewhere else []
         self._properties: Mapping[str, Any] | None = None
 
     def arrival(self, dump: Identified) -> Arrival:
@@ -89,7 +93,8 @@ class Intake:
         return self._outcome(arrival, found, lambda: self._received(arrival, told))
 
     def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
-        receipt = receive(self._thoth, arrival, stream, now=self._clock(), binaries=self._binaries.ration())
+        binaries = FirstOf([self._of_node.ration(), *self._elsewhere])
+        receipt = receive(self._thoth, arrival, stream, now=self._clock(), binaries=binaries)
         self._arrivals.take(receipt)
         return receipt
 
@@ -142,10 +147,10 @@ class Intake:
             ranges=tuple(ranges),
             node=self._node.name,
             source=source,
-            properties=self._of_node(),
+            properties=self._about_node(),
         )
 
-    def _of_node(self) -> Mapping[str, Any]:
+    def _about_node(self) -> Mapping[str, Any]:
         if self._properties is None:
             self._properties = {"sysinfo": sysinfo_of(self._asker.about(), self._node.name, self._say)}
         return self._properties

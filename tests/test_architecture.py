@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
         "store.base",
     },
     "stacks": {"dumps", "model", "store.base"},
+    "debuginfod": {"config", "dumps", "errors", "http"},
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
@@ -105,6 +106,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {
         "analysis",
         "config",
+        "debuginfod",
         "dumps",
         "edit",
         "errors",

@@ -6,6 +6,7 @@ What only one of them needs is imported by it: ``thoth object`` runs once for ev
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from thoth.analysis.verdicts import Verdict
     from thoth.cli.console import Console
     from thoth.config import Config
+    from thoth.dumps.binaries import Binaries
     from thoth.dumps.source import LocalFile
     from thoth.ingest import Arrival, Receipt
     from thoth.library import Thoth
@@ -142,11 +144,11 @@ def upload(arguments: Namespace, console: Console) -> int:
 
     config = configured(arguments)
     require_store(config, new_ok=True)
-    with opened(config, console) as thoth:
+    with opened(config, console) as thoth, binaries_of(config, console) as binaries:
         autoanalyzer = _autoanalyzer(thoth, config, console)
 
         def uploaded(path: str) -> bool:
-            receipt = _upload(thoth, path, console, as_json=arguments.json)
+            receipt = _upload(thoth, path, console, binaries, as_json=arguments.json)
             receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
             return receipt.result.good
@@ -158,16 +160,29 @@ def upload(arguments: Namespace, console: Console) -> int:
         return for_each_file(arguments.files, console, uploaded, failed)
 
 
-def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Receipt:
+@contextmanager
+def binaries_of(config: Config, console: Console) -> Iterator[Binaries]:
+    """The executables and libraries that stacks are read with: those of this machine, then those of debuginfod."""
+    from thoth.dumps.binaries import FirstOf, LocalBinaries
+
+    with ExitStack() as undo:
+        sources: list[Binaries] = [undo.enter_context(LocalBinaries())]
+        if config.debuginfod:
+            from thoth.debuginfod import open_debuginfod
+
+            sources += [undo.enter_context(each) for each in (open_debuginfod(config, console.complain),) if each]
+        yield FirstOf(sources)
+
+
+def _upload(thoth: Thoth, path: str, console: Console, binaries: Binaries, *, as_json: bool) -> Receipt:
     """Take one dump in and tell what became of it."""
     import time
 
-    from thoth.dumps.binaries import LocalBinaries
     from thoth.dumps.source import LocalFile
     from thoth.ingest import Reopened, receive
     from thoth.stacks import stacks_in
 
-    with LocalFile(path) as source, LocalBinaries() as binaries:
+    with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
         stacks = partial(stacks_in, source, binaries)
