@@ -29,13 +29,13 @@ from thoth import (
     Autoanalyzer,
     Binaries,
     Config,
+    Debuginfod,
     Outcome,
     Thoth,
     ThothError,
     environment,
     load_config,
     one_line,
-    open_debuginfod,
     open_thoth,
 )
 
@@ -213,8 +213,7 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Ite
 
 
 def _binaries(config: Config, voices: Voices, stack: ExitStack) -> Binaries | None:
-    servers = open_debuginfod(config, voices.talk)
-    return None if servers is None else stack.enter_context(servers)
+    return stack.enter_context(Debuginfod.of(config, voices.talk)) if config.debuginfod else None
 
 
 def _journal(orders: Orders, settings: Settings, voices: Voices) -> Journal:

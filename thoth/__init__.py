@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from thoth.analysis.autoanalyze import Autoanalyzer, Held
     from thoth.analysis.verdicts import Verdict
     from thoth.config import Config, environment, load_config
-    from thoth.debuginfod import open_debuginfod
+    from thoth.debuginfod import Debuginfod
     from thoth.dumps.binaries import Binaries, FirstOf, build_id_of, debug_path, likely_ranges
     from thoth.dumps.describe import describe, fact_ranges
     from thoth.dumps.identity import identify, identity_ranges
@@ -53,6 +53,7 @@ _HOME = {
     "CannotWrite": "errors",
     "Config": "config",
     "CorruptTransfer": "errors",
+    "Debuginfod": "debuginfod",
     "DumpFacts": "model",
     "DumpInfo": "model",
     "FirstOf": "dumps.binaries",
@@ -99,7 +100,6 @@ _HOME = {
     "likely_ranges": "dumps.binaries",
     "load_config": "config",
     "one_line": "render",
-    "open_debuginfod": "debuginfod",
     "open_thoth": "library",
     "raw_bytes": "naming",
     "receive": "ingest",
@@ -116,6 +116,7 @@ __all__ = [
     "CannotWrite",
     "Config",
     "CorruptTransfer",
+    "Debuginfod",
     "DumpFacts",
     "DumpInfo",
     "FirstOf",
@@ -162,7 +163,6 @@ __all__ = [
     "likely_ranges",
     "load_config",
     "one_line",
-    "open_debuginfod",
     "open_thoth",
     "raw_bytes",
     "receive",

@@ -59,6 +59,11 @@ class Debuginfod:
         self._found: dict[tuple[str, Kind], ReadAt | None] = {}
         self._lock = Lock()
 
+    @classmethod
+    def of(cls, config: Config, say: Callable[[str], None]) -> Self:
+        """The servers that a configuration names. Nobody is asked yet."""
+        return cls(config.debuginfod, Path(config.debuginfod_cache), say)
+
     def open(self, path: bytes, build_id: str) -> ReadAt | None:
         return self._file(build_id, "executable")
 
@@ -183,8 +188,3 @@ def _is_here(host: str) -> bool:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def open_debuginfod(config: Config, say: Callable[[str], None]) -> Debuginfod | None:
-    """The servers of a configuration, if it names any. Nobody is asked yet."""
-    return Debuginfod(config.debuginfod, Path(config.debuginfod_cache), say) if config.debuginfod else None

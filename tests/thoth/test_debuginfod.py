@@ -13,8 +13,7 @@ import pytest
 from tests.support.debuginfod_server import Served, debuginfod_server
 from tests.support.roots import program
 from tests.support.scripted_http import Peer, Scripted
-from thoth.config import load_config
-from thoth.debuginfod import Debuginfod, open_debuginfod
+from thoth.debuginfod import Debuginfod
 from thoth.dumps.binaries import build_id_of
 from thoth.dumps.source import LocalFile, ReadAt
 
@@ -172,13 +171,3 @@ def test_a_cache_that_cannot_be_written(
     served.files[build_id(built), "executable"] = built
     assert opened(served.url).open(b"/x", build_id(built)) is None
     assert len(said) == 1 and "Not a directory" in said[0]
-
-
-# ---- configuration ---------------------------------------------------------------------------------
-
-
-def test_nobody_is_asked_unless_it_is_configured(tmp_path: Path) -> None:
-    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    assert open_debuginfod(load_config(environ), print) is None
-    config = load_config({**environ, "DEBUGINFOD_URLS": "https://h", "DEBUGINFOD_CACHE_PATH": "/c"})
-    assert (config.debuginfod, config.debuginfod_cache) == ("https://h", "/c")

@@ -6,7 +6,6 @@ What only one of them needs is imported by it: ``thoth object`` runs once for ev
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from thoth.cli.console import Console
     from thoth.config import Config
     from thoth.dumps.binaries import Binaries
-    from thoth.dumps.source import LocalFile
+    from thoth.dumps.source import LocalFile, ReadAt
     from thoth.ingest import Arrival, Receipt
     from thoth.library import Thoth
     from thoth.model import DumpInfo, Json
@@ -140,7 +139,9 @@ exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 
 def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
+    from thoth.cli.stacks import binaries_of, with_engines
     from thoth.library import require_store
+    from thoth.stacks import stacks_in
 
     config = configured(arguments)
     require_store(config, new_ok=True)
@@ -148,7 +149,9 @@ def upload(arguments: Namespace, console: Console) -> int:
         autoanalyzer = _autoanalyzer(thoth, config, console)
 
         def uploaded(path: str) -> bool:
-            receipt = _upload(thoth, path, console, binaries, as_json=arguments.json)
+            find = stacks_in if config.stack[0] == "native" else _no_stacks
+            receipt = _upload(thoth, path, console, partial(find, binaries=binaries), as_json=arguments.json)
+            receipt = with_engines(thoth, config, receipt, binaries, console)
             receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
             return receipt.result.good
@@ -160,33 +163,23 @@ def upload(arguments: Namespace, console: Console) -> int:
         return for_each_file(arguments.files, console, uploaded, failed)
 
 
-@contextmanager
-def binaries_of(config: Config, console: Console) -> Iterator[Binaries]:
-    """The executables and libraries that stacks are read with: those of this machine, then those of debuginfod."""
-    from thoth.dumps.binaries import FirstOf, LocalBinaries
-
-    with ExitStack() as undo:
-        sources: list[Binaries] = [undo.enter_context(LocalBinaries())]
-        if config.debuginfod:
-            from thoth.debuginfod import open_debuginfod
-
-            sources += [undo.enter_context(each) for each in (open_debuginfod(config, console.complain),) if each]
-        yield FirstOf(sources)
+def _no_stacks(source: ReadAt, *, binaries: Binaries) -> dict[str, Json]:
+    return {}  # a debugger is to find them
 
 
-def _upload(thoth: Thoth, path: str, console: Console, binaries: Binaries, *, as_json: bool) -> Receipt:
+def _upload(
+    thoth: Thoth, path: str, console: Console, stacks: Callable[[ReadAt], Mapping[str, Json]], *, as_json: bool
+) -> Receipt:
     """Take one dump in and tell what became of it."""
     import time
 
     from thoth.dumps.source import LocalFile
     from thoth.ingest import Reopened, receive
-    from thoth.stacks import stacks_in
 
     with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
-        stacks = partial(stacks_in, source, binaries)
-        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=stacks)
+        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=lambda: stacks(source))
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()
