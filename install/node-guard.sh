@@ -11,6 +11,8 @@ directories='
 @DIRECTORIES@
 '
 
+debugger=no # yes: mdb may be run on the dumps, where the collector's configuration asks for that
+
 set -f
 tab='	'
 
@@ -55,6 +57,7 @@ filtered() { # requests as node.sh takes them, from stdin to stdout
             ;;
         about | discover | end | "read$tab"* | "skim$tab"* | "get$tab"*) ;;
         "image$tab"* | "file$tab"* | "part$tab"*) ;; # what follows reads nothing but executables and libraries
+        debug) [ "$debugger" = yes ] || refuse "a request for its debugger" ;;
         *) refuse "a request that is not for dumps" ;;
         esac
         printf '%s\n' "$request"

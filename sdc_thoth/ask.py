@@ -53,6 +53,12 @@ class Asker:
         with self._ask(protocol.hash_request(self._places, found, thoth)) as reply:
             yield from protocol.hashes(reply, len(found))
 
+    def debugged(self, found: Found) -> tuple[bool, str]:
+        """Whether the node's own debugger was asked about a dump, and what it said. Raises NodeError."""
+        with self._ask(protocol.debug_request(self._places, [found])) as reply:
+            (told,) = protocol.debugged(reply, 1)
+        return told
+
     def images(self, asks: Sequence[Ask]) -> list[Told]:
         """Parts of executables and libraries, wherever these are. Raises NodeError, also for one that changes."""
         mark = self._mark()

@@ -67,6 +67,7 @@ class Task:
     halt: Halt  # why nothing new is to be begun, if so
     meter: Meter  # of the time in which dumps are on their way
     binaries: Binaries | None = None  # executables and libraries that nodes have not
+    node_stack: str = "native"  # or "mdb": nodes' own debugger is asked, too
     patient: bool = False  # a dump that has failed again and again waits before it is tried once more
 
 
@@ -95,6 +96,7 @@ class Collection:
             clock=task.clock,
             say=task.say,
             elsewhere=task.binaries,
+            node_stack=task.node_stack,
         )
         self._now = task.clock()  # by the node's clock, once it has told
         self._stage = "discover"

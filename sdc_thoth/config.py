@@ -6,6 +6,7 @@
     [schedule] cron, every, jitter, timezone, at_start, grace: of the daemon
     [metrics] port, textfile
     [cnapi]   url
+    [stacks]  node: "mdb" where nodes' own debugger is to be asked about the cores of illumos, too
     [[node]]  name, address, port, user, uuid, remote_thoth
 
 A file is checked whole before anything is connected to. A key that we do not know is an error: it is a
@@ -27,7 +28,7 @@ from sdc_thoth.toml import TomlFile, TomlTable
 from thoth import UsageError
 
 _USUAL_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "sdc.id_rsa")  # the last one is Triton's own
-_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "cnapi", "node")
+_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "cnapi", "stacks", "node")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}")
@@ -35,6 +36,8 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SIZE: Final = re.compile(r"([0-9]{1,15}) ?([KMGTP]?)(?:i?B)?", re.IGNORECASE)
 
 _URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/?")  # no user, no path: it names a service
+
+_ENGINE: Final = re.compile("native|mdb")
 
 CNAPI: Final = "cnapi"  # the inventory of that name is no file
 
@@ -81,6 +84,7 @@ class Settings:
     from_cnapi: bool = False  # that is where the nodes are listed
     cnapi: str | None = None  # its URL; None: what this headnode knows
     nodes: tuple[Node, ...] = ()
+    node_stack: str = "native"  # or "mdb": who is asked for stacks on a node
 
 
 def load_settings(
@@ -153,6 +157,7 @@ def _applied(settings: Settings, file: TomlFile) -> Settings:
         schedule=schedule_from(settings.schedule, file.table("schedule")),
         metrics=_metrics(settings.metrics, file.table("metrics")),
         cnapi=_cnapi(file.table("cnapi")) or settings.cnapi,
+        node_stack=_node_stack(file.table("stacks")) or settings.node_stack,
         nodes=nodes or settings.nodes,
     )
 
@@ -203,6 +208,12 @@ def _cnapi(table: TomlTable) -> str | None:
     url = table.matching("url", _URL, "a URL like http://cnapi.dc.example.com")
     table.done()
     return url
+
+
+def _node_stack(table: TomlTable) -> str | None:
+    engine = table.matching("node", _ENGINE, '"native" or "mdb"')
+    table.done()
+    return engine
 
 
 def _size(value: int | str, table: TomlTable) -> int:

@@ -10,6 +10,7 @@
 #   read MARK; get SIGNATURE SKIP COUNT DIR NAME, ...; end     bytes of such files: see send_group()
 #   skim MARK; get ...; end              the same, looked at only after the reading: for small parts
 #   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
+#   debug; get ...; end                  what the node's mdb says of their stacks: see debug_files()
 #   image MARK; file DIR NAME; part SKIP COUNT; ...; end    bytes of executables and libraries: see read_images()
 #
 # A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
@@ -634,6 +635,31 @@ hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT ea
     say end
 }
 
+debug_files() { # answers the get requests that follow with STATUS TEXT each, then "end"; only where that is configured
+    while IFS= read -r request; do
+        case $request in
+        "get$tab"*) take_get "${request#*"$tab"}" ;;
+        *) break ;;
+        esac
+        if [ -n "$why" ]; then
+            say 1 "$why"
+        elif ! listed "$name" || [ -L "./$name" ] || [ ! -f "./$name" ]; then
+            say 1 "$no_place"
+        elif ! command -v mdb >/dev/null 2>&1; then
+            say 1 "there is no mdb"
+        else
+            text=$(ask_mdb)
+            say 0 "$text"
+        fi
+    done
+    say end
+}
+
+ask_mdb() { # what mdb says of ./$name: so long and so much at most, with nobody's settings
+    ulimit -t 60 2>/dev/null
+    mdb -S -e "\$c 0$newline::walk thread | ::findstack" "./$name" 2>&1 </dev/null | dd bs=4096 count=512 2>/dev/null
+}
+
 about() { # Reply: "about", system, node name, release, version, machine, what sysinfo prints, "end"
     text=
     if command -v sysinfo >/dev/null 2>&1; then
@@ -670,6 +696,10 @@ while IFS= read -r request; do
     "hash$tab"*)
         word "${request#*"$tab"}"
         hash_files "$word"
+        exit 0
+        ;;
+    debug)
+        debug_files
         exit 0
         ;;
     "image$tab"*)

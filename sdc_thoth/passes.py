@@ -29,6 +29,7 @@ from thoth import (
     Autoanalyzer,
     Binaries,
     Config,
+    Debuggers,
     Debuginfod,
     Outcome,
     Thoth,
@@ -204,10 +205,11 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Ite
             storing=stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store")),
             say=voices.say,
             progress=voices.progress,
-            arrivals=Arrivals(_autoanalyzer(thoth, config, voices.say), voices.say),
+            arrivals=_arrivals(thoth, config, voices),
             halt=halt,
             meter=Meter(),
             binaries=_binaries(config, voices, stack),
+            node_stack=settings.node_stack,
             patient=orders.patient,
         )
 
@@ -231,6 +233,11 @@ def _reported(fleet: Fleet, noting: _Noting, halt: Halt) -> Interrupted | None:
             noting.take(outcome)
         return error
     return None
+
+
+def _arrivals(thoth: Thoth, config: Config, voices: Voices) -> Arrivals:
+    debuggers = Debuggers(thoth, config, environment()) if Debuggers.asked_for(config) else None
+    return Arrivals(_autoanalyzer(thoth, config, voices.say), voices.say, debuggers)
 
 
 def _autoanalyzer(thoth: Thoth, config: Config, say: Callable[[str], None]) -> Autoanalyzer:

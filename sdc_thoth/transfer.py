@@ -35,7 +35,9 @@ from thoth import (
     ThothError,
     annotate,
     escaped,
+    is_from_illumos,
     is_wanted,
+    note_mdb_stacks,
     receive,
     size_text,
     text,
@@ -60,6 +62,7 @@ class Intake:
         clock: Callable[[], float],
         say: Callable[[str], None],
         elsewhere: Binaries | None = None,
+        node_stack: str = "native",
     ) -> None:
         self._asker = asker
         self._node = node
@@ -69,6 +72,7 @@ class Intake:
         self._say = say
         self._of_node = NodeBinaries(asker)
         self._elsewhere = [elsewhere] if elsewhere else []
+        self._ask_mdb = node_stack == "mdb"
         self._properties: Mapping[str, Any] | None = None
 
     def arrival(self, dump: Identified) -> Arrival:
@@ -90,13 +94,26 @@ class Intake:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones."""
         told = stream if isinstance(stream, list) else Reopened(lambda: self._told(found, stream))
-        return self._outcome(arrival, found, lambda: self._received(arrival, told))
+        return self._outcome(arrival, found, lambda: self._received(arrival, found, told))
 
-    def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
+    def _received(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Receipt:
         binaries = FirstOf([self._of_node.ration(), *self._elsewhere])
         receipt = receive(self._thoth, arrival, stream, now=self._clock(), binaries=binaries)
+        if self._ask_mdb and is_from_illumos(receipt):
+            self._debugged(receipt, found)
         self._arrivals.take(receipt)
         return receipt
+
+    def _debugged(self, receipt: Receipt, found: Found) -> None:
+        """Note the stacks that the node's own debugger tells, where they are better. Its failure is told, no more."""
+        try:
+            asked, printed = self._asker.debugged(found)
+            if asked:
+                note_mdb_stacks(self._thoth, receipt.info, printed)
+        except StoreUnavailable:
+            raise
+        except ThothError as error:
+            self._say(f"{self._node.name}: {escaped(found.path)}: stacks: {escaped(str(error))}")
 
     def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
         """The stream, with a word a minute on how far it is."""

@@ -77,7 +77,8 @@ ROOMS: dict[str, set[str]] = {
     "purge": {"edit", "errors", "library", "model", "objects", "query"},
     "logs": {"digest", "errors", "library", "store", "store.base"},
     "analysis": {
-        "config",  # the names of engines
+        "config",  # which debuggers are asked for stacks
+        "ingest",
         "stacks",
         "digest",
         "durable",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thoth.analysis.autoanalyze import Autoanalyzer, Held
+    from thoth.analysis.restack import Debuggers, is_from_illumos, note_mdb_stacks
     from thoth.analysis.verdicts import Verdict
     from thoth.config import Config, environment, load_config
     from thoth.debuginfod import Debuginfod
@@ -53,6 +54,7 @@ _HOME = {
     "CannotWrite": "errors",
     "Config": "config",
     "CorruptTransfer": "errors",
+    "Debuggers": "analysis.restack",
     "Debuginfod": "debuginfod",
     "DumpFacts": "model",
     "DumpInfo": "model",
@@ -96,9 +98,11 @@ _HOME = {
     "fact_ranges": "dumps.describe",
     "identify": "dumps.identity",
     "identity_ranges": "dumps.identity",
+    "is_from_illumos": "analysis.restack",
     "is_wanted": "ingest",
     "likely_ranges": "dumps.binaries",
     "load_config": "config",
+    "note_mdb_stacks": "analysis.restack",
     "one_line": "render",
     "open_thoth": "library",
     "raw_bytes": "naming",
@@ -116,6 +120,7 @@ __all__ = [
     "CannotWrite",
     "Config",
     "CorruptTransfer",
+    "Debuggers",
     "Debuginfod",
     "DumpFacts",
     "DumpInfo",
@@ -159,9 +164,11 @@ __all__ = [
     "fact_ranges",
     "identify",
     "identity_ranges",
+    "is_from_illumos",
     "is_wanted",
     "likely_ranges",
     "load_config",
+    "note_mdb_stacks",
     "one_line",
     "open_thoth",
     "raw_bytes",

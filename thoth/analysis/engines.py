@@ -7,11 +7,13 @@ nothing of the dump in its words but the path of the executable, which was looke
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from threading import Event
+from typing import Final, Self
 
 from thoth.analysis import gdb_stacks, mdb_stacks
 from thoth.analysis.cache import Cache
@@ -19,6 +21,7 @@ from thoth.analysis.changes import STACK_BY
 from thoth.analysis.debugger import BadReply, Debugger, Name, NoDebugger, Subject, Which, program_of, subject
 from thoth.analysis.executable import within_work
 from thoth.analysis.sandbox import Limits, clean_environment, run_sandboxed
+from thoth.config import Config
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.source import LocalFile
 from thoth.dumps.stack import Told, process_in, read_stacks
@@ -44,6 +47,25 @@ class Tools:
     which: Which
     binaries: Binaries | None = None
     servers: bool = False
+    cancelled: Event | None = None  # ends a debugger that is under way
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        environ: Mapping[str, str],
+        binaries: Binaries | None = None,
+        cancelled: Event | None = None,
+    ) -> Self:
+        """Those of a configuration; programs are looked for on the PATH of ``environ``."""
+        return cls(
+            Cache(Path(config.cache)),
+            environ,
+            lambda name: shutil.which(name, path=environ.get("PATH")),
+            binaries,
+            servers=bool(config.debuginfod),
+            cancelled=cancelled,
+        )
 
 
 def find_stacks(
@@ -164,7 +186,14 @@ def _run(argv: Sequence[str], about: Subject, directory: Path, tools: Tools, std
         environment["DEBUGINFOD_URLS"] = tools.environ["DEBUGINFOD_URLS"]
     usual = Limits.for_dump(about.dump.stat().st_size)
     limits = replace(usual, timeout=float(_SECONDS), cpu=_SECONDS, output=_OUTPUT)
-    ended = run_sandboxed(argv, directory=directory, environment=environment, limits=limits, stdin=stdin)
+    ended = run_sandboxed(
+        argv,
+        directory=directory,
+        environment=environment,
+        limits=limits,
+        stdin=stdin,
+        cancelled=tools.cancelled,
+    )
     name = Path(argv[0]).name
     if ended.status is None:
         raise BadReply(f"{name}: {ended.reason or 'was stopped'}")

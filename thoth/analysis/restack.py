@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import Final, Literal
 
 from thoth.analysis.changes import STACK_BY
-from thoth.analysis.engines import Keys, Tools, find_stacks, worth
-from thoth.config import ENGINES
+from thoth.analysis.engines import Keys, Tools, find_stacks, is_good, worth
+from thoth.analysis.mdb_stacks import answers
+from thoth.config import ENGINES, Config
+from thoth.dumps.binaries import Binaries
 from thoth.edit import revise
 from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError
+from thoth.ingest import Receipt
 from thoth.library import Thoth
-from thoth.model import DumpInfo, Identity
+from thoth.model import DumpInfo, Identity, Result
 from thoth.stacks import STACK_KEYS
 
 _REPLACED: Final = frozenset({*STACK_KEYS, STACK_BY})
@@ -91,3 +95,53 @@ def _noted(thoth: Thoth, info: DumpInfo, found: Keys) -> bool:
 
     revise(thoth, info.id, change)
     return replaced
+
+
+# ---- as dumps arrive ------------------------------------------------------------------------------
+
+
+class Debuggers:
+    """The debuggers that a configuration names beside our own walk, for cores that have just been stored."""
+
+    def __init__(
+        self, thoth: Thoth, config: Config, environ: Mapping[str, str], binaries: Binaries | None = None
+    ) -> None:
+        self._thoth = thoth
+        self._first = config.stack[0] != "native"
+        self._engines = config.stack if self._first else config.stack[1:]
+        self._cancelled = Event()
+        self._tools = Tools.of(config, environ, binaries, self._cancelled)
+
+    @staticmethod
+    def asked_for(config: Config) -> bool:
+        return config.stack != ("native",)
+
+    def wants(self, receipt: Receipt) -> bool:
+        """Whether a core came of which a debugger may know more."""
+        arrived = receipt.result in (Result.STORED, Result.REPLACED) and receipt.info.document.get("type") == "core"
+        return arrived and (self._first or not is_good(receipt.info.document))
+
+    def ask(self, identity: Identity) -> Restacked:
+        """Have the stacks of a dump found by them. Raises StoreUnavailable."""
+        return next(iter(restack_each(self._thoth, [identity], self._engines, self._tools)))
+
+    def cancel(self) -> None:
+        """End the one that is under way, and each that begins; from another thread."""
+        self._cancelled.set()
+
+
+def is_from_illumos(receipt: Receipt) -> bool:
+    """Whether a core of illumos came."""
+    document = receipt.info.document
+    arrived = receipt.result in (Result.STORED, Result.REPLACED)
+    return arrived and (document.get("type"), document.get("os")) == ("core", "illumos")
+
+
+def note_mdb_stacks(thoth: Thoth, info: DumpInfo, printed: str) -> bool:
+    """Note what mdb printed of the stacks of a core that is stored, if it is better than what is noted.
+
+    ``printed`` has a character for each byte. Returns whether it was. Raises BadReply, StoreError, IndexFailure.
+    """
+    dumped = info.document.get("lwp")
+    found = answers(printed, dumped if isinstance(dumped, int) else 1)
+    return _noted(thoth, info, {**found, STACK_BY: "mdb"})

@@ -139,7 +139,7 @@ exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 
 def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
-    from thoth.cli.stacks import binaries_of, with_engines
+    from thoth.cli.stacks import binaries_of, with_debuggers
     from thoth.library import require_store
     from thoth.stacks import stacks_in
 
@@ -151,7 +151,7 @@ def upload(arguments: Namespace, console: Console) -> int:
         def uploaded(path: str) -> bool:
             find = stacks_in if config.stack[0] == "native" else _no_stacks
             receipt = _upload(thoth, path, console, partial(find, binaries=binaries), as_json=arguments.json)
-            receipt = with_engines(thoth, config, receipt, binaries, console)
+            receipt = with_debuggers(thoth, config, receipt, binaries, console)
             receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
             return receipt.result.good

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from thoth.render import escaped
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from thoth.analysis.engines import Tools
     from thoth.cli.console import Console
     from thoth.config import Config
     from thoth.dumps.binaries import Binaries
@@ -34,42 +32,21 @@ def binaries_of(config: Config, console: Console) -> Iterator[Binaries]:
         yield FirstOf(sources)
 
 
-def tools_of(config: Config, binaries: Binaries) -> Tools:
-    """What debuggers need to find stacks."""
-    from pathlib import Path
-
-    from thoth.analysis.cache import Cache
-    from thoth.analysis.engines import Tools
-    from thoth.config import environment
-
-    environ = environment()
-    return Tools(
-        Cache(Path(config.cache)),
-        environ,
-        lambda name: shutil.which(name, path=environ.get("PATH")),
-        binaries,
-        servers=bool(config.debuginfod),
-    )
-
-
-def with_engines(thoth: Thoth, config: Config, receipt: Receipt, binaries: Binaries, console: Console) -> Receipt:
-    """The same once the engines that are asked for beside our own have looked at a core that came."""
-    from thoth.model import Result
-
-    others = config.stack[1:] if config.stack[0] == "native" else config.stack
-    arrived = receipt.result in (Result.STORED, Result.REPLACED) and receipt.info.document.get("type") == "core"
-    if not others or not arrived:
+def with_debuggers(thoth: Thoth, config: Config, receipt: Receipt, binaries: Binaries, console: Console) -> Receipt:
+    """The same once the debuggers that are asked for have looked at a core that came."""
+    if config.stack == ("native",):
         return receipt
     from dataclasses import replace
 
-    from thoth.analysis.engines import is_good
-    from thoth.analysis.restack import restack_each
+    from thoth.analysis.restack import Debuggers
+    from thoth.config import environment
 
-    if is_good(receipt.info.document):
+    debuggers = Debuggers(thoth, config, environment(), binaries)
+    if not debuggers.wants(receipt):
         return receipt
-    for done in restack_each(thoth, [receipt.info.id], others, tools_of(config, binaries)):
-        if done.reason:
-            console.complain(f"{done.identity}: stacks: {escaped(done.reason)}")
+    done = debuggers.ask(receipt.info.id)
+    if done.reason:
+        console.complain(f"{done.identity}: stacks: {escaped(done.reason)}")
     current = thoth.stored_info(receipt.info.id)
     return receipt if current is None else replace(receipt, info=current[0])
 
@@ -78,12 +55,14 @@ def restacked(thoth: Thoth, config: Config, identities: Sequence[Identity], cons
     """The exit code of finding the stacks of these dumps again."""
     from collections import Counter
 
+    from thoth.analysis.engines import Tools
     from thoth.analysis.restack import restack_each
+    from thoth.config import environment
 
     results: Counter[str] = Counter()
     with binaries_of(config, console) as binaries:
         waiting = console.counting("walking stacks of", identities)
-        for done in restack_each(thoth, waiting, config.stack, tools_of(config, binaries)):
+        for done in restack_each(thoth, waiting, config.stack, Tools.of(config, environment(), binaries)):
             results[done.result] += 1
             if done.result == "failed":
                 console.complain(f"{done.identity}: {escaped(done.reason or 'its stacks cannot be read')}")
