@@ -119,7 +119,7 @@ def likely_ranges(source: ReadAt) -> list[Range]:
     found = [Range(frames.offset, frames.filesz)] if frames else []
     kinds = (SHT_SYMTAB, SHT_STRTAB, SHT_DYNSYM)
     found += [Range(each.offset, each.size) for each in image.elf.sections() if each.type in kinds]
-    packed = image.section(b".gnu_debugdata")
-    found += [Range(packed.offset, packed.size)] if packed else []
+    named = (image.section(name) for name in (b".eh_frame", b".gnu_debugdata"))
+    found += [Range(each.offset, each.size) for each in named if each]
     inside = [each for each in found if each.offset < source.size][:_MOST_LIKELY]
     return merged(Range(each.offset, min(each.length, _LIKELY, source.size - each.offset)) for each in inside)
