@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Timer
 
 from sdc_thoth import images as image_protocol
 from sdc_thoth import node as protocol
@@ -14,6 +15,7 @@ from sdc_thoth.node import GROUP, About, Bad, Found, Get, Odd, Place, Signature,
 from sdc_thoth.session import Channel, Session
 from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, raw_bytes
 
+_DEBUGGING = 90.0  # seconds that a node's debugger may take; its script allows it 60 of the processor
 BLOCK = 1 << 20  # bytes of a block when a dump is streamed
 
 
@@ -55,14 +57,17 @@ class Asker:
 
     def debugged(self, found: Found) -> tuple[bool, str]:
         """Whether the node's own debugger was asked about a dump, and what it said. Raises NodeError."""
-        with self._ask(protocol.debug_request(self._places, [found])) as reply:
+        with self._ask(protocol.debug_request(self._places, [found])) as reply, _within(_DEBUGGING, reply):
             (told,) = protocol.debugged(reply, 1)
         return told
 
-    def images(self, asks: Sequence[Ask]) -> list[Told]:
-        """Parts of executables and libraries, wherever these are. Raises NodeError, also for one that changes."""
+    def images(self, asks: Sequence[Ask], seconds: float) -> list[Told]:
+        """Parts of executables and libraries, wherever these are, if they come within so many seconds.
+
+        Raises NodeError, also when one changes meanwhile.
+        """
         mark = self._mark()
-        with self._ask(image_protocol.image_request(asks, mark)) as reply:
+        with self._ask(image_protocol.image_request(asks, mark)) as reply, _within(seconds, reply):
             return list(image_protocol.images(reply, asks, mark))
 
     def fetch(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
@@ -141,6 +146,19 @@ class Asker:
     def _ask(self, request: bytes) -> Iterator[Channel]:
         with self._session.run(protocol.command(len(self._script)), self._script + request) as channel:
             yield channel
+
+
+@contextmanager
+def _within(seconds: float, reply: Channel) -> Iterator[None]:
+    """After that time the command is given up, and who reads from it gets NodeLost."""
+    timer = Timer(seconds, reply.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join(1.0)
 
 
 def _problem_of(found: Found, status: str) -> SourceError:

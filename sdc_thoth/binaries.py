@@ -24,14 +24,17 @@ _HELD: Final = 32 << 20  # bytes that are kept of one node's files; then those t
 _QUESTIONS: Final = 48  # for one core
 _BYTES: Final = 24 << 20  # for one core
 _SECONDS: Final = 60.0  # of one node in a pass, for all its cores
+_PATIENCE: Final = 20.0  # seconds for one question
 
 
 class NodeBinaries:
     """One node's. ``ration`` gives what one core may make use of. Safe to share between threads."""
 
-    def __init__(self, asker: Asker, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, asker: Asker, clock: Callable[[], float] = time.monotonic, patience: float = _PATIENCE
+    ) -> None:
         self._asker = asker
-        self._clock = clock
+        self._clock, self._patience = clock, patience
         self._left = _SECONDS
         self._files: OrderedDict[str, _File | None] = OrderedDict()  # by what it was asked for; None: there is none
         self._lock = RLock()
@@ -71,7 +74,7 @@ class NodeBinaries:
                 raise SourceError("reading executables and libraries of the node takes too much")
             began = self._clock()
             try:
-                (told,) = self._asker.images([Ask(file.path, tuple(parts))])
+                (told,) = self._asker.images([Ask(file.path, tuple(parts))], self._patience)
             except NodeError as error:  # whatever is wrong with the node, its dump is here
                 raise SourceError(str(error)) from error
             finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,16 @@ def test_a_file_that_is_replaced_meanwhile(machine: Node, session: SshSession, b
     machine.put("/opt/large", built.read_bytes() + bytes(65 << 20))
     with pytest.raises(Exception, match="was replaced"):
         file.read_at(32 << 20, 10)
+
+
+def test_a_node_that_does_not_answer(machine: Node, session: SshSession, built: Path) -> None:
+    wrap(machine, "dd", 'if [ "$1" != bs=1 ]; then while echo; do sleep 0.05; done; fi')
+    binaries = NodeBinaries(Asker(session, ()), patience=0.5)
+    started = time.monotonic()
+    assert binaries.ration().open(b"/opt/program", build_id(built)) is None
+    assert time.monotonic() - started < 5
+    with session.run("echo still here") as channel:  # the session is as good as before
+        assert channel.read_until(b"\n", 100) == b"still here"
 
 
 def test_a_session_that_has_ended(session: SshSession, built: Path) -> None:
