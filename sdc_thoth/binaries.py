@@ -72,13 +72,15 @@ class NodeBinaries:
         with self._lock:
             if self._left <= 0 or not ration.take(sum(units for _, units in parts) * UNIT):
                 raise SourceError("reading executables and libraries of the node takes too much")
-            began = self._clock()
+            began, answered = self._clock(), False
             try:
                 (told,) = self._asker.images([Ask(file.path, tuple(parts))], self._patience)
+                answered = True
             except NodeError as error:  # whatever is wrong with the node, its dump is here
                 raise SourceError(str(error)) from error
             finally:
-                self._left -= self._clock() - began
+                # A node that knows no such request, or forbids it, would log each further one.
+                self._left = self._left - (self._clock() - began) if answered else 0.0
             if told.signature is None:
                 raise SourceError(told.status)
             file.take(told.signature, told.parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -100,20 +101,23 @@ class Intake:
         binaries = FirstOf([self._of_node.ration(), *self._elsewhere])
         receipt = receive(self._thoth, arrival, stream, now=self._clock(), binaries=binaries)
         if self._ask_mdb and is_from_illumos(receipt):
-            self._debugged(receipt, found)
+            receipt = self._debugged(receipt, found)
         self._arrivals.take(receipt)
         return receipt
 
-    def _debugged(self, receipt: Receipt, found: Found) -> None:
-        """Note the stacks that the node's own debugger tells, where they are better. Its failure is told, no more."""
+    def _debugged(self, receipt: Receipt, found: Found) -> Receipt:
+        """The same with the stacks that the node's own debugger tells, where they are better.
+
+        A failure is told, no more.
+        """
         try:
             asked, printed = self._asker.debugged(found)
-            if asked:
-                note_mdb_stacks(self._thoth, receipt.info, printed)
+            return replace(receipt, info=note_mdb_stacks(self._thoth, receipt.info, printed)) if asked else receipt
         except StoreUnavailable:
             raise
         except ThothError as error:
             self._say(f"{self._node.name}: {escaped(found.path)}: stacks: {escaped(str(error))}")
+            return receipt
 
     def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
         """The stream, with a word a minute on how far it is."""

@@ -105,11 +105,13 @@ def test_a_node_that_answers_no_such_request(node: Callable[..., Node], built: P
     """As one with the command of a release that knew none: the dump is stored, with less of a stack."""
     machine = guarded(node(flavour="gnu"))
     crashed(machine, built, tmp_path)
+    machine.replace_program("logger", '#!/bin/sh\necho "$@" >>/logged\n')
     command = machine.path("/opt/custom/thoth-node")
     command.write_bytes(command.read_bytes().replace(b'"image$tab"*', b'"never$tab"*'))
     document = collected(tmp_path / "home", machine)
     assert document["threads"][0]["frames"][0]["trust"] == "context"
     assert "stack_failed" not in document
+    assert len(machine.path("/logged").read_text().splitlines()) == 1
 
 
 # ---- in parts, within limits -----------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.debuginfod_server import Served, debuginfod_server
+from tests.support.fileserver import file_server
 from tests.support.roots import program
 from tests.support.scripted_http import Peer, Scripted
 from thoth.debuginfod import Debuginfod
@@ -154,6 +155,12 @@ def test_a_server_that_takes_its_time(opened: Open, said: list[str]) -> None:
     with answering(HEAD % (1 << 20) + bytes(1 << 20), size=1024, pause=0.05) as url:
         assert opened(url, seconds=0.5).open(b"/x", NONE) is None
     assert len(said) == 1 and "silent for too long" in said[0]
+
+
+def test_a_server_that_cannot_prove_who_it_is(opened: Open, said: list[str], tmp_path: Path) -> None:
+    with file_server(tmp_path) as (url, _):
+        assert opened(url).open(b"/x", NONE) is None
+    assert len(said) == 1 and "its certificate is not trusted" in said[0]
 
 
 def test_a_run_waits_no_more_than_its_time(served: Served, opened: Open) -> None:

@@ -40,13 +40,13 @@ Keys = Mapping[str, Json]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What engines work with. ``servers``: gdb may ask debuginfod servers, too."""
+    """What engines work with. ``servers``: URLs of debuginfod servers that gdb may ask, too."""
 
     cache: Cache
     environ: Mapping[str, str]
     which: Which
     binaries: Binaries | None = None
-    servers: bool = False
+    servers: str = ""
     cancelled: Event | None = None  # ends a debugger that is under way
 
     @classmethod
@@ -63,7 +63,7 @@ class Tools:
             environ,
             lambda name: shutil.which(name, path=environ.get("PATH")),
             binaries,
-            servers=bool(config.debuginfod),
+            servers=config.debuginfod,
             cancelled=cancelled,
         )
 
@@ -136,7 +136,7 @@ def _gdb(thoth: Thoth, info: DumpInfo, tools: Tools) -> Keys:
         place = within_work(program_of(about, debugger, None)[0], held.enter_context(tools.cache.work()))
         executable = place.executable.path if place.executable else None
         mark = secrets.token_hex(16)
-        argv = gdb_stacks.invocation(debugger.program, str(about.dump), executable, servers=tools.servers)
+        argv = gdb_stacks.invocation(debugger.program, str(about.dump), executable, servers=bool(tools.servers))
         process = _process(about)
         asked = gdb_stacks.questions(len(process.threads), mark)
         output = _run(argv, about, place.directory, tools, asked)
@@ -182,8 +182,8 @@ def _process(about: Subject) -> Process:
 def _run(argv: Sequence[str], about: Subject, directory: Path, tools: Tools, stdin: bytes = b"") -> str:
     """What a debugger writes, a character for each byte. Raises BadReply when it does not end well."""
     environment = clean_environment(directory, tools.environ)
-    if tools.servers and "DEBUGINFOD_URLS" in tools.environ:
-        environment["DEBUGINFOD_URLS"] = tools.environ["DEBUGINFOD_URLS"]
+    if tools.servers:
+        environment["DEBUGINFOD_URLS"] = tools.servers
     usual = Limits.for_dump(about.dump.stat().st_size)
     limits = replace(usual, timeout=float(_SECONDS), cpu=_SECONDS, output=_OUTPUT)
     ended = run_sandboxed(

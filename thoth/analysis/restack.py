@@ -66,7 +66,7 @@ def restack(thoth: Thoth, identity: Identity, engines: Sequence[str], tools: Too
         failed = found.get("stack_failed")
         reasons = [*complaints, *([str(failed)] if failed else [])]
         return Restacked(identity, "failed" if reasons else "kept", "; ".join(reasons) or None)
-    replaced = _noted(thoth, info, found)
+    _, replaced = _noted(thoth, info, found)
     return Restacked(identity, "better" if replaced else "kept", "; ".join(complaints) or None)
 
 
@@ -80,8 +80,8 @@ def _left_alone(info: DumpInfo) -> str | None:
     return None if by is None or by in ENGINES else "has the stack that an analyzer found"
 
 
-def _noted(thoth: Thoth, info: DumpInfo, found: Keys) -> bool:
-    """Whether what was found has taken the place of what was there: of the same bytes, and worse."""
+def _noted(thoth: Thoth, info: DumpInfo, found: Keys) -> tuple[DumpInfo, bool]:
+    """The document, and whether what was found took the place of what was there: of the same bytes, and worse."""
     replaced = False
 
     def change(now: DumpInfo) -> DumpInfo | None:
@@ -93,8 +93,7 @@ def _noted(thoth: Thoth, info: DumpInfo, found: Keys) -> bool:
         kept = {key: value for key, value in now.document.items() if key not in _REPLACED}
         return DumpInfo({**kept, **found, "revision": now.revision + 1})
 
-    revise(thoth, info.id, change)
-    return replaced
+    return revise(thoth, info.id, change), replaced
 
 
 # ---- as dumps arrive ------------------------------------------------------------------------------
@@ -137,11 +136,12 @@ def is_from_illumos(receipt: Receipt) -> bool:
     return arrived and (document.get("type"), document.get("os")) == ("core", "illumos")
 
 
-def note_mdb_stacks(thoth: Thoth, info: DumpInfo, printed: str) -> bool:
+def note_mdb_stacks(thoth: Thoth, info: DumpInfo, printed: str) -> DumpInfo:
     """Note what mdb printed of the stacks of a core that is stored, if it is better than what is noted.
 
-    ``printed`` has a character for each byte. Returns whether it was. Raises BadReply, StoreError, IndexFailure.
+    ``printed`` has a character for each byte. Returns the document as it is then. Raises BadReply, StoreError,
+    BadDocument and IndexFailure.
     """
     dumped = info.document.get("lwp")
     found = answers(printed, dumped if isinstance(dumped, int) else 1)
-    return _noted(thoth, info, {**found, STACK_BY: "mdb"})
+    return _noted(thoth, info, {**found, STACK_BY: "mdb"})[0]
