@@ -121,15 +121,8 @@ class Survey:
             manta=self.manta,
             stack=_engines(self.settings["stack"].value) if "stack" in self.settings else ENGINES[:1],
             debuginfod=self.settings["debuginfod"].value if "debuginfod" in self.settings else "",
-            debuginfod_cache=self._debuginfod_cache(),
+            debuginfod_cache=self.settings["debuginfod_cache"].value if "debuginfod_cache" in self.settings else "",
         )
-
-    def _debuginfod_cache(self) -> str:
-        """Where debuginfod-find has its own, unless somebody says otherwise."""
-        if "debuginfod" not in self.settings or "debuginfod_cache" in self.settings:
-            return self.settings["debuginfod_cache"].value if "debuginfod_cache" in self.settings else ""
-        place = _own_place("user_cache_path", of="debuginfod_client")
-        return "" if place is None else str(place)
 
 
 def load_config(
@@ -173,7 +166,15 @@ def survey(
         told.setdefault("store", Setting(MANTA, "MANTA_URL"))
     with _noted(faults, "db"):
         told |= _rethink(environ, told)
-    checks = {"store": _check_store, "user": _check_user, "cache": _check_cache, "stack": _check_stack}
+    if "debuginfod" in told and "debuginfod_cache" not in told:
+        told |= _debuginfod_cache()
+    checks = {
+        "store": _check_store,
+        "user": _check_user,
+        "cache": _check_cache,
+        "stack": _check_stack,
+        "debuginfod": _check_debuginfod,
+    }
     for name, check in checks.items():
         with _noted(faults, name):
             check(told)
@@ -325,6 +326,13 @@ def _check_stack(told: Mapping[str, Setting]) -> None:
         )
 
 
+def _check_debuginfod(told: Mapping[str, Setting]) -> None:
+    servers, cache = told.get("debuginfod"), told.get("debuginfod_cache")
+    if servers and not (cache and cache.value.startswith("/") and "\0" not in cache.value):
+        where = cache.origin if cache else servers.origin
+        raise UsageError(f"{where}: what debuginfod servers send is kept in DEBUGINFOD_CACHE_PATH, an absolute path")
+
+
 # ---- the files ------------------------------------------------------------------------------------
 
 
@@ -358,6 +366,12 @@ def _from_original_file(environ: Mapping[str, str], user: str) -> dict[str, Sett
 def _default_cache() -> str:
     uid = os.geteuid()
     return _OWN_CACHE.format(uid=uid) if uid else _CACHE
+
+
+def _debuginfod_cache() -> dict[str, Setting]:
+    """Where debuginfod-find has its own."""
+    place = _own_place("user_cache_path", of="debuginfod_client")
+    return {} if place is None else {"debuginfod_cache": Setting(str(place), DEFAULT)}
 
 
 def _default_places(user: str) -> dict[str, Setting]:

@@ -455,3 +455,9 @@ class TestStack:
         environ = {"DEBUGINFOD_URLS": "https://a https://b", "DEBUGINFOD_CACHE_PATH": "/c"}
         config = load_config(environ, file=str(toml))
         assert (config.debuginfod, config.debuginfod_cache) == ("https://a https://b", "/c")
+
+    def test_what_debuginfod_sends_needs_a_place(self, toml: Path, fresh_home: Path) -> None:
+        config = load_config({"DEBUGINFOD_URLS": "https://a"})
+        assert config.debuginfod_cache == f"{fresh_home}/.cache/debuginfod_client"
+        message = refused({"DEBUGINFOD_URLS": "https://a", "DEBUGINFOD_CACHE_PATH": "c"})
+        assert message.startswith("DEBUGINFOD_CACHE_PATH: ")
