@@ -10,7 +10,8 @@ SCRIPTS = sdc_thoth/node.sh tests/system-packages .ci/run thoth/analysis/environ
 .PHONY: demo test lint bench soak dist clean
 
 demo: $(READY) ; @tests/system-packages && $(BIN)/python -m tests.demo
-test: $(READY) ; @$(PREPARE) && $(BIN)/python -m pytest
+# Two at a time: much of a test's time is waiting.
+test: $(READY) ; @$(PREPARE) && $(BIN)/python -m pytest -n 2 --dist worksteal
 soak: $(READY) ; @$(PREPARE) && $(BIN)/python -m pytest --soak
 bench: $(READY) ; @$(PREPARE) && $(BIN)/python -m tests.bench
 lint: $(READY) ; $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/mypy install/*.py && for script in $(SCRIPTS); do bash -n $$script || exit 1; done

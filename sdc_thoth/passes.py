@@ -31,6 +31,7 @@ from thoth import (
     Config,
     Debuggers,
     Debuginfod,
+    IndexFailure,
     Outcome,
     Thoth,
     ThothError,
@@ -95,8 +96,8 @@ def run_pass(
 ) -> PassNote:
     """Go through the nodes. The caller holds the run's lock, unless it is a dry run; ``connections`` have begun.
 
-    Raises UsageError, StoreUnavailable, IndexFailure when a pass cannot begin, and lets Interrupted through once
-    everything that is under way has its outcome, and all is noted.
+    Raises UsageError, StoreUnavailable, and in a dry run IndexFailure, when a pass cannot begin, and lets Interrupted
+    through once everything that is under way has its outcome, and all is noted.
     """
     began, started = time.time(), time.monotonic()
     with _task(orders, settings, voices, halt) as task:
@@ -186,13 +187,24 @@ def check_types(orders: Orders, settings: Settings) -> None:
     places(orders.types, settings.core, settings.crash)
 
 
+def _check(thoth: Thoth, orders: Orders, talk: Callable[[str], None]) -> None:
+    """A dry run asks the index what is new. A real one stores dumps, which cannot wait, without it as well."""
+    thoth.check_store()
+    try:
+        thoth.index.known([])
+    except IndexFailure as error:
+        if orders.dry_run:
+            raise
+        talk(f"{error}; dumps are stored all the same; 'thoth index' puts them into the index later")
+
+
 @contextmanager
 def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Iterator[Task]:
     """What the nodes share in a pass, opened and known to work."""
     config = load_config(environment())
     with ExitStack() as stack:
         thoth = stack.enter_context(open_thoth(config, dry_run=orders.dry_run))
-        thoth.check()
+        _check(thoth, orders, voices.talk)
         yield Task(
             thoth=thoth,
             journal=stack.enter_context(_journal(orders, settings, voices)),

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -61,8 +62,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     soaks = [item for item in items if item.get_closest_marker("soak")]
     config.stash[_LEFT_OUT] = len(soaks)
+    if hasattr(config, "workeroutput"):  # with -n each worker selects, and the first process reports
+        config.workeroutput["left_out"] = len(soaks)
     config.hook.pytest_deselected(items=soaks)
     items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker of -n has ended: each has left out the same tests."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

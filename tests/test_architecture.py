@@ -54,13 +54,17 @@ ROOMS: dict[str, set[str]] = {
         "store",
         "store.base",
     },
+    "signatures": {"errors", "model"},
     "stacks": {"dumps", "model", "store.base"},
     "demangled": {"model"},
     "debuginfod": {"config", "dumps", "errors", "http"},
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
+    "crashes": {"errors", "library", "model", "query", "signatures"},
+    "resign": {"edit", "errors", "library", "model", "query", "signatures"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
     "scrub": {
+        "signatures",
         "stacks",
         "dumps",
         "edit",
@@ -77,6 +81,7 @@ ROOMS: dict[str, set[str]] = {
     "purge": {"edit", "errors", "library", "model", "objects", "query"},
     "logs": {"digest", "errors", "library", "store", "store.base"},
     "analysis": {
+        "signatures",
         "config",  # which debuggers are asked for stacks
         "ingest",
         "stacks",
@@ -95,6 +100,7 @@ ROOMS: dict[str, set[str]] = {
         "store.base",
     },
     "ingest": {
+        "signatures",
         "stacks",
         "digest",
         "dumps",
@@ -110,6 +116,7 @@ ROOMS: dict[str, set[str]] = {
     "cli": {
         "analysis",
         "config",
+        "crashes",
         "debuginfod",
         "demangled",
         "dumps",
@@ -124,7 +131,10 @@ ROOMS: dict[str, set[str]] = {
         "purge",
         "query",
         "render",
+        "resign",
         "scrub",
+        "signatures",
+        "index.base",
         "stacks",
         "store",
         "store.base",

@@ -37,7 +37,7 @@ LONGEST_TICKET: Final = 256  # characters
 SYSTEM: Final = frozenset(
     {"name", "dump", "platform", "node", "version", "type", "time", "stack", "id", "size", "md5", "sha256"}
     | {"complete", "revision", "uploaded", "sources", "purged", "expanded", "autoanalyzed", "stack_by", "properties"}
-    | {"threads", "fault_address", "stack_failed"}
+    | {"threads", "fault_address", "stack_failed", "signature", "signature_rules"}
 )
 
 
@@ -59,13 +59,25 @@ def revise(
     BadDocument, with nothing changed, for a document that cannot be kept, and IndexFailure when the store has the
     change and the index could not be told. ``sleep`` takes seconds; ``chance`` gives numbers from 0 to 1.
     """
+    final = revise_stored(thoth, identity, change, sleep=sleep, chance=chance)
+    thoth.index.put(final)
+    return final
+
+
+def revise_stored(
+    thoth: Thoth,
+    identity: Identity,
+    change: Callable[[DumpInfo], DumpInfo | None],
+    *,
+    sleep: Callable[[float], object] = time.sleep,
+    chance: Callable[[], float] = random,
+) -> DumpInfo:
+    """As ``revise``, in the store only: for who tells the index of many dumps at once."""
     for attempt in range(_ATTEMPTS):
         current, etag = _current(thoth, identity)
         revised = change(current)
         if revised is None or _replaced(thoth, revised, etag):
-            final = current if revised is None else revised
-            thoth.index.put(final)
-            return final
+            return current if revised is None else revised
         # Of many writers at once each would lose to all others again and again if all came back together.
         sleep(min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * chance())
     raise StoreError(f"{identity}: info.json was changed by others {_ATTEMPTS} times in a row; try again")

@@ -30,6 +30,7 @@ from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
 from thoth.objects import EXPANDED, KeptObject, kept_objects
 from thoth.patience import Tries, usual_tries
+from thoth.signatures.signature import SIGNATURE_KEYS, signed
 from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
@@ -123,7 +124,7 @@ def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: floa
         upload.abort()
     if info.document["type"] == "core":
         info = DumpInfo({**info.document, **stacks()})
-    return _publish(thoth, _Committed(arrival, info, name, etag, lost))
+    return _publish(thoth, _Committed(arrival, signed(info), name, etag, lost))
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binaries | None) -> Mapping[str, Json]:
@@ -151,8 +152,12 @@ def _overtaken(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
     """Another upload put an object in the place of ours: it stays unless ours turns out to be the better one."""
     current = thoth.stored_info(info.id)
     if current is None or is_wanted(thoth, current[0], info.size or 0):
-        raise StoreTransient(f"{info.document['dump']}: another upload of it came between; upload it again")
+        raise _came_between(str(info.document["dump"]))
     return _kept(thoth, arrival, info)
+
+
+def _came_between(what: str) -> StoreTransient:
+    return StoreTransient(f"{what}: another upload of it came between; upload it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +242,10 @@ def _listed(source: Mapping[str, Json], listed: Iterable[Json]) -> bool:
 def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests]:
     """Send the stream and look at it as it passes: what the dump tells, and the digests of its bytes."""
     recorder = Recorder(arrival.ranges)
-    digests = _pump(stream, recorder.feed, upload.part)
+    try:
+        digests = _pump(stream, recorder.feed, upload.part)
+    except PreconditionFailed as error:  # a store may compare before it has everything
+        raise _came_between(str(arrival.identity)) from error
     return _verified(arrival, digests, recorder.known()), digests
 
 
@@ -331,11 +339,12 @@ def _prevails(thoth: Thoth, sent: _Committed, stored: DumpInfo) -> bool:
 def _merged(stored: DumpInfo, sent: _Committed) -> DumpInfo:
     """Our document in place of another's, with what people set on that.
 
-    What analyzers made of the other's bytes, its expansion and its stack, is not ours; unless they are the same.
+    What was made of the other's bytes, expansion, stack and signature, is not ours; unless they are the same.
     """
     document: dict[str, Json] = {**stored.document, "dump": sent.name}
     if stored.sha256 != sent.info.sha256:
-        kept = {key: value for key, value in document.items() if key not in (EXPANDED, "stack_by", *STACK_KEYS)}
+        of_bytes = (EXPANDED, "stack_by", *STACK_KEYS, *SIGNATURE_KEYS)
+        kept = {key: value for key, value in document.items() if key not in of_bytes}
         lasting = {key: value for key, value in kept.items() if key in _LASTING}
         document = {**kept, **sent.info.document, **lasting}
     merged = DumpInfo(document)

@@ -56,8 +56,12 @@ class Thoth:
 
     def check(self) -> None:
         """Raises StoreUnavailable or IndexFailure when one of them cannot be used, before a long work begins."""
-        _require_answer(self.store, self.user)
+        self.check_store()
         self.index.known([])
+
+    def check_store(self) -> None:
+        """Raises StoreUnavailable when the store cannot be used."""
+        _require_answer(self.store, self.user)
 
     def close(self) -> None:
         self.index.close()

@@ -196,6 +196,19 @@ def cell(value: Json) -> str:
     return escaped(value) if isinstance(value, str) else json_text(value)
 
 
+def columns(titles: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> Iterator[str]:
+    """The lines of a small table, as wide as its cells, which are escaped already; ``right`` stand to the right."""
+    lines = [tuple(titles), *map(tuple, rows)]
+    widths = [max(map(_columns_taken, column)) for column in zip(*lines, strict=True)]
+    to_the_right = frozenset(right)
+    for line in lines:
+        cells = [
+            " " * (width - _columns_taken(shown)) + shown if at in to_the_right else _padded(shown, width)
+            for at, (shown, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        yield " ".join(cells).rstrip(" ")
+
+
 class _Cells(dict[str | None, str]):
     """The cells of one column, by value. Only short texts are kept, and not more than columns like these have."""
 

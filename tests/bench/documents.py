@@ -12,6 +12,7 @@ NODE = "0042SY9R1"  # the name of one node in 800
 _SPAN = 3 * 365 * 86400  # seconds from the first dump to the last
 _CMDS = [*["node"] * 30, *["java"] * 15, *["postgres"] * 10, "svc.startd", "svcs", "svc.configd"]
 _CMDS += [f"daemon-{number}" for number in range(60)]
+_SIGNATURES = 20_000
 _LAST = ["fork_common+0x186()", "libc.so.1`_thrp_setup+0x88()", "libc.so.1`_lwp_start()"]
 
 
@@ -27,6 +28,12 @@ def documents(numbers: range, count: int, now: float) -> Iterator[DumpInfo]:
     frames = [f"libx.so.{number % 7}`do_{number}+0x{number * 37:x}()" for number in range(2000)]
     for number in numbers:
         yield DumpInfo(_document(identity(number, count), chance, frames, now))
+
+
+def _signature(chance: random.Random) -> str:
+    """One of 20,000; few of them have most of the dumps: the first 7 in 100."""
+    number = int(_SIGNATURES ** chance.random())
+    return f"{_CMDS[number % len(_CMDS)]}: do_{number} | handle_request | process_events_and_timers"
 
 
 def _document(identity: Identity, chance: random.Random, frames: list[str], now: float) -> dict[str, Json]:
@@ -68,6 +75,7 @@ def _document(identity: Identity, chance: random.Random, frames: list[str], now:
         "lwp": 1,
         "lwps": chance.randrange(1, 60),
         "stack": stack,
-        "signature": f"{chance.randrange(20_000):016x}",
+        "signature": _signature(chance),
+        "signature_rules": 1,
     }
     return document | ({"ticket": f"OS-{chance.randrange(3000)}"} if chance.random() < 0.3 else {})

@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.indexes import named
 from thoth.errors import BadDocument, CannotWrite
-from thoth.index.base import Index, Known
+from thoth.index.base import Index, Known, Ranking, Together
 from thoth.index.documents import MAX_DEPTH
 from thoth.index.dry import DryRunIndex
 from thoth.index.sqlite import BATCH
@@ -384,3 +384,36 @@ def test_each_hard_value_is_judged_as_matches_says(index: Index, path: KeyPath) 
         assert ids(index, constraint) == wanted, asked
         assert ids(index, constraint, limit=1) == wanted[:1], asked
         assert index.count(Query((constraint,))) == len(wanted), asked
+
+
+def test_rank(index: Index) -> None:
+    assert index.rank(Query(), 10) == Ranking((), 0, 0, 0)
+    index.put_many(
+        [
+            dump(1, signature="a | b", node="n1", platform="p1", ticket="T"),
+            dump(2, signature="a | b", node="n2", platform="p1"),
+            dump(3, signature="a | b", node="n1", platform="p2", type="crash"),
+            dump(4, signature="c", node="n1", time=None),
+            dump(5, signature="c\udcff", node=7, ticket=True, time="5.5"),
+            dump(6, node="n9"),
+            dump(7, signature=None),
+            dump(8, signature="c", node=["odd"], ticket="T"),
+        ]
+    )
+    ab = Together("a | b", 3, 1001, 1003, {"n1": 2, "n2": 1}, {"p1": 2, "p2": 1}, {"T": 1})
+    c = Together("c", 2, 1008, 1008, {"n1": 1, '["odd"]': 1}, {}, {"T": 1})
+    other = Together("c\udcff", 1, 5.5, 5.5, {"7": 1}, {}, {"true": 1})
+    assert index.rank(Query(), 10) == Ranking((ab, c, other), 3, 6, 2)
+    assert index.rank(Query(), 1) == Ranking((ab,), 3, 6, 2)
+    assert index.rank(Query(), 0) == Ranking((), 3, 6, 2)
+    of_core = Together("a | b", 2, 1001, 1002, {"n1": 1, "n2": 1}, {"p1": 2}, {"T": 1})
+    assert index.rank(Query((Equals(("type",), "core"), Newer(1000))), 1) == Ranking((of_core,), 2, 3, 2)
+    assert index.rank(Query((Equals(("ticket",), "T"),)), 9).signatures == 2
+    assert index.rank(Query((Glob(("signature",), "c*"), Timeless())), 9).dumps == 1
+    assert index.rank(Query(limit=3), 9).dumps == 3  # of the first: dumps 4, 5 and 1
+
+
+def test_rank_orders_equal_counts_by_signature(index: Index) -> None:
+    index.put_many(dump(number, signature=signature) for number, signature in enumerate("cabbde"))
+    told = index.rank(Query(), 4).groups
+    assert [(each.signature, each.dumps) for each in told] == [("b", 2), ("a", 1), ("c", 1), ("d", 1)]

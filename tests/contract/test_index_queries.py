@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.contract.indexes import named
+from thoth.index import ranking
 from thoth.index.base import TIME, Index, selected
 from thoth.model import DumpInfo, Json
 from thoth.query import (
@@ -53,6 +54,8 @@ VALUES = st.recursive(
 TOP = [
     ("cmd",),
     ("ticket",),
+    ("signature",),
+    ("node",),
     ("sha256",),
     ("complete",),
     ("pid",),
@@ -146,4 +149,5 @@ def test_any_index_means_what_matches_says(index: Index, data: st.DataObject) ->
         rows = [as_text(paths, row) for row in index.select(query, paths)]
         assert rows == [as_text(paths, selected(info, paths)) for info in wanted]
         assert index.count(query) == len(wanted)
+        assert index.rank(query, 2) == ranking.ranked((selected(info, ranking.PATHS) for info in wanted), 2)
         assert index.report(query, path) == Counter(label(lookup(info.document, path)) for info in wanted)

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -35,7 +36,7 @@ from thoth.model import Identity, Json, Result
 from thoth.query import Query
 from thoth.store.directory import DirectoryStore
 
-IMPATIENT = {"connect_timeout": 0.4, "answer_timeout": 0.4, "scan_timeout": 0.6}
+IMPATIENT = {"connect_timeout": 0.4, "answer_timeout": 0.4, "scan_timeout": 0.6, "rest": 0.0}
 
 
 @pytest.fixture
@@ -108,6 +109,17 @@ class TestOneLine:
     def test_F35_a_host_that_is_down(self, place: RethinkPlace) -> None:
         with Blackhole() as hole, closing(RethinkIndex(by(place, hole.address[1]))) as index, within(2):
             assert "cannot be reached (no answer within 0.4 s);" in failure(lambda: index.get(named(1)))
+
+    def test_F35_a_host_that_is_down_is_waited_for_once(self, place: RethinkPlace) -> None:
+        with Blackhole() as hole, closing(RethinkIndex(by(place, hole.address[1], rest=3.0))) as index:
+            lines = {failure(lambda: index.put(dump(1)))}
+            with within(3):
+                lines |= {failure(lambda: index.put(dump(2))) for _ in range(200)}
+            assert len(lines) == 1
+            time.sleep(3.0)
+            began = time.monotonic()
+            assert "no answer within 0.4 s" in failure(lambda: index.put(dump(1)))
+            assert time.monotonic() - began > 0.3  # it was tried again
 
     @pytest.mark.parametrize("host", ["nobody.invalid", "a" * 80 + ".example", "x\0y"])
     def test_F35_a_host_without_address(self, place: RethinkPlace, host: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from tests.support.reqlite import ReqlServer
 from tests.support.site import HOME, Site
 from tests.support.site import site as a_site
 from tests.support.sshd import Fleet
+from thoth.index.rethink import RethinkIndex
+from thoth.query import Query
 
 PLACE = "/var/tmp/thoth"
 MEGABYTE = 1 << 20
@@ -118,3 +122,24 @@ def test_F31_a_store_that_refuses_ends_the_pass(nodes: Fleet, home: SiteCollecto
     assert all("AuthorizationFailed" in line and "THOTH_USER" in line for line in failures)
     assert sum(seen.method == "PUT" for seen in site.server.requests[before:]) <= 2  # nobody goes on trying
     assert site.dumps() == []
+
+
+def test_F35_a_database_that_is_down_from_the_start(nodes: Fleet, home: SiteCollector, site: Site) -> None:
+    for name in ("cn0", "cn1"):
+        nodes[name].put(f"{PLACE}/core.{name}", linux_core(int(name[-1]) + 1))
+    with socket.socket() as nobody:  # takes no connections, and nobody else can have its port
+        nobody.bind(("127.0.0.1", 0))
+        site.configure(host="127.0.0.1", port=nobody.getsockname()[1], db=site.place.database)
+        ran = home.run()
+        assert ran.returncode == 1
+        assert "cannot be reached (Connection refused)" in ran.stderr
+        assert "'thoth index' puts them into the index later" in ran.stderr
+        assert "Traceback" not in ran.stderr
+        assert len(site.dumps()) == 2
+        dry = home.run("--dry-run")
+        assert (dry.returncode, "cannot be reached" in dry.stderr) == (1, True)
+    site.share()
+    healed = home.collect()
+    assert (healed.code, healed.document["counts"]) == (0, {"present": 2})
+    with closing(RethinkIndex(site.place)) as index:
+        assert len(list(index.find(Query()))) == 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import vectors
-from tests.support.arrivals import NOW, arrival, in_blocks, take, whole
+from tests.support.arrivals import CORE, CUT, NOW, arrival, in_blocks, take, whole
 from tests.support.elfwriter import vmdump
 from thoth.dumps.source import KnownRanges, in_memory
 from thoth.dumps.stack import Frame, Stacks, Thread
@@ -19,6 +19,8 @@ from thoth.index.memory import MemoryIndex
 from thoth.ingest import receive
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Result
+from thoth.signatures.rules import current_rules
+from thoth.signatures.signature import signature_of
 from thoth.stacks import ALL_FRAMES, LONGEST_NAME, STACK_KEYS, keys_of, stacks_in
 from thoth.store.base import StoredObject
 from thoth.store.directory import DirectoryStore
@@ -84,7 +86,33 @@ def test_a_better_dump_brings_its_own_stacks(thoth: Thoth) -> None:
     assert cut.info.document["stack"] != ENTRY["stack"]
     better = take(thoth, data)
     assert better.result is Result.REPLACED
-    assert whole(thoth, better.info.id).document["stack"] == ENTRY["stack"]
+    document = whole(thoth, better.info.id).document
+    assert document["stack"] == ENTRY["stack"]
+    assert document["signature"] == signature_of(document)
+    assert document["signature"] != cut.info.document.get("signature")
+
+
+def test_a_better_dump_without_a_stack_keeps_no_signature_of_the_other(thoth: Thoth) -> None:
+    cut = take(thoth, CUT)
+    info, etag = thoth.stored_info(cut.info.id) or (cut.info, "")
+    guessed = info.changed(stack=["guessed+0x1()"], stack_by="mdb", signature="guessed", signature_rules=1)
+    thoth.store.put(f"/bmc/stor/thoth/{cut.info.id}/info.json", stored_form(guessed), if_match=etag)
+    assert take(thoth, CORE).result is Result.REPLACED
+    document = whole(thoth, cut.info.id).document
+    assert not {"stack", "stack_by", "signature", "signature_rules"} & document.keys()
+
+
+def test_a_dump_is_stored_with_its_signature(thoth: Thoth) -> None:
+    document = whole(thoth, take(thoth, vectors.load(NAME)).info.id).document
+    assert document["signature"] == (
+        "nginx: ngx_http_handler | ngx_process_events_and_timers | ngx_worker_process_cycle"
+    )
+    assert document["signature_rules"] == current_rules().version
+
+
+def test_a_crash_dump_is_stored_with_its_signature(thoth: Thoth) -> None:
+    document = whole(thoth, take(thoth, vmdump(panic="deadman: cpu 12")).info.id).document
+    assert document["signature"] == "panic: deadman: cpu N"
 
 
 class Closed(MemoryStore):

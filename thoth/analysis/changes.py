@@ -29,6 +29,7 @@ from thoth.edit import (
 from thoth.errors import StoreError, UsageError
 from thoth.model import DumpInfo, Json, text
 from thoth.objects import EXPANDED
+from thoth.signatures.signature import signed
 from thoth.store.names import INFO
 from thoth.store.walk import DIRECTORY, directory, look, open_file
 
@@ -113,12 +114,13 @@ def changed(info: DumpInfo, changes: Changes, by: str, expanded: Mapping[str, Js
     """The document after all of them, as one revision; None when nothing is different then. Raises UsageError.
 
     ``by`` is the analyzer, ``expanded`` what became of the file of ``changes.expanded``, as thoth.objects has it. A
-    stack that Thoth found in the dump stays; that of an analyzer gives way.
+    stack that Thoth found in the dump stays; that of an analyzer gives way, and the signature is that of the new one.
     """
     revised = edited(info, changes.edits) or info
     document = dict(revised.document)
     if changes.stack is not None and (not document.get("stack") or document.get(STACK_BY)):
         document.update({"stack": list(changes.stack), STACK_BY: by})
+        document = dict(signed(DumpInfo(document)).document)
     if expanded is not None:
         document[EXPANDED] = dict(expanded)
     if document == info.document:

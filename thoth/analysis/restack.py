@@ -17,6 +17,7 @@ from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError
 from thoth.ingest import Receipt
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Result
+from thoth.signatures.signature import signed
 from thoth.stacks import STACK_KEYS
 
 _REPLACED: Final = frozenset({*STACK_KEYS, STACK_BY})
@@ -91,7 +92,7 @@ def _noted(thoth: Thoth, info: DumpInfo, found: Keys) -> tuple[DumpInfo, bool]:
         if not replaced:
             return None
         kept = {key: value for key, value in now.document.items() if key not in _REPLACED}
-        return DumpInfo({**kept, **found, "revision": now.revision + 1})
+        return signed(DumpInfo({**kept, **found, "revision": now.revision + 1}))
 
     return revise(thoth, info.id, change), replaced
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from thoth.cli.options import add_places, configured, opened, word
@@ -27,6 +28,7 @@ are looked up once, and then changed one by one. Others may change them meanwhil
 --json: JSON lines {{"id", "changed", "reason"}}; changed is false for a dump that was so already, and for one
 that failed, of which reason tells why. Changed and with a reason: the index could not be told.
 """
+_FEW = 5  # tickets that are named
 _STATUS = """\
 exit status: 0 done, also when no dump matches; 1 a dump could not be changed; 2 there is no dump by that name
 """
@@ -143,20 +145,24 @@ def unset(arguments: Namespace, console: Console) -> int:
 
 
 def declare_ticket(parser: ArgumentParser) -> None:
-    parser.usage = "thoth ticket [-n] [--json] DUMP|SPEC... TICKET"
+    parser.usage = "thoth ticket [-n] [--signature] [--json] DUMP|SPEC... TICKET"
     parser.description = (
         "Tie dumps to a ticket of a defect tracking system, in place of the one that they are tied to.\n"
-        "A ticket is up to 256 printable characters without blanks and '='."
+        "A ticket is up to 256 printable characters without blanks and '='.\n"
+        "With --signature all dumps that crashed as these did are tied to it too, but for those that have a ticket."
     )
     parser.epilog = f"""\
 {_NOTES}
 examples:
   thoth ticket 086d664357716ae7 OS-2359
   thoth ticket cmd=svc.startd 'stack=utmpx_postfork*' ticket=undefined OS-2359
+  thoth ticket -n --signature 086d6643 OS-2359     which dumps would that be?
+  thoth ticket --signature 086d6643 OS-2359
   thoth ls ticket=OS-2359
 
 {_STATUS}"""
     _declare(parser, "dumps, or the constraints of a specification; the ticket comes last")
+    parser.add_argument("--signature", action="store_true", help="also dumps of the same signature, without a ticket")
     parser.set_defaults(run=ticket)
 
 
@@ -169,7 +175,36 @@ def ticket(arguments: Namespace, console: Console) -> int:
         raise UsageError("ticket: name a dump or a specification, then a ticket; see 'thoth ticket --help'")
     edits = [SetTicket(ticket_text(given))]
     talk = _Talk(f"set ticket {given} on", f"would set ticket {given} on", "had it already")
-    return _change(arguments, console, dumps, lambda: edits, talk)
+    widen = partial(_with_their_signatures, given=given, console=console) if arguments.signature else None
+    offer = None if arguments.signature or arguments.dry_run else partial(_offer, given=given, console=console)
+    return _change(arguments, console, dumps, lambda: edits, talk, widen=widen, afterwards=offer)
+
+
+def _with_their_signatures(thoth: Thoth, named: list[Identity], *, given: str, console: Console) -> list[Identity]:
+    """These dumps, and those of their signatures that have no ticket. Tells of those that have another one."""
+    from thoth.crashes import signatures_of, tied_elsewhere, untied
+
+    signatures = signatures_of(thoth, named)
+    if not signatures:
+        console.say("they have no signature; 'thoth signature --recompute' finds those of older dumps")
+    others = tied_elsewhere(thoth, signatures, given, besides=named)
+    if others:
+        tickets = ", ".join(map(escaped, sorted(others)[:_FEW])) + (", ..." if len(others) > _FEW else "")
+        console.say(f"{_dumps(sum(others.values()))} of the same signature stay with another ticket: {tickets}")
+    return list(dict.fromkeys([*named, *untied(thoth, signatures)]))
+
+
+def _offer(thoth: Thoth, named: list[Identity], *, given: str, console: Console) -> None:
+    """Tell how many more dumps crashed as the one that has just been tied to a ticket."""
+    from thoth.crashes import signatures_of, untied
+
+    if len(named) > 1 or console.quiet:
+        return
+    if others := len(untied(thoth, signatures_of(thoth, named))):
+        console.say(
+            f"{_dumps(others)} more crashed in the same way and {'has' if others == 1 else 'have'} no ticket:"
+            f" 'thoth ticket --signature {named[0][:16]} {given}' ties {'it' if others == 1 else 'them'} too"
+        )
 
 
 # ---- thoth unticket -------------------------------------------------------------------------------
@@ -210,14 +245,25 @@ def _declare(parser: ArgumentParser, words: str) -> None:
 
 
 def _change(
-    arguments: Namespace, console: Console, words: Sequence[str], edits: Callable[[], Sequence[Edit]], talk: _Talk
+    arguments: Namespace,
+    console: Console,
+    words: Sequence[str],
+    edits: Callable[[], Sequence[Edit]],
+    talk: _Talk,
+    *,
+    widen: Callable[[Thoth, list[Identity]], list[Identity]] | None = None,
+    afterwards: Callable[[Thoth, list[Identity]], None] | None = None,
 ) -> int:
-    """Look the dumps up, change them, and tell. ``edits`` is asked once it is known that there are dumps."""
+    """Look the dumps up, change them, and tell. ``edits`` is asked once it is known that there are dumps.
+
+    ``widen`` adds dumps to those that were named; ``afterwards`` comes when all of them are changed.
+    """
     with opened(configured(arguments), console, dry_run=arguments.dry_run) as thoth:
         identities = chosen(thoth, words, console)
         if not identities:
             console.say("no dump matches")
             return 0
+        identities = widen(thoth, identities) if widen else identities
         seen: list[Edited] = []
         wanted = edits()
         try:
@@ -226,7 +272,10 @@ def _change(
                 _show(done, arguments, console)
         finally:  # also when it is interrupted, or the store is gone: what is done is done
             _tell(seen, len(identities), console, talk, planned=arguments.dry_run)
-    return 0 if len(seen) == len(identities) and not any(done.error for done in seen) else 1
+        failed = len(seen) < len(identities) or any(done.error for done in seen)
+        if afterwards and not failed:
+            afterwards(thoth, identities)
+    return 1 if failed else 0
 
 
 def _each(

@@ -110,7 +110,8 @@ def counted_dumps(count: int) -> str:
 
 def declare_load(parser: ArgumentParser) -> None:
     parser.description = (
-        "Make the index again for some dumps: their documents are read from the store and put into it.\n"
+        "Make the index again for some dumps: their documents are read from the store and put into it. Those of\n"
+        "older programs that have a stack and no signature get theirs, in the store too.\n"
         "A whole identity is looked for in the store, so the index need not know it. The beginning of\n"
         "one, and a specification, are looked up in the index."
     )
@@ -141,7 +142,20 @@ def load(arguments: Namespace, console: Console) -> int:
     require_store(config)
     with opened(config, console) as thoth:
         identities = in_store(thoth, arguments.words, console)
-        return _made_again(thoth, config, identities, console, stacks=arguments.stacks)
+        code = _made_again(thoth, config, identities, console, stacks=arguments.stacks)
+        return max(code, _sign(thoth, identities, console))
+
+
+def _sign(thoth: Thoth, identities: Sequence[Identity], console: Console) -> int:
+    """Give a signature to those that lack theirs; one that cannot be changed is told, and is in the index without."""
+    from thoth.resign import sign_unsigned
+
+    failed = False
+    for each in sign_unsigned(thoth, identities):
+        if each.error:
+            failed = True
+            console.failure(each.error, about=f"{each.identity}: has no signature")
+    return int(failed)
 
 
 # ---- which dumps, whatever the index knows ----------------------------------------------------------

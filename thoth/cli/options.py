@@ -107,6 +107,13 @@ def size_bytes(text: str) -> int:
     return int(written[1]) << 10 * _UNITS.index(written[2].upper())
 
 
+def whole_number(text: str) -> int:
+    """The number that a text writes, from 1 to a million: the ``type`` of an option. Raises UsageError."""
+    if re.fullmatch("[1-9][0-9]{0,6}", text, re.ASCII) is None or int(text) > 1_000_000:
+        raise UsageError(f"'{escaped(text)}' is not a whole number from 1 to 1,000,000")
+    return int(text)
+
+
 def add_common(parser: ArgumentParser) -> None:
     """What may stand before as well as behind the command's name: where it does not stand it sets nothing."""
     parser.add_argument("-q", "--quiet", action="store_true", default=SUPPRESS, help="results and errors only")

@@ -36,6 +36,32 @@ def clamped_revision(info: DumpInfo) -> int:
     return min(max(info.revision, 0), MAX_INTEGER)
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The dumps of one signature: how many, when, and of which nodes, platforms and tickets, each with how many."""
+
+    signature: str
+    dumps: int
+    first: float | None  # seconds since 1970; None: no time is known
+    last: float | None
+    nodes: Mapping[str, int]
+    platforms: Mapping[str, int]
+    tickets: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What crashes together: the signatures of most dumps first, of as many by their text.
+
+    ``signatures`` and ``dumps`` are how many there are in all, ``unsigned`` how many dumps have no signature.
+    """
+
+    groups: tuple[Together, ...]
+    signatures: int
+    dumps: int
+    unsigned: int
+
+
 class Index(Protocol):
     """Documents by query. Safe to use from several threads; other processes may use the same index.
 
@@ -59,6 +85,7 @@ class Index(Protocol):
     - ``count`` is how many documents ``find`` would give.
     - ``report`` counts them by a property's value, as ``thoth.query.label`` writes it; rarest first, then
       by label.
+    - ``rank`` counts those that crashed together, and tells of the ``most`` signatures that most of them have.
     - ``delete`` removes a document; one that is not there is no error.
     """
 
@@ -81,6 +108,8 @@ class Index(Protocol):
     def count(self, query: Query) -> int: ...
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]: ...
+
+    def rank(self, query: Query, most: int) -> Ranking: ...
 
     def delete(self, identity: Identity) -> None: ...
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Never
 
 from thoth.errors import CannotWrite
-from thoth.index.base import Index, Known
+from thoth.index.base import Index, Known, Ranking
 from thoth.model import DumpInfo, Identity, Json
 from thoth.query import KeyPath, Query
 
@@ -48,6 +48,9 @@ class DryRunIndex:
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]:
         return self._index.report(query, path)
+
+    def rank(self, query: Query, most: int) -> Ranking:
+        return self._index.rank(query, most)
 
     def delete(self, identity: Identity) -> None:
         _refuse(f"to delete {identity}")

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from threading import Lock
 
-from thoth.index.base import Known, clamped_revision, rarest_first, selected
+from thoth.index.base import Known, Ranking, clamped_revision, rarest_first, selected
 from thoth.index.documents import stored_text
+from thoth.index.ranking import PATHS, ranked
 from thoth.model import DumpInfo, Identity, Json
 from thoth.query import KeyPath, Query, label, lookup, matches, sort_key
 
@@ -68,6 +69,9 @@ class MemoryIndex:
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]:
         return rarest_first(Counter(label(lookup(info.document, path)) for info in self.find(query)))
+
+    def rank(self, query: Query, most: int) -> Ranking:
+        return ranked(self.select(query, PATHS), most)
 
     def delete(self, identity: Identity) -> None:
         with self._lock:

@@ -8,21 +8,27 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final
 
-from thoth.index.base import MAX_INTEGER
+from thoth.index.base import MAX_INTEGER, Ranking
 from thoth.index.database import ANY_TEXT
-from thoth.index.sql import INDEXED, Parameter, Values, Where, where
+from thoth.index.ranking import Gathered, gather, largest, ranking
+from thoth.index.sql import INDEXED, Parameter, Values, Where, text_parameter, where
 from thoth.index.tallies import TALLIED, tally
+from thoth.model import Json
 from thoth.query import label
 
 # Where no index tells which dumps are asked for, so many are found in the order of the file, which is fastest, and
 # sorted here. When there are more they are looked for in the order of a list, which takes longer and no memory.
 SORTED: Final = 20_000
+
+# What is asked of one index alone, however many dumps it is about: that takes less than to look into some of them.
+_BY_SIGNATURE: Final = "FROM dumps INDEXED BY dumps_signature WHERE {}"
+_OF_ONE: Final = _BY_SIGNATURE.format("signature = CAST(? AS TEXT) AND {}")
 
 Row = tuple[Any, ...]  # of a statement
 
@@ -82,6 +88,29 @@ def report(connection: sqlite3.Connection, asked: Where, shown: Where) -> Counte
         return counts
     labels = f"SELECT coalesce({shown.sql}, '{label(None)}') FROM dumps {_how(asked)} WHERE {asked.sql}"  # noqa: S608 - as above
     return Counter(map(itemgetter(0), connection.execute(labels, (*shown.parameters, *asked.parameters))))
+
+
+def rank(connection: sqlite3.Connection, asked: Where, others: Iterable[Sequence[Json]], most: int) -> Ranking:
+    """What crashes together, with ``others`` added: the values at ``thoth.index.ranking.PATHS`` of each of these."""
+    source = _BY_SIGNATURE if asked.by_signature else f"FROM dumps {_how(asked)} WHERE {{}}"
+    counting = f"SELECT signature, count(*) {source.format(asked.sql)} GROUP BY signature"
+    counted: dict[str | None, int] = dict(connection.execute(counting, asked.parameters).fetchall())
+    unsigned = counted.pop(None, 0)
+    gathered = {str(signature): Gathered(dumps) for signature, dumps in counted.items()}
+    unsigned += gather(gathered, others)
+    for signature in largest(gathered, most):
+        _look_into(connection, asked, signature, gathered[signature])
+    return ranking(gathered, unsigned, most)
+
+
+def _look_into(connection: sqlite3.Connection, asked: Where, signature: str, group: Gathered) -> None:
+    """Add when and where the dumps of a signature are from."""
+    source, parameters = _OF_ONE.format(asked.sql), (text_parameter(signature), *asked.parameters)
+    group.seen(0, *connection.execute(f"SELECT min(time), max(time) {source}", parameters).fetchone())
+    for name, counts in group.places.items():
+        grouping = f"SELECT {name}, count(*) {source} AND {name} IS NOT NULL GROUP BY {name}"
+        for value, dumps in connection.execute(grouping, parameters):
+            counts[value] += dumps
 
 
 def _how(asked: Where) -> str:

@@ -10,7 +10,8 @@ from typing import Final, TypeVar
 
 from thoth.errors import CannotWrite
 from thoth.index import reql
-from thoth.index.base import TIME, Known, rarest_first, selected
+from thoth.index.base import TIME, Known, Ranking, rarest_first, selected
+from thoth.index.ranking import PATHS, ranked
 from thoth.index.reql import Asked, Term
 from thoth.index.rethink_connections import Connections
 from thoth.index.rethink_place import RethinkPlace
@@ -137,6 +138,9 @@ class RethinkIndex:
 
         question = self._question(query, asked, reql.values([path]), in_order=False)
         return rarest_first(self._reading(lambda: self._connections.streamed(question, counted)) or {})
+
+    def rank(self, query: Query, most: int) -> Ranking:
+        return ranked(self.select(query, PATHS), most)
 
     def close(self) -> None:
         """Ends all connections, also those on which other threads are waiting."""

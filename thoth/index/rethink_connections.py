@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from thoth.errors import IndexFailure
 from thoth.index.reql import Term
 from thoth.index.rethink_place import RethinkPlace
-from thoth.index.rethink_wire import Lost, Wire, results
+from thoth.index.rethink_wire import Lost, Silent, Wire, results
 from thoth.model import Json
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Connections:
         self._idle: list[Wire] = []
         self._used: set[Wire] = set()
         self._closed = False
+        self._silence = ("", 0.0)  # what a silent server's failure said, and until when it holds by time.monotonic()
         self._lock = Lock()
 
     def one(self, question: Term) -> Json:
@@ -107,13 +108,23 @@ class Connections:
         wire = self._take()
         try:
             if not wire.at_rest:
-                wire.open(end)
+                self._open(wire, end)
             return work(wire, end)
         except Lost:
             self._refuse_closed()
             raise
         finally:
             self._give(wire)
+
+    def _open(self, wire: Wire, end: float) -> None:
+        said, until = self._silence
+        if time.monotonic() < until:
+            raise Silent(said)
+        try:
+            wire.open(end)
+        except Silent as error:
+            self._silence = str(error), time.monotonic() + self.place.rest
+            raise
 
     def _take(self) -> Wire:
         """A connection, which need not be open."""

@@ -18,7 +18,8 @@ class RethinkPlace:
 
     ``connect_timeout``: seconds until the server has let us in, TLS and password included. ``answer_timeout``:
     seconds for a question by name or for a write, connecting included; and for each part of a longer answer.
-    ``scan_timeout``: seconds for a question that may have to look at every dump.
+    ``scan_timeout``: seconds for a question that may have to look at every dump. ``rest``: seconds for which a server
+    that was silent while we connected is not tried again; a pass over a fleet has thousands of questions.
     """
 
     host: str
@@ -30,6 +31,7 @@ class RethinkPlace:
     connect_timeout: float = 10.0
     answer_timeout: float = 10.0
     scan_timeout: float = 300.0
+    rest: float = 30.0
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -47,6 +47,10 @@ class Lost(IndexFailure):
     """The connection ended; the question can be asked again on another one."""
 
 
+class Silent(IndexFailure):
+    """The server did not answer in time."""
+
+
 class Refused(IndexFailure):
     """The server cannot, or will not, answer this question."""
 
@@ -181,7 +185,7 @@ class Wire:
             self._socket.settimeout(max(self._deadline - time.monotonic(), 1e-6))
             yield self._socket
         except TimeoutError as error:
-            raise IndexFailure(
+            raise Silent(
                 f"{self.place}: no answer within {self._patience:g} s; see whether the database is overloaded or"
                 " stopped, and try again"
             ) from error
@@ -237,7 +241,7 @@ def one_line(told: Json) -> str:
 
 
 def _connected(place: RethinkPlace, deadline: float) -> socket.socket:
-    reason = "no address"
+    last: OSError | UnicodeError = OSError(0, "no address")
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM):
             opened = socket.socket(family, kind, protocol)
@@ -247,26 +251,29 @@ def _connected(place: RethinkPlace, deadline: float) -> socket.socket:
                 opened.connect(address)
             except OSError as error:
                 opened.close()
-                reason = _unreached(error, place)
+                last = error
             else:
                 return opened
     except (OSError, UnicodeError) as error:
-        reason = _unreached(error, place)
-    raise IndexFailure(
+        last = error
+    raise _unreached(last, place)
+
+
+def _unreached(error: OSError | UnicodeError, place: RethinkPlace) -> IndexFailure:
+    silent = isinstance(error, TimeoutError)
+    patience = f"no answer within {place.connect_timeout:g} s"
+    reason = patience if silent else str(getattr(error, "strerror", None) or error)
+    return (Silent if silent else IndexFailure)(
         f"{place}: cannot be reached ({reason}); see that RethinkDB runs there and takes connections from here"
     )
-
-
-def _unreached(error: OSError | UnicodeError, place: RethinkPlace) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {place.connect_timeout:g} s"
-    return str(getattr(error, "strerror", None) or error)
 
 
 def _encrypted(opened: socket.socket, place: RethinkPlace) -> socket.socket:
     try:
         context = ssl.create_default_context(cafile=place.tls.ca_file if place.tls else None)
         return context.wrap_socket(opened, server_hostname=place.host)
+    except TimeoutError as error:
+        raise _unreached(error, place) from error
     except (OSError, ValueError) as error:
         reason = _untrusted(error, place)
         raise IndexFailure(
@@ -276,8 +283,6 @@ def _encrypted(opened: socket.socket, place: RethinkPlace) -> socket.socket:
 
 def _untrusted(error: OSError | ValueError, place: RethinkPlace) -> str:
     match error:
-        case TimeoutError():
-            return _unreached(error, place)
         case ssl.SSLCertVerificationError():
             return f"the certificate is not to be trusted ({error.verify_message})"
         case ssl.SSLError():

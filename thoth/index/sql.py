@@ -48,6 +48,7 @@ COLUMNS: Final = (
 )
 
 _LISTED: Final = frozenset({"id", "type", "node", "cmd", "ticket"})  # in each index that gives the order of a list
+_WITH_SIGNATURE: Final = frozenset({"signature", "node", "platform", "ticket", "id", "type", "cmd"})
 INDEXED: Final = frozenset(COLUMNS) - {"sha256", "complete"}
 _TELLING: Final = INDEXED - {"type"} | {"id"}  # dumps are of two types
 
@@ -67,6 +68,7 @@ class Where:
     parameters: tuple[Parameter, ...] = ()
     residual: tuple[Constraint, ...] = ()
     scans: bool = False  # it has to look at most rows, and into them: no index tells
+    by_signature: bool = False  # the index of signatures tells, and no other leads to few rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def where(constraints: Iterable[Constraint]) -> Where:
         tuple(parameter for each in compiled for parameter in each.parameters),
         tuple(constraint for each in compiled for constraint in each.residual),
         any(map(_reads_rows, asked)) and not any(map(_narrows, asked)),
+        all(map(_is_by_signature, asked)),
     )
 
 
@@ -121,6 +124,17 @@ def _reads_rows(constraint: Constraint) -> bool:
     match constraint:
         case Equals(path) | Glob(path) | Undefined(path):
             return not (len(path) == 1 and path[0] in _LISTED)
+        case _:
+            return False
+
+
+def _is_by_signature(constraint: Constraint) -> bool:
+    """Whether the index of signatures tells if the constraint holds, and most dumps may have to be looked at."""
+    match constraint:
+        case Newer() | Older() | Timeless():
+            return True
+        case Equals(path) | Glob(path) | Undefined(path):
+            return len(path) == 1 and path[0] in _WITH_SIGNATURE
         case _:
             return False
 

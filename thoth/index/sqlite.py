@@ -16,9 +16,10 @@ from typing import Final
 
 from thoth.errors import BadDocument, IndexFailure
 from thoth.index import plain
-from thoth.index.base import TIME, Known, clamped_revision, rarest_first, selected
+from thoth.index.base import TIME, Known, Ranking, clamped_revision, rarest_first, selected
 from thoth.index.database import Database
 from thoth.index.documents import is_plain, stored_text
+from thoth.index.ranking import PATHS, ranked
 from thoth.index.sql import COLUMNS, ID, Parameter, Values, Where, text_parameter, value_label, values, where
 from thoth.index.tallies import tallied
 from thoth.model import DumpInfo, Identity, Json
@@ -130,6 +131,16 @@ class SqliteIndex:
             counts = plain.report(connection, asked, shown)
             counts.update(label(lookup(info.document, path)) for info in self._odd(connection, query))
         return rarest_first(counts)
+
+    def rank(self, query: Query, most: int) -> Ranking:
+        asked = where(query.constraints)
+        if asked.residual or query.limit is not None or (asked.scans and not asked.by_signature):
+            return ranked(self.select(query, PATHS), most)
+        with self._database.reading() as connection:
+            if connection is None:
+                return ranked([], most)
+            with closing(self._odd(connection, query)) as odd:
+                return plain.rank(connection, asked, [selected(info, PATHS) for info in odd], most)
 
     def close(self) -> None:
         self._database.close()

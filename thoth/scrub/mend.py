@@ -20,6 +20,7 @@ from thoth.naming import is_identity
 from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
 from thoth.scrub.dump import wrong_dump
 from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
+from thoth.signatures.signature import signed
 from thoth.stacks import stored_stacks
 from thoth.store.base import ABSENT, Digests
 from thoth.store.names import INFO, dump_dir, home, info_name
@@ -160,7 +161,7 @@ def _adopt(thoth: Thoth, identity: Identity, clock: Clock) -> str:
     else:
         arrival = Arrival(identity, entry.size, entry.mtime, raw_bytes(entry.name), (), node="")
         made = compose(arrival, facts, digests, name, entry.mtime)
-        found = DumpInfo({**made.document, **stored_stacks(thoth.store, name)})
+        found = signed(DumpInfo({**made.document, **stored_stacks(thoth.store, name)}))
         info, done = _anew(found, row), "its document was made anew"
     thoth.store.put(info_name(thoth.user, identity), stored_form(info), if_match=ABSENT)
     _index(thoth, identity)

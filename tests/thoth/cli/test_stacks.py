@@ -245,6 +245,7 @@ def test_stacks_are_found_again_when_more_is_known(run: Run, built: Path, tmp_pa
     away.rename(path)
     better, said = again(run, told["id"])
     assert said == BETTER and better["stack"][0].startswith("_ZN12_GLOBAL__N_15crashEv+0x")
+    assert "crash" in better["signature"] and better["signature"] != told.get("signature")
     assert better["revision"] == told["revision"] + 1
     path.unlink()
     kept, said = again(run, told["id"])

@@ -65,7 +65,7 @@ def test_an_index_gives_the_order_too(index: SqliteIndex, words: list[str], step
         (["platform=joyent_2013"], "SEARCH dumps USING INDEX dumps_platform (platform=? AND odd=?)"),
         (["pid=19972"], "SEARCH dumps USING INDEX dumps_pid (pid=? AND odd=?)"),
         (["zone=global"], "SEARCH dumps USING INDEX dumps_zone (zone=? AND odd=?)"),
-        (["signature=abc"], "SEARCH dumps USING INDEX dumps_signature (signature=? AND odd=?)"),
+        (["signature=abc"], "SEARCH dumps USING COVERING INDEX dumps_signature (signature=?)"),
         (["3e16"], "SEARCH dumps USING INDEX sqlite_autoindex_dumps_1 (id>? AND id<?)"),
         (["3e16", "004a"], "SEARCH dumps USING INDEX sqlite_autoindex_dumps_1 (id=?)"),
     ],
@@ -89,6 +89,36 @@ def test_report_of_a_column_that_is_tallied_reads_no_dumps(index: SqliteIndex, n
     index.create()
     asked = statements(index, lambda: index.report(Query(), (name,)), expected="tallies")
     assert asked == ["SEARCH tallies USING PRIMARY KEY (property=?)"]
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ([], "SCAN dumps USING COVERING INDEX dumps_signature"),
+        (
+            ["mtime=7d", "type=core", "cmd=svc*", "ticket=undefined"],
+            "SCAN dumps USING COVERING INDEX dumps_signature",
+        ),
+        (["signature=a"], "SEARCH dumps USING COVERING INDEX dumps_signature (signature=?)"),
+        (["pid=5"], "SEARCH dumps USING INDEX dumps_pid (pid=? AND odd=?)"),
+        (["3e16"], "SEARCH dumps USING INDEX sqlite_autoindex_dumps_1 (id>? AND id<?)"),
+    ],
+)
+def test_rank_reads_one_index(index: SqliteIndex, words: list[str], step: str) -> None:
+    index.create()
+    query = parse(words, now=1e9)[0]
+    first, *others = statements(index, lambda: index.rank(query, 5), expected="GROUP BY signature")
+    assert first == step
+    assert not others or step.startswith("SEARCH dumps USING INDEX")  # few rows may be sorted
+
+
+def test_rank_looks_into_the_largest_only(index: SqliteIndex) -> None:
+    index.put_many(dump(number, signature=each, node=str(number)) for number, each in enumerate("aab"))
+    with closing(sqlite3.connect(index.path, isolation_level=None)) as vandal:
+        vandal.execute("UPDATE dumps SET document = '{'")
+    (plan,) = {*statements(index, lambda: index.rank(Query(), 1), expected="SELECT node")}
+    assert plan == "SEARCH dumps USING COVERING INDEX dumps_signature (signature=? AND node>?)"
+    assert [each.dumps for each in index.rank(Query(), 2).groups] == [2, 1]
 
 
 def test_count_reads_an_index(index: SqliteIndex) -> None:

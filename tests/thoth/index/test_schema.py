@@ -57,6 +57,14 @@ PRAGMA application_id=1416130420;
 PRAGMA user_version=2;
 PRAGMA journal_mode=WAL;
 """
+# And as the third one did.
+THIRD = (
+    SECOND.replace("user_version=2", "user_version=3")
+    + """
+CREATE TABLE tallies (property TEXT NOT NULL, label TEXT NOT NULL, dumps INTEGER NOT NULL,
+    PRIMARY KEY (property, label)) WITHOUT ROWID;
+"""
+)
 KINDS: list[dict[str, object]] = [
     {},
     {"purged": 1_700_000_000},
@@ -140,6 +148,28 @@ def test_tables_of_the_second_version_are_counted(second_version: Path, tmp_path
         for name in TALLIED:
             assert index.report(Query(), (name,)) == new.report(Query(), (name,))
     assert schema(second_version) == schema(tmp_path / "new.db")
+
+
+def test_tables_of_the_third_version_rank_signatures(path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir(parents=True, mode=0o700)
+    signed = [dump(number, signature=each, node="n") for number, each in enumerate("aab")]
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.executescript(THIRD)
+        for number, info in enumerate(signed):
+            row = (info.id, number, info.document["signature"], info.to_json())
+            old.execute(
+                "INSERT INTO dumps (id, revision, odd, purged, time, type, cmd, node, signature, document)"
+                " VALUES (?1, 0, 0, 0, ?2, 'core', 'svcs', 'n', ?3, ?4)",
+                row,
+            )
+        for name, label in [("type", "core"), ("cmd", "svcs"), ("node", "n"), ("platform", None), ("ticket", None)]:
+            old.execute("INSERT INTO tallies VALUES (?, coalesce(?, 'undefined'), 3)", (name, label))
+    with closing(SqliteIndex(path)) as index, closing(SqliteIndex(tmp_path / "new.db")) as new:
+        new.put_many(signed)
+        assert index.rank(Query(), 9) == new.rank(Query(), 9)
+        assert ask_everything(index) == ask_everything(new)
+    assert tallies(path) == tallies(tmp_path / "new.db")
+    assert schema(path) == schema(tmp_path / "new.db")
 
 
 def test_a_dry_run_says_who_brings_old_tables_up_to_date(first_version: Path, tmp_path: Path) -> None:

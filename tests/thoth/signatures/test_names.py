@@ -1,0 +1,131 @@
+"""Names of functions: the same for each build of a program, and of bounded length whatever is in them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thoth.signatures.mangled import plain_name
+from thoth.signatures.names import LONGEST_READ, harmless, normal, without_lists
+from thoth.signatures.rules import current_rules
+
+RULES = current_rules()
+
+NAMES = {
+    "main": "main",
+    "foo.part.0": "foo",
+    "foo.constprop.1.isra.0.cold": "foo",
+    "foo.lto_priv.0": "foo",
+    "raise@@GLIBC_2.2.5": "raise",
+    "write@plt": "write",
+    "__GI_raise": "raise",
+    "PLT:malloc": "malloc",
+    "PLT=malloc": "malloc",
+    "_ZN2v88internal7RuntimeEv": "v8::internal::Runtime",
+    "_ZN4node5StartEiPPc": "node::Start",
+    "_ZN4node5StartEiPPc.part.12": "node::Start",
+    "_ZNSt6vectorIiSaIiEE9push_backERKi": "std::vector::push_back",
+    "_ZNKSt3mapISsiSt4lessISsESaISt4pairIKSsiEEE2atERS3_": "std::map::at",
+    "_ZN12_GLOBAL__N_13fooEv": "{anonymous}::foo",
+    "_ZN3FooC2Ev": "Foo::Foo",
+    "_ZN3FooD0Ev": "Foo::~Foo",
+    "_ZThn16_N3Foo3barEv": "Foo::bar",
+    "_ZZN3Foo3barEvENKUlvE0_clEv": "Foo::bar::{lambda#2}::operator()",
+    "_ZlsRSoRK3Foo": "operator<<",
+    "_ZN3FoonwEm": "Foo::operator new",
+    "_ZN3Foo3barB5cxx11Ev": "Foo::bar",
+    "_ZL6helperv": "helper",
+    "_ZN3foo3barILi5ELb1EXadL_ZNS_1fEvEEEEvv": "_ZN3foo3barILi5ELb1EXadL_ZNS_1fEvEEEEvv",  # an expression
+    "_ZN4core9panicking5panic17h0123456789abcdefE": "core::panicking::panic",
+    "_ZN66_$LT$alloc..vec..Vec$LT$T$GT$$u20$as$u20$core..ops..drop..Drop$GT$4drop17h0123456789abcdefE": (
+        "<alloc::vec::Vec as core::ops::drop::Drop>::drop"
+    ),
+    "core::panicking::panic::h0123456789abcdef": "core::panicking::panic",
+    "_RNvCs9ltgdHTiPiY_7mycrate3foo": "_RNvC7mycrate3foo",
+    "std::vector<int, std::allocator<int> >::push_back(int const&)": "std::vector::push_back",
+    "(anonymous namespace)::foo(int) const": "{anonymous}::foo",
+    "Foo::operator()(int)": "Foo::operator()",
+    "Foo::operator<(Foo const&) const": "Foo::operator<",
+    "operator<< <char>(std::ostream&)": "operator<<",
+    "Foo::operator->()": "Foo::operator->",
+    "Foo::bar()::{lambda(int)#1}::operator()(int) const": "Foo::bar::{lambda#1}::operator()",
+    "a \t\n b": "a b",
+    "a | b": "a|b",
+    "a\x1b[31mb\udcff": "a?[31mb?",
+    "_Z": "_Z",
+    "_Z999foo": "_Z999foo",
+    "()": "()",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("name", "wanted"), NAMES.items())
+def test_normal(name: str, wanted: str) -> None:
+    assert normal(name, RULES) == wanted
+
+
+def test_a_long_name_keeps_its_beginning_and_stays_another_one() -> None:
+    one, other = (normal("a" * 500 + end, RULES) for end in "xy")
+    assert len(one) == len(other) == RULES.longest
+    assert one.startswith("a" * 80)
+    assert one != other
+
+
+# Characters and pieces that the rules and the encodings treat in their own way.
+PIECES = st.sampled_from(
+    [*"abNZSELIJE_0123<>()[]`.:+-@|~ ", "_Z", "_ZN", "1a", "3foo", "17h0123456789abcdef", "E", "operator",
+     "operator<", "operator()", ".part.0", ".cold", "@plt", "::", "(anonymous namespace)", "$LT$", "$u20$", "..",
+     "\udcff", "\0", "é", "\n", "<signal", " const", "PLT=", "::h0123456789abcdef", "Cs_1",
+     "_R", "S_", "St", "Ul", "vE_"]
+)  # fmt: skip
+HOSTILE = st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=40)
+
+
+@given(HOSTILE)
+def test_a_normal_name_is_normal(name: str) -> None:
+    once = normal(name, RULES)
+    assert normal(once, RULES) == once
+
+
+@given(HOSTILE, st.integers(1, 400))
+def test_a_name_is_bounded_and_harmless(name: str, times: int) -> None:
+    for shown in (normal(name * times, RULES), harmless(name * times, 80)):
+        assert len(shown) <= RULES.longest
+        assert shown == "" or shown.isprintable()
+        assert " | " not in shown
+
+
+@pytest.mark.parametrize("deep", ["N", "(", "<", "_ZN1aI", "_ZZ", "(" * 9 + "<>", "_Z1fIF", "P", "{lambda("])
+def test_depth_costs_nothing(deep: str) -> None:
+    assert len(normal(deep * LONGEST_READ, RULES)) <= RULES.longest
+    plain_name("_Z" + deep * LONGEST_READ)
+
+
+@given(HOSTILE)
+def test_no_symbol_makes_the_reader_fail(name: str) -> None:
+    assert plain_name("_Z" + name) != ""
+
+
+def test_names_are_those_that_binutils_reads() -> None:
+    """Of a real library: each name that we read is in what c++filt makes of its symbol."""
+    library = next(Path("/usr/lib").glob("**/libstdc++.so.6"))  # it came with g++
+    listed = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
+    symbols = sorted({line.split()[-1].partition("@")[0] for line in listed.splitlines()})
+    symbols = [each for each in symbols if each.startswith("_ZN")]
+    asked = subprocess.run(["c++filt"], input="\n".join(symbols), capture_output=True, text=True, check=True)
+    pairs = [(plain_name(each), told) for each, told in zip(symbols, asked.stdout.splitlines(), strict=True)]
+    read = [(name, told) for name, told in pairs if name is not None]
+    assert len(read) >= 0.99 * len(pairs) > 1000
+    unlike = [(name, told) for name, told in read if not _agrees(name, told)]
+    assert len(unlike) <= 0.01 * len(read), unlike[:5]
+
+
+def _agrees(name: str, told: str) -> bool:
+    if "operator" in name:  # blanks, and the type of a cast
+        return "operator" in told
+    return re.sub("( const| &+)+$", "", without_lists(told)).endswith(name)

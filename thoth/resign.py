@@ -1,0 +1,153 @@
+"""Signatures made again by today's rules, of dumps that are stored: what would change, and the changes.
+
+The stacks are those that the documents have; no dump is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from thoth.edit import Edited, revise_stored
+from thoth.errors import BadDocument, IndexFailure, StoreUnavailable, ThothError
+from thoth.library import Thoth
+from thoth.model import DumpInfo, Identity
+from thoth.query import Named, Query, Undefined
+from thoth.signatures.signature import SIGNATURE, signed
+
+BATCH: Final = 500  # dumps of which the index is told at once
+
+Signature = str | None
+
+
+@dataclass(slots=True)
+class Survey:
+    """What today's rules make of the signatures of some dumps; None stands for none.
+
+    ``moves`` counts the dumps by the signature that they have and the one that they get, also those of which it is
+    the same; ``stale`` are those whose documents have to be changed, if only for the version of the rules.
+    """
+
+    moves: Counter[tuple[Signature, Signature]] = field(default_factory=Counter)
+    stale: list[Identity] = field(default_factory=list)
+
+    @property
+    def dumps(self) -> int:
+        """How many were looked at."""
+        return sum(self.moves.values())
+
+    @property
+    def signed(self) -> int:
+        """How many had no signature and get one."""
+        return sum(count for (before, after), count in self.moves.items() if before is None and after is not None)
+
+    @property
+    def unsigned(self) -> int:
+        """How many had a signature and get none."""
+        return sum(count for (before, after), count in self.moves.items() if before is not None and after is None)
+
+    @property
+    def renamed(self) -> int:
+        """How many get another signature in place of the one that they have."""
+        same = sum(count for (before, after), count in self.moves.items() if before == after)
+        return self.dumps - same - self.signed - self.unsigned
+
+    def merged(self) -> dict[str, Mapping[str, int]]:
+        """Signatures that dumps of several get: of how many dumps each of these, the largest first."""
+        return _several((after, before, count) for (before, after), count in self.moves.items())
+
+    def split(self) -> dict[str, Mapping[str, int]]:
+        """Signatures whose dumps get several: how many dumps each of these gets, the largest first."""
+        return _several((before, after, count) for (before, after), count in self.moves.items())
+
+
+def survey(infos: Iterable[DumpInfo]) -> Survey:
+    """What would change in these documents; nothing is written."""
+    found = Survey()
+    for info in infos:
+        after = signed(info)
+        found.moves[_signature(info), _signature(after)] += 1
+        if after is not info:
+            found.stale.append(info.id)
+    return found
+
+
+def resign(thoth: Thoth, identities: Iterable[Identity]) -> Iterator[Edited]:
+    """Give each of the dumps the signature that its stack has, by compare-and-set; the index hears of many at once.
+
+    One that fails does not stop the others. When the index fails, the dumps that it could not be told of come with
+    that error, and no others. Raises StoreUnavailable, since no other dump would fare better; the index then knows of
+    what was changed before.
+    """
+    waiting = iter(identities)
+    unindexed = False
+    while not unindexed and (batch := list(islice(waiting, BATCH))):
+        for each in _resigned(thoth, batch):
+            yield each
+            unindexed |= isinstance(each.error, IndexFailure)
+
+
+def sign_unsigned(thoth: Thoth, identities: Iterable[Identity]) -> Iterator[Edited]:
+    """Give those of the dumps a signature that have none in the index, and a stack. Otherwise as ``resign``."""
+    waiting = iter(identities)
+    while batch := list(islice(waiting, BATCH)):
+        query = Query((Named(frozenset(batch)), Undefined((SIGNATURE,))))
+        yield from resign(thoth, survey(thoth.index.find(query)).stale)
+
+
+def _resigned(thoth: Thoth, batch: Iterable[Identity]) -> Iterator[Edited]:
+    changed: list[tuple[DumpInfo, bool]] = []
+    unavailable = None
+    for identity in batch:
+        try:
+            changed.append(_in_store(thoth, identity))
+        except StoreUnavailable as error:
+            unavailable = error
+            break
+        except ThothError as error:
+            yield Edited(identity, changed=False, error=error)
+    yield from _indexed(thoth, changed)
+    if unavailable is not None:
+        raise unavailable
+
+
+def _in_store(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, bool]:
+    """A dump's document as the store has it then, and whether that is a change."""
+    was_changed = False
+
+    def change(info: DumpInfo) -> DumpInfo | None:
+        nonlocal was_changed
+        after = signed(info)
+        was_changed = after is not info
+        return after.changed() if was_changed else None
+
+    return revise_stored(thoth, identity, change), was_changed
+
+
+def _indexed(thoth: Thoth, changed: Iterable[tuple[DumpInfo, bool]]) -> Iterator[Edited]:
+    done = list(changed)
+    try:
+        thoth.index.put_many(info for info, _ in done)
+    except (IndexFailure, BadDocument) as error:
+        reason = f"the store has it, the index does not: {error}; 'thoth index' heals that"
+        yield from (Edited(info.id, was_changed, IndexFailure(reason)) for info, was_changed in done)
+        return
+    yield from (Edited(info.id, was_changed) for info, was_changed in done)
+
+
+def _signature(info: DumpInfo) -> Signature:
+    told = info.document.get(SIGNATURE)
+    return told if isinstance(told, str) else None
+
+
+def _several(moves: Iterable[tuple[Signature, Signature, int]]) -> dict[str, Mapping[str, int]]:
+    """The counts of each first one by the second, where there are several of these; the largest first."""
+    groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for one, other, count in moves:
+        if one is not None and other is not None:
+            groups[one][other] += count
+    told = {one: dict(others.most_common()) for one, others in groups.items() if len(others) > 1}
+    return dict(sorted(told.items(), key=lambda each: (-sum(each[1].values()), each[0])))

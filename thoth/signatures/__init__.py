@@ -1,0 +1,1 @@
+"""What crashes together: the frames that make a crash what it is, as one short text."""
