@@ -26,12 +26,17 @@ refuse() {
 # be run follows here, as it was when this was installed.
 skip_script() {
     count=${SSH_ORIGINAL_COMMAND-}
-    count=${count#"exec /bin/sh -c 'eval \"\$(dd bs=1 count="}
-    count=${count%" 2>/dev/null)\"'"}
+    count=${count#"exec /bin/sh -c 'n="}
+    count=${count%';s=;while [ ${#s} -lt $n ];do p=$(dd bs=$((n-${#s})) count=1 2>/dev/null;echo .);p=${p%.};[ "$p" ]||exit 1;s=$s$p;done;eval "$s"'"'"}
     case $count in
     '' | *[!0-9]* | ???????*) refuse "what was asked for is no request of sdc-thoth" ;;
     esac
-    dd bs=1 count="$count" >/dev/null 2>&1
+    while [ "$count" -gt 0 ]; do
+        came=$(dd bs="$count" count=1 2>/dev/null; echo .)
+        came=${came%.}
+        [ "$came" ] || refuse "its script did not come whole"
+        count=$((count - ${#came}))
+    done
 }
 
 allowed() { # DIRECTORY

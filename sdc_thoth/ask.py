@@ -39,6 +39,7 @@ class Asker:
         self._places = places
         self._mark = mark
         self._script = protocol.script()
+        self._told: About | None = None
 
     def discover(self) -> Iterator[System | Found | Odd | Bad]:
         """What lies in the places, as it is found. Raises NodeError."""
@@ -46,9 +47,11 @@ class Asker:
             yield from protocol.discovered(reply, self._places)
 
     def about(self) -> About:
-        """What the node says of itself. Raises NodeError."""
-        with self._ask(protocol.about_request()) as reply:
-            return protocol.about(reply)
+        """What the node says of itself; it is asked once. Raises NodeError."""
+        if self._told is None:
+            with self._ask(protocol.about_request()) as reply:
+                self._told = protocol.about(reply)
+        return self._told
 
     def hashes(self, found: Sequence[Found], thoth: str) -> Iterator[tuple[bool, str]]:
         """What the node's own thoth says of each file: whether it succeeded, and its output. Raises NodeError."""
@@ -70,21 +73,25 @@ class Asker:
         with self._ask(image_protocol.image_request(asks, mark)) as reply, _within(seconds, reply):
             return list(image_protocol.images(reply, asks, mark))
 
-    def fetch(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
+    def fetch(self, gets: Sequence[Get], *, about: bool = False) -> Iterator[bytes | SourceError]:
         """The bytes of each part, in order, or why they cannot be had. Each comes from a file that is, before and
         after, the one that was discovered. They are held in memory: ask for small parts. Raises NodeError.
+
+        With ``about`` the node is asked what it is along with that: each question costs it more than its answer.
         """
         done = 0
         while done < len(gets):
-            for answer in self._fetch_in_groups(gets[done:]):
+            for answer in self._fetch_in_groups(gets[done:], about and self._told is None):
                 yield answer
                 done += 1
 
-    def _fetch_in_groups(self, gets: Sequence[Get]) -> Iterator[bytes | SourceError]:
+    def _fetch_in_groups(self, gets: Sequence[Get], about: bool) -> Iterator[bytes | SourceError]:
         """Answers for gets from the first on. When a file changes under the reading, the bytes of its group cannot be
         told apart: that group is asked for one by one, and the rest is left for another call."""
         mark = self._mark()
-        with self._ask(protocol.read_request(self._places, gets, mark, skim=True)) as reply:
+        with self._ask(protocol.read_request(self._places, gets, mark, skim=True, about=about)) as reply:
+            if about:
+                self._told = protocol.about(reply)
             for start in range(0, len(gets), GROUP):
                 group = gets[start : start + GROUP]
                 try:

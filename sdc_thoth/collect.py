@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -108,7 +107,7 @@ class Collection:
         self._before: dict[bytes, Failing] = {}  # of the batch, by the journal
         self._under_way: Found | None = None  # the dump whose bytes come
         self._trouble: list[Bad] = []
-        self._flying: deque[Future[Outcome]] = deque()
+        self._flying: list[Future[Outcome]] = []  # small dumps that are being stored
 
     def outcomes(self) -> Iterator[Outcome]:
         """An outcome for each dump, then one for the node. What it raises, StoreUnavailable above all, comes after
@@ -126,9 +125,9 @@ class Collection:
 
     def _abandon(self, reason: str) -> Iterator[Outcome]:
         """Outcomes for what is left of a batch when the node or the store is lost."""
-        for flying in self._flying:
-            if flying.exception() is None:
-                yield self._settled(flying.result())
+        stored = [flying.result() for flying in self._flying if flying.exception() is None]
+        for outcome in self._intake.indexed(stored):
+            yield self._settled(outcome)
         if self._under_way is not None and self._task.halt.reason is None:
             # It may be this dump that ends the session each time: then those behind it must get their turn.
             self._note_failure(self._under_way, reason)
@@ -271,7 +270,8 @@ class Collection:
         return self._outcome(found, Result.FAILED, stage="wait", reason=reason, detail=_SEEN_BEFORE)
 
     def _named_by_ranges(self, found: Sequence[Found]) -> Iterator[Named | Outcome]:
-        for item in identify_by_ranges(self._asker, found) if found else ():
+        # A dry run notes nothing on any dump.
+        for item in identify_by_ranges(self._asker, found, about=not self._task.dry_run) if found else ():
             if isinstance(item, Identified):
                 yield Named(item.found, item.identity, item)
             else:
@@ -373,7 +373,7 @@ class Collection:
     def _stored(self, group: Sequence[Identified]) -> Iterator[Outcome]:
         for dump, body in zip(group, self._intake.bodies(group), strict=True):
             try:
-                arrival = self._intake.arrival(dump)
+                arrival = self._intake.arrival(dump, in_memory=isinstance(body, list))
             except (SourceError, NotADump) as error:
                 yield failed(self._node, dump.found, error, "transfer", dump.identity)
                 continue
@@ -387,9 +387,10 @@ class Collection:
                 self._under_way = dump.found
                 outcome = self._intake.store(arrival, dump.found, body)
                 self._under_way = None
-                yield outcome
-        while self._flying:
-            yield self._flying.popleft().result()
+                yield from self._intake.indexed([outcome])
+        stored = [flying.result() for flying in self._flying]  # what one raises leaves all of them to _abandon
+        self._flying.clear()
+        yield from self._intake.indexed(stored)
 
 
 def _may_be_better(size: int, there: Known) -> bool:

@@ -37,17 +37,20 @@ class Identified:
     known: KnownRanges
 
 
-def identify_by_ranges(asker: Asker, found: Sequence[Found]) -> Iterator[Identified | tuple[Found, Exception]]:
+def identify_by_ranges(
+    asker: Asker, found: Sequence[Found], *, about: bool = False
+) -> Iterator[Identified | tuple[Found, Exception]]:
     """The identity of each file, or the SourceError or NotADump that stands in its way, as they become known.
 
     All files are asked about together, in rounds: first for their heads, then for what those show to be needed. What
-    would take too much memory that way is read piece by piece. Raises NodeError.
+    would take too much memory that way is read piece by piece. With ``about`` the node is asked what it is along with
+    that, as ``Asker.fetch`` does. Raises NodeError.
     """
     left = _HELD
     parts = [(each, KnownRanges(each.size)) for each in found]
     asked = [(each, known, [Range(0, HEAD * UNIT)]) for each, known in parts]
     for _ in range(_ROUNDS):
-        failed = dict(_fill(asker, asked))
+        failed = dict(_fill(asker, asked, about=about))
         again = []
         for each, known, _wanted in asked:
             if each.path in failed:
@@ -139,11 +142,11 @@ def ranges_of_facts(asker: Asker, dump: Identified) -> tuple[Range, ...]:
 
 
 def _fill(
-    asker: Asker, asked: Iterable[tuple[Found, KnownRanges, list[Range]]]
+    asker: Asker, asked: Iterable[tuple[Found, KnownRanges, list[Range]]], *, about: bool = False
 ) -> Iterator[tuple[bytes, SourceError]]:
     """Fetch the wanted ranges of files into what is known of them; gives the paths of those that failed, and why."""
     wanted = [(found, known, _get(found, each)) for found, known, ranges in asked for each in ranges]
-    answers = asker.fetch([get for _found, _known, get in wanted])
+    answers = asker.fetch([get for _found, _known, get in wanted], about=about)
     for (found, known, get), answer in zip(wanted, answers, strict=True):
         if isinstance(answer, bytes):
             known.add(get.offset, answer)

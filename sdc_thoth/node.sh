@@ -48,6 +48,14 @@ word() { # a word of a request -> $word
 # ---- stat --------------------------------------------------------------------------------------------------------
 
 choose_stat() { # -> $format: nanoseconds where this stat knows them; $fds: where an open file can be looked at
+    fds=/proc/self/fd
+    for format in %d:%i:%s:%.Y:%.Z:%h %d:%i:%s:%Y:%Z:%h; do # one process tells all, on most nodes
+        known=$(with_files stat -L -c "$format" / "$fds/3" 2>/dev/null 3</) || known=
+        case $known in
+        *[!0-9.:"$newline"]* | *::*) ;;
+        *:*"$newline"*:*) [ "${known%"$newline"*}" != "${known#*"$newline"}" ] || return 0 ;;
+        esac
+    done
     fds=none
     case $(stat -c %.Y / 2>/dev/null) in
     *[!0-9.]* | '' | *.) format=%d:%i:%s:%Y:%Z:%h ;;
@@ -187,7 +195,6 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
 # and at last "end".
 
 discover() {
-    system=$(uname -s)
     tell_time
     say system "$system" "$now"
     if [ "$fds" = none ]; then
@@ -665,12 +672,18 @@ about() { # Reply: "about", system, node name, release, version, machine, what s
     if command -v sysinfo >/dev/null 2>&1; then
         text=$(sysinfo 2>/dev/null </dev/null) || text=
     fi
-    say about "$(uname -s)" "$(uname -n)" "$(uname -r)" "$(uname -v)" "$(uname -m)" "$text" end
+    # NODE RELEASE VERSION MACHINE, of which only the version may have blanks in it.
+    known=$(uname -nrvm)
+    name=${known%% *}
+    known=${known#* }
+    version=${known#* }
+    say about "$system" "$name" "${known%% *}" "${version% *}" "${version##* }" "$text" end
 }
 
 head=
 seek=skip
-[ "$(uname -s)" = SunOS ] && seek=iseek
+system=$(uname -s)
+[ "$system" = SunOS ] && seek=iseek
 directory_word=
 no_place="not a place where dumps are collected"
 count=0

@@ -20,6 +20,7 @@ from thoth import (
     Arrival,
     Binaries,
     FirstOf,
+    GatheringIndex,
     Identity,
     NoRoom,
     NotADump,
@@ -48,6 +49,7 @@ SMALL = 4 << 20  # bytes of a dump that is fetched together with others, and hel
 _DEPTH = 64  # levels of a sysinfo; real ones have five
 _WORD = 60.0  # seconds between words on a long transfer
 _TOGETHER = 8 << 20  # bytes of small dumps that are fetched together
+_INDEXED = (Result.STORED, Result.REPLACED, Result.PRESENT)  # what the index has to know
 
 
 class Intake:
@@ -68,6 +70,8 @@ class Intake:
         self._asker = asker
         self._node = node
         self._thoth = thoth
+        self._gathering = GatheringIndex(thoth.index)
+        self._gathered = replace(thoth, index=self._gathering)  # the same store
         self._arrivals = arrivals
         self._clock = clock
         self._say = say
@@ -76,9 +80,10 @@ class Intake:
         self._ask_mdb = node_stack == "mdb"
         self._properties: Mapping[str, Any] | None = None
 
-    def arrival(self, dump: Identified) -> Arrival:
+    def arrival(self, dump: Identified, *, in_memory: bool) -> Arrival:
         """A dump that is about to be sent. Raises SourceError, NotADump and NodeError."""
-        return self._arrival(dump.found, dump.identity, ranges_of_facts(self._asker, dump))
+        ranges = () if in_memory else ranges_of_facts(self._asker, dump)
+        return self._arrival(dump.found, dump.identity, ranges)
 
     def annotate(self, found: Found, identity: Identity) -> Outcome | None:
         """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError.
@@ -93,13 +98,13 @@ class Intake:
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
-        the store has no room for it: there may be room for smaller ones."""
+        the store has no room for it: there may be room for smaller ones. The outcome is to go through ``indexed``."""
         told = stream if isinstance(stream, list) else Reopened(lambda: self._told(found, stream))
         return self._outcome(arrival, found, lambda: self._received(arrival, found, told))
 
     def _received(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Receipt:
         binaries = FirstOf([self._of_node.ration(), *self._elsewhere])
-        receipt = receive(self._thoth, arrival, stream, now=self._clock(), binaries=binaries)
+        receipt = receive(self._gathered, arrival, stream, now=self._clock(), binaries=binaries)
         if self._ask_mdb and is_from_illumos(receipt):
             receipt = self._debugged(receipt, found)
         self._arrivals.take(receipt)
@@ -112,12 +117,22 @@ class Intake:
         """
         try:
             asked, printed = self._asker.debugged(found)
-            return replace(receipt, info=note_mdb_stacks(self._thoth, receipt.info, printed)) if asked else receipt
+            return replace(receipt, info=note_mdb_stacks(self._gathered, receipt.info, printed)) if asked else receipt
         except StoreUnavailable:
             raise
         except ThothError as error:
             self._say(f"{self._node.name}: {escaped(found.path)}: stacks: {escaped(str(error))}")
             return receipt
+
+    def indexed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+        """Tell the index of what was stored, of all together; the outcomes as they are after that."""
+        lost = self._gathering.flush()
+        for each in outcomes:
+            why = lost.get(each.identity) if each.identity and each.result in _INDEXED else None
+            if why is None:
+                yield each
+            else:
+                yield replace(each, result=Result.STORED_UNINDEXED, stage="store", reason=why)
 
     def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
         """The stream, with a word a minute on how far it is."""

@@ -38,9 +38,12 @@ def main() -> int:
             crasher = Crasher(Path(folder))
             crash(crasher, fleet["hn0"], "/zones/global/cores", "vmadmd")
             crash(crasher, fleet["cn1"], "/var/cores", "worker;$(touch canary)")
+            crash(crasher, fleet["cn1"], "/var/cores", "vmadmd")
         panic(fleet["hn0"])
         collect(commands)
-        work(commands, look(commands))
+        crashed = look(commands)
+        compare(commands, crashed)
+        work(commands, crashed)
         show_again(commands, fleet)
     say(f"That took {time.monotonic() - started:.0f} s. Nodes, store and index are gone again.")
     return 0
@@ -103,7 +106,7 @@ def crash(crasher: Crasher, node: Node, folder: str, name: str) -> None:
     script = f"cd {folder} && ulimit -c unlimited && {shlex.quote(f'/tmp/{name}')} segv 2"
     print(f"[{node.name}] $ {script}", flush=True)
     subprocess.run(node.ssh(script), check=False, capture_output=True, timeout=_PATIENCE)
-    (core,) = node.path(folder).glob("core*")
+    (core,) = (found for found in node.path(folder).glob("core*") if not found.name.endswith(".4711"))
     core.rename(core.with_name(f"core.{name}.4711"))
     settled = time.time() - 60  # a core that has just been written would wait for the next run
     os.utime(node.path(folder) / f"core.{name}.4711", (settled, settled))
@@ -136,6 +139,18 @@ def look(commands: Commands) -> str:
     name = crashed[1].split()[0]
     commands.run(f"thoth info {name}")
     return name
+
+
+def compare(commands: Commands, crashed: str) -> None:
+    """What crashes together; ``crashed`` is the beginning of a core's identity."""
+    say("What that thread was doing makes its signature: the frames that say something. No debugger was asked.")
+    commands.run(f"thoth signature --explain {crashed}")
+    say("What crashes most, and what crashed as that one did: a ticket for one of them is offered to the others.")
+    commands.run("thoth top")
+    commands.run(f"thoth similar {crashed}")
+    commands.run(f"thoth ticket {crashed} OS-2358")
+    commands.run(f"thoth ticket --signature {crashed} OS-2358")
+    commands.run("thoth top ticket=OS-2358")
 
 
 def work(commands: Commands, crashed: str) -> None:

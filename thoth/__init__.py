@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from thoth.http import Service
     from thoth.index.base import Known
+    from thoth.index.wrappers import GatheringIndex
     from thoth.ingest import Arrival, Receipt, Reopened, annotate, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
@@ -59,6 +60,7 @@ _HOME = {
     "DumpFacts": "model",
     "DumpInfo": "model",
     "FirstOf": "dumps.binaries",
+    "GatheringIndex": "index.wrappers",
     "Held": "analysis.autoanalyze",
     "Identity": "naming",
     "IndexFailure": "errors",
@@ -125,6 +127,7 @@ __all__ = [
     "DumpFacts",
     "DumpInfo",
     "FirstOf",
+    "GatheringIndex",
     "Held",
     "Identity",
     "IndexFailure",

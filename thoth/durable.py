@@ -33,17 +33,18 @@ class Draft:
     name and the locked descriptor of one that is there.
     """
 
-    __slots__ = ("_directory", "_fd", "_name", "key")
+    __slots__ = ("_directory", "_ends_in_hole", "_fd", "_name", "key")
 
     def __init__(self, directory: int, key: str = "", *, taken: tuple[str, int] | None = None) -> None:
         self.key = key
         self._name, self._fd = taken or ("", -1)
         self._directory = -1
+        self._ends_in_hole = False
         try:
             self._directory = os.dup(directory)
-            if taken is None:
-                self._create()
-            os.fchmod(self._fd, 0o600)  # the umask may have taken bits away
+            found = self._create() if taken is None else os.fstat(self._fd)
+            if stat.S_IMODE(found.st_mode) != 0o600:  # the umask may have taken bits away
+                os.fchmod(self._fd, 0o600)
         except BaseException:
             if taken is None:
                 self.discard()
@@ -51,14 +52,14 @@ class Draft:
                 self.keep()
             raise
 
-    def _create(self) -> None:
+    def _create(self) -> os.stat_result:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         prefix = f".thoth-{self.key}-" if self.key else ".thoth-"
         while True:
             self._name = f"{prefix}{os.urandom(16).hex()}.draft"
             self._fd = os.open(self._name, flags, 0o600, dir_fd=self._directory)
-            if _locked(self._fd) and os.fstat(self._fd).st_nlink:
-                return
+            if _locked(self._fd) and (found := os.fstat(self._fd)).st_nlink:
+                return found
             # A sweep came between the open and the lock and took the file for a dead one's.
             fd, self._fd = self._fd, -1
             os.close(fd)
@@ -78,24 +79,26 @@ class Draft:
             if data.startswith(_ZEROS, at):
                 self.write(view[start:at])
                 os.lseek(self._fd, HOLE, os.SEEK_CUR)
+                self._ends_in_hole = True
                 start = at + HOLE
         self.write(view[start:])
 
     def end(self) -> None:
         """Make a hole at the end part of the file."""
-        size = os.lseek(self._fd, 0, os.SEEK_CUR)
-        if os.fstat(self._fd).st_size < size:
-            os.ftruncate(self._fd, size)
+        if self._ends_in_hole:
+            os.ftruncate(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR))
 
     def cut(self, size: int) -> None:
         """Leave ``size`` bytes of it, to be written on from there."""
         os.ftruncate(self._fd, size)
         os.lseek(self._fd, size, os.SEEK_SET)
+        self._ends_in_hole = False
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of ``data``."""
         if not data:
             return
+        self._ends_in_hole = False
         written = os.write(self._fd, data)
         if written < len(data):  # one call takes at most 2 GiB, or what still fits
             rest = memoryview(data)[written:]

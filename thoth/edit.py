@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from json import JSONEncoder
 from random import random
 from typing import Final
@@ -30,6 +31,10 @@ from thoth.store.names import info_name
 _ATTEMPTS: Final = 50
 _FIRST_PAUSE: Final = 0.001  # seconds; about as long as a change takes
 _LONGEST_PAUSE: Final = 0.1
+
+_PIECES: Final = 1000  # words of a document, each with its indent, that are encoded together
+# Characters of a compact document, each of which might begin a line of its own, that has room in info.json for sure.
+_SURELY: Final = MAX_SMALL // (4 * MAX_DEPTH + 2)
 
 LONGEST_TICKET: Final = 256  # characters
 
@@ -91,12 +96,19 @@ def stored_form(info: DumpInfo) -> bytes:
     """
     stored_text(info)
     form = bytearray()
-    # Piece by piece: a small document of deep lists is a thousand times its size with the indents.
-    for piece in JSONEncoder(indent=4).iterencode(info.document):
-        form += piece.replace("\x7f", "\\u007f").encode("ascii")
+    # Some at a time: a small document of deep lists is a thousand times its size with the indents.
+    pieces = JSONEncoder(indent=4).iterencode(info.document)
+    while some := "".join(islice(pieces, _PIECES)):
+        form += some.replace("\x7f", "\\u007f").encode("ascii")
         if len(form) >= MAX_SMALL:
             raise BadDocument(f"{info.id}: the document would be over {MAX_SMALL >> 20} MiB; set less on the dump")
     return bytes(form + b"\n")
+
+
+def require_storable(info: DumpInfo) -> None:
+    """Raises BadDocument as ``stored_form`` does. Of a document of ordinary size it takes a fifth of the time."""
+    if len(stored_text(info)) > _SURELY:
+        stored_form(info)
 
 
 def _current(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, str]:
@@ -301,7 +313,7 @@ def plan_each(thoth: Thoth, identities: Iterable[Identity], edits: Iterable[Edit
         try:
             revised = edited(_current(thoth, identity)[0], wanted)
             if revised is not None:
-                stored_form(revised)
+                require_storable(revised)
             yield Edited(identity, changed=revised is not None)
         except StoreUnavailable:
             raise

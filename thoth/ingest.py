@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from thoth.digest import Digester
 from thoth.dumps.binaries import Binaries
-from thoth.dumps.describe import describe
+from thoth.dumps.describe import facts_of
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, Range, Recorder, in_memory
-from thoth.edit import revise, stored_form
+from thoth.edit import require_storable, revise, stored_form
 from thoth.errors import (
     BadDocument,
     IndexFailure,
@@ -47,7 +47,8 @@ class Arrival:
     size: int  # bytes, as discovered
     mtime: float  # seconds since 1970
     filename: bytes  # last part of its path
-    ranges: tuple[Range, ...]  # what identify and describe look at: thoth.dumps.describe.fact_ranges
+    # What identify and describe look at: thoth.dumps.describe.fact_ranges. Not needed for a dump that is in memory.
+    ranges: tuple[Range, ...]
     node: str  # the node of a dump that does not name its own
     source: Mapping[str, Json] = field(default_factory=dict)  # where it was found; an item of ``sources``
     properties: Mapping[str, Json] = field(default_factory=dict)
@@ -111,7 +112,7 @@ def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: floa
     try:
         facts, digests = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
-        stored_form(info)  # refused now, or the object would be there without its document
+        require_storable(info)  # refused now, or the object would be there without its document
         current = thoth.stored_info(arrival.identity)  # the stream took its time: was somebody faster?
         lost = current is not None and _is_lost(thoth, current[0])
         if current is not None and not (lost or may_replace(current[0], digests.size)):
@@ -241,6 +242,9 @@ def _listed(source: Mapping[str, Json], listed: Iterable[Json]) -> bool:
 
 def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests]:
     """Send the stream and look at it as it passes: what the dump tells, and the digests of its bytes."""
+    if isinstance(stream, list):
+        digests = _pump(stream, upload.part)
+        return _verified(arrival, digests, in_memory(stream)), digests
     recorder = Recorder(arrival.ranges)
     try:
         digests = _pump(stream, recorder.feed, upload.part)
@@ -267,7 +271,7 @@ def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFac
         raise SourceChanged(f"{digests.size} bytes came where {arrival.size} were announced")
     try:
         if identify(known) == arrival.identity:
-            return describe(known)
+            return facts_of(known)
     except (MissingRange, NotADump):
         pass  # other headers lead to other ranges, or to none
     raise SourceChanged("its headers changed between identification and transfer")

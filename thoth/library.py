@@ -247,7 +247,7 @@ def _shared_index(config: Config, store: ObjectStore) -> Setting | None:
 
 
 def _open_index(place: Path | RethinkPlace, *, dry_run: bool) -> Index:
-    from thoth.index.dry import DryRunIndex
+    from thoth.index.wrappers import DryRunIndex
 
     index = _sqlite(place, dry_run) if isinstance(place, Path) else _rethink(place, dry_run)
     return DryRunIndex(index) if dry_run else index

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from thoth.edit import revise, stored_form
+from thoth.edit import require_storable, revise
 from thoth.errors import BadDocument, IndexFailure, NoSuchObject, StoreError, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
@@ -165,7 +165,9 @@ class _Purge:
         if self.found is None or self.found.kept:
             return None
         tombstone = info.changed(purged=self._now)
-        stored_form(tombstone)  # one that could not be kept would leave a dump without objects and without a mark
+        require_storable(
+            tombstone
+        )  # one that could not be kept would leave a dump without objects and without a mark
         self._delete(info)
         self._thrown_away = self.found
         self.found = replace(self.found, info=tombstone)

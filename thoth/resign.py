@@ -1,6 +1,6 @@
 """Signatures made again by today's rules, of dumps that are stored: what would change, and the changes.
 
-The stacks are those that the documents have; no dump is read.
+The stacks are those that the documents have; no dump is read. What a newer thoth has signed is left alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from thoth.errors import BadDocument, IndexFailure, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.query import Named, Query, Undefined
-from thoth.signatures.signature import SIGNATURE, signed
+from thoth.signatures.signature import SIGNATURE, resigned
 
 BATCH: Final = 500  # dumps of which the index is told at once
 
@@ -55,20 +55,32 @@ class Survey:
         same = sum(count for (before, after), count in self.moves.items() if before == after)
         return self.dumps - same - self.signed - self.unsigned
 
+    def moved(self) -> dict[str, Mapping[str, int]]:
+        """Signatures that become another one as they are: none of another's dumps get it, and all of theirs do."""
+        single = {one: others for one, others in self._from().items() if len(others) == 1}
+        alone = {other for other, ones in self._into().items() if len(ones) == 1}
+        return {one: others for one, others in single.items() if one not in others and alone.issuperset(others)}
+
     def merged(self) -> dict[str, Mapping[str, int]]:
         """Signatures that dumps of several get: of how many dumps each of these, the largest first."""
-        return _several((after, before, count) for (before, after), count in self.moves.items())
+        return {one: others for one, others in self._into().items() if len(others) > 1}
 
     def split(self) -> dict[str, Mapping[str, int]]:
         """Signatures whose dumps get several: how many dumps each of these gets, the largest first."""
-        return _several((before, after, count) for (before, after), count in self.moves.items())
+        return {one: others for one, others in self._from().items() if len(others) > 1}
+
+    def _from(self) -> dict[str, Mapping[str, int]]:
+        return _grouped((before, after, count) for (before, after), count in self.moves.items())
+
+    def _into(self) -> dict[str, Mapping[str, int]]:
+        return _grouped((after, before, count) for (before, after), count in self.moves.items())
 
 
 def survey(infos: Iterable[DumpInfo]) -> Survey:
     """What would change in these documents; nothing is written."""
     found = Survey()
     for info in infos:
-        after = signed(info)
+        after = resigned(info)
         found.moves[_signature(info), _signature(after)] += 1
         if after is not info:
             found.stale.append(info.id)
@@ -120,7 +132,7 @@ def _in_store(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, bool]:
 
     def change(info: DumpInfo) -> DumpInfo | None:
         nonlocal was_changed
-        after = signed(info)
+        after = resigned(info)
         was_changed = after is not info
         return after.changed() if was_changed else None
 
@@ -143,11 +155,11 @@ def _signature(info: DumpInfo) -> Signature:
     return told if isinstance(told, str) else None
 
 
-def _several(moves: Iterable[tuple[Signature, Signature, int]]) -> dict[str, Mapping[str, int]]:
-    """The counts of each first one by the second, where there are several of these; the largest first."""
+def _grouped(moves: Iterable[tuple[Signature, Signature, int]]) -> dict[str, Mapping[str, int]]:
+    """The counts of each first one by the second, the largest first. Dumps without a signature are left out."""
     groups: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for one, other, count in moves:
         if one is not None and other is not None:
             groups[one][other] += count
-    told = {one: dict(others.most_common()) for one, others in groups.items() if len(others) > 1}
+    told = {one: dict(others.most_common()) for one, others in groups.items()}
     return dict(sorted(told.items(), key=lambda each: (-sum(each[1].values()), each[0])))

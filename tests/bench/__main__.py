@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import identity, index, manta, node, rethink, stacks, stream
+from tests.bench import fleet, identity, index, manta, node, rethink, stacks, stream, together
 
 _PARTS = {
+    "fleet": fleet.measure,
     "identity": identity.measure,
     "index": index.measure,
     "node": node.measure,
     "rethink": rethink.measure,
     "stacks": stacks.measure,
     "stream": stream.measure,
+    "together": together.measure,
     "manta": manta.measure,
 }
 

@@ -29,7 +29,10 @@ _MEMORY = 200  # MiB
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A command and what it is held against: the same asked by the shell, times ``factor``, or ``enough`` seconds."""
+    """A command and what it is held against: the same asked by the shell, times ``factor``, or ``enough`` seconds.
+
+    Without a factor the shell is asked for the rows only, and ours is held against the seconds.
+    """
 
     words: tuple[str, ...]
     sql: str
@@ -62,6 +65,10 @@ def _questions(prefix: str, now: float) -> list[Question]:
         Question(("info", prefix), named, 1.5, _ENOUGH),
         # The shell reads one index from end to end in less time than Python takes to start.
         Question(("report", "platform"), platforms, 2),
+        *(
+            Question(("top", "-q", *words), _ranking(words, now), 0, 1.0)
+            for words in ([], ["type=core"], ["mtime=30d"])
+        ),
         Question(("ls", f"stack=*{RARE[:14]}*"), _listing([f"stack=*{RARE[:14]}*"], now), 2, rounds=3),
         Question(("ls", "type=core"), _listing(["type=core"], now), 2, rounds=3),
         Question(("ls",), _listing([], now), 2, rounds=3),
@@ -76,7 +83,8 @@ def _asked(home: Path, question: Question) -> Row:
     rss = max(asked.rss for _, asked in pairs)
     _check_rows(question, *(int(each.output) for each in pairs[0]))
     figure = f"{seconds:.2f} s, {seconds / shell:.2f} x, {rss:.0f} MiB"
-    goal = f"{question.factor:g} x{f' or {question.enough} s' if question.enough else ''}, {_MEMORY} MiB"
+    times = [f"{question.factor:g} x"] * bool(question.factor) + [f"{question.enough} s"] * bool(question.enough)
+    goal = f"{' or '.join(times)}, {_MEMORY} MiB"
     allowed = max(question.factor * shell, question.enough)
     return Row(f"thoth {' '.join(question.words)}", figure, goal, seconds <= allowed and rss < _MEMORY)
 
@@ -88,7 +96,7 @@ def _counted(command: Sequence[str | Path], home: Path) -> Run:
 
 def _check_rows(question: Question, shell: int, ours: int) -> None:
     """A fast answer that is not the answer counts for nothing."""
-    more = {"ls": 1, "report": 2, "info": ours - 1}[question.words[0]]  # the header, the braces
+    more = {"ls": 1, "top": 1, "report": 2, "info": ours - 1}[question.words[0]]  # the header, the braces
     assert ours - more == shell > 0, f"{question.words}: {ours - more} rows, and {shell} from the shell"
 
 
@@ -112,6 +120,15 @@ def _listing(words: Sequence[str], now: float) -> str:
     limit = -1 if query.limit is None else query.limit
     condition = _with_values(asked.sql, asked.parameters)
     return f"SELECT {shown} FROM dumps {how} WHERE {condition} ORDER BY time, id LIMIT {limit}"
+
+
+def _ranking(words: Sequence[str], now: float) -> str:
+    """The SQL of the signatures that ``top`` shows with these words, with how many dumps they have."""
+    query, _ = parse(words, now=now)
+    asked = where(query.constraints)
+    condition = _with_values(asked.sql, asked.parameters)
+    counted = f"SELECT signature, count(*) AS dumps FROM dumps WHERE {condition} AND signature IS NOT NULL"
+    return f"{counted} GROUP BY signature ORDER BY dumps DESC, signature LIMIT 20"
 
 
 def _with_values(sql: str, parameters: Sequence[Parameter]) -> str:

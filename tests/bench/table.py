@@ -22,11 +22,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A process that has ended: wall-clock seconds, and the largest RSS of it, in MiB."""
+    """A process that has ended: wall-clock seconds, the largest RSS of it, in MiB, and seconds of CPU."""
 
     seconds: float
     rss: float
     output: str
+    cpu: float
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Run:
@@ -40,7 +41,7 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> 
     seconds = time.monotonic() - started
     if process.returncode:
         raise SystemExit(f"bench: {command[0]} ended with {process.returncode}: {output[-500:]}")
-    return Run(seconds, usage.ru_maxrss / 1024, output)
+    return Run(seconds, usage.ru_maxrss / 1024, output, usage.ru_utime + usage.ru_stime)
 
 
 def best(times: int, measure: Callable[[], float]) -> float:

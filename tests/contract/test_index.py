@@ -14,8 +14,8 @@ from tests.contract.indexes import named
 from thoth.errors import BadDocument, CannotWrite
 from thoth.index.base import Index, Known, Ranking, Together
 from thoth.index.documents import MAX_DEPTH
-from thoth.index.dry import DryRunIndex
 from thoth.index.sqlite import BATCH
+from thoth.index.wrappers import DryRunIndex
 from thoth.model import DumpInfo, Json
 from thoth.query import (
     Constraint,

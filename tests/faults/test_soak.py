@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,21 +16,9 @@ from tests.faults.test_daemon import configure
 from tests.support.chaos import Cut, Fault, Flip, HalfOpen, Proxy, Silence
 from tests.support.daemon import Daemon
 from tests.support.sshd import Fleet
+from tests.support.usage import Usage
 
 _GROWTH = 5 * MIB
-
-
-class Usage:
-    """What a process has of memory (bytes), descriptors and threads."""
-
-    def __init__(self, pid: int) -> None:
-        status = Path(f"/proc/{pid}/status").read_text()
-        found = {name: int(number) for name, number in re.findall(r"^(VmRSS|Threads):\s*(\d+)", status, re.MULTILINE)}
-        self.memory, self.threads = found["VmRSS"] << 10, found["Threads"]
-        self.files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-    def __repr__(self) -> str:
-        return f"{self.memory / MIB:.1f} MiB, {self.files} files, {self.threads} threads"
 
 
 def a_fault(chance: random.Random) -> tuple[Fault, ...]:
@@ -56,37 +45,57 @@ def troubled(scene: Scene, names: list[str]) -> Iterator[list[Proxy]]:
         yield list(proxies.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How long a soak is; ``seed`` is that of its faults."""
+
+    nodes: int
+    passes: int
+    seed: int
+
+
 @pytest.mark.parametrize(
-    ("nodes", "passes", "seed"),
-    [(5, 15, 7), pytest.param(20, 500, 11, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])],
+    "size", [Size(5, 15, 7), pytest.param(Size(20, 500, 11), marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
 )
 def test_F56_passes_over_a_fleet_that_always_fails_in_part(
-    fleet: Callable[..., Fleet], tmp_path: Path, nodes: int, passes: int, seed: int
+    fleet: Callable[..., Fleet], tmp_path: Path, capsys: pytest.CaptureFixture[str], size: Size
 ) -> None:
-    chance = random.Random(seed)
-    scene = Scene(fleet(nodes), tmp_path / "home")
+    chance = random.Random(size.seed)
+    scene = Scene(fleet(size.nodes), tmp_path / "home")
     for node in scene.fleet:
         scene.plant(node, 16384, 100_000)
-    bad = [node.name for node in scene.fleet][: max(1, nodes * 3 // 10)]
+    bad = [node.name for node in scene.fleet][: max(1, size.nodes * 3 // 10)]
     usages: list[Usage] = []
+    began = time.monotonic()
     with troubled(scene, bad) as proxies:
         configure(scene, "[schedule]\nevery = 0.1\n[limits]\nsettle = 0\n")
         with Daemon(scene.collector, "-T", "0.5", "-e", "0.5", "-p", "8") as daemon:
-            for number in range(passes):
+            for number in range(size.passes):
                 for proxy in proxies:
                     proxy.set(*a_fault(chance))
                     if chance.random() < 0.5:
                         proxy.cut()  # a connection that is kept would meet no fault any more
                 daemon.wait_for("pass ends", number + 1, seconds=60)
-                if number % 5 == 4 and len(scene.planted) < 40 * nodes:
+                if number % 5 == 4 and len(scene.planted) < 40 * size.nodes:
                     scene.plant(chance.choice(list(scene.fleet)), 20_000)
-                if number >= min(passes // 3, 50):  # by then every path of the code has been taken
-                    usages.append(Usage(daemon.process.pid))
+                if number >= min(size.passes // 3, 50):  # by then every path of the code has been taken
+                    usages.append(Usage.of(daemon.process.pid))
             assert daemon.stop() == 0
+            told = f"{size}, {len(bad)} of the nodes faulty: {time.monotonic() - began:.0f} s"
             check_level(usages, daemon)
-            check_once(daemon)
+            stored = check_once(daemon)
     scene.reach({})
     scene.check_healed()
+    with capsys.disabled() if size.passes > 100 else nullcontext():
+        print(f"\n{told}\n{figures(scene, stored)}\nthen {usages[0]}\nlast {usages[-1]}")
+
+
+def figures(scene: Scene, stored: int) -> str:
+    """What has become of the dumps, the daemon having stored so many of them."""
+    there = [data for _, data in scene.collector.stored()]
+    lost = set(scene.planted.values()) - set(there)
+    twice = len(there) - len(set(there))
+    return f"{len(scene.planted)} dumps, {stored} stored by the daemon, {len(lost)} lost, {twice} twice"
 
 
 def check_level(usages: list[Usage], daemon: Daemon) -> None:
@@ -110,7 +119,8 @@ def median(values: list[int]) -> int:
     return sorted(values)[len(values) // 2]
 
 
-def check_once(daemon: Daemon) -> None:
-    """No dump was stored twice."""
+def check_once(daemon: Daemon) -> int:
+    """No dump was stored twice; how many were stored."""
     stored = [(event["node"], event["path"]) for event in daemon.events("dump") if event["result"] == "stored"]
     assert len(stored) == len(set(stored))
+    return len(stored)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sdc_thoth.arrivals import Arrivals
+from tests.support import vectors
 from tests.support.analysis import common_ground
 from tests.support.arrivals import NOW, take
 from tests.support.collector import Collector
@@ -83,6 +84,16 @@ def test_every_dump_that_arrives(scene: Scene) -> None:
     assert scene.documents()["1"]["autoanalyzed"]["OS-2359"]["set"] == "OS-2359"
     assert scene.home.thoth("autoanalyzers", "remove", "OS-2359").returncode == 0
     check_settled(scene.home, [scene.node])  # nothing but the dumps and their documents is in the store
+
+
+def test_a_rule_asks_for_a_signature(scene: Scene) -> None:
+    """What the collector brings in has its signature before the rules are asked."""
+    scene.rules({**TICKET, "matches": ["signature=*: free | nomem | zfs_do_send"]})
+    for name in ("illumos-psargs-02.core.78727", "illumos-psargs-05.core.63992"):
+        scene.node.put(f"{PLACE}/core.{name[-5:]}", vectors.load(name))
+    assert set(scene.home.collect().results.values()) == {"stored"}
+    told = {document["signature"]: document.get("ticket") for document in scene.documents().values()}
+    assert told == {"zfs: free | nomem | zfs_do_send": "OS-2359", "zfs: nomem | zfs_do_send": None}
 
 
 def test_a_dump_that_is_seen_again_is_left_alone(scene: Scene) -> None:

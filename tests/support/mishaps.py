@@ -45,8 +45,9 @@ def wrap(node: Node, name: str, before: str) -> None:
 def at_reading(node: Node, number: int, commands: str) -> None:
     """Run ``commands`` on the node, in sh, at its n-th reading of files: they are open, and no byte has been read."""
     count = "n=1; until mkdir /tmp/reading.$n 2>/dev/null; do n=$((n + 1)); done"
-    # dd with bs=1 is how the node's shell gets its text.
-    guarded = f'if [ "$1" != bs=1 ]; then\n{count}\nif [ $n = {number} ]; then {commands}; fi\nfi'
+    # dd with blocks of another size is how the node's shell gets its text.
+    reading = "bs=4096 | bs=1048576 | [!b]* | ''"
+    guarded = f"case ${{1-}} in {reading})\n{count}\nif [ $n = {number} ]; then {commands}; fi ;;\nesac"
     for name in ("cat", "dd", "head"):
         wrap(node, name, guarded)
 
@@ -56,7 +57,7 @@ def at_session(node: Node, number: int, commands: str) -> None:
     listing and before anything is opened."""
     count = "n=1; until mkdir /tmp/session.$n 2>/dev/null; do n=$((n + 1)); done"
     # Each time it first sees what the system's stat can do.
-    wrap(node, "stat", f'if [ "$2" = %.Y ]; then\n{count}\nif [ $n = {number} ]; then {commands}; fi\nfi')
+    wrap(node, "stat", f'case "$4 $3" in "/ "*.Y*)\n{count}\nif [ $n = {number} ]; then {commands}; fi ;;\nesac')
 
 
 def check_settled(home: Collector, nodes: Iterable[Node]) -> None:

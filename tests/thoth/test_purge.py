@@ -13,8 +13,8 @@ from tests.support.arrivals import CORE, CUT, NOW, objects, take, whole
 from tests.support.elfwriter import illumos_core
 from thoth.edit import revise
 from thoth.errors import BadDocument, IndexFailure, NoSuchDump, StoreError, StoreUnavailable, ThothError
-from thoth.index.dry import DryRunIndex
 from thoth.index.memory import MemoryIndex
+from thoth.index.wrappers import DryRunIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.purge import Candidate, Reason, Rules, candidates, clock_doubt, known_time, purge_dump, purged_at

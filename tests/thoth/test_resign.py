@@ -63,6 +63,14 @@ def test_survey() -> None:
     assert found.stale == [named(number) for number in (1, 2, 3, 5, 7, 8)]
     assert found.merged() == {"a | b": {"a": 1, "a | old": 1}}
     assert found.split() == {"a": {"a | b": 1, "a | c": 1}}
+    assert found.moved() == {}
+
+
+def test_what_becomes_another_one_as_it_is() -> None:
+    found = survey(
+        [*OLD, core(9, "e", signature="old e"), core(10, "e", signature="old e"), core(11, "f", signature="f")]
+    )
+    assert found.moved() == {"old e": {"e": 2}}
 
 
 def test_a_survey_of_nothing() -> None:
@@ -83,6 +91,14 @@ def test_resign(thoth: Thoth) -> None:
     assert (first.revision, first.document["ticket"], first.document["signature_rules"]) == (2, "OS-1", VERSION)
     assert survey(thoth.index.find(Query())).stale == []
     assert [each.changed for each in resign(thoth, [named(1)])] == [False]
+
+
+def test_what_a_newer_thoth_has_signed_stays(thoth: Thoth) -> None:
+    kept(thoth, core(1, "a", signature="new", signature_rules=VERSION + 1))
+    found = survey(thoth.index.find(Query()))
+    assert (found.stale, found.renamed) == ([], 0)
+    assert [each.changed for each in resign(thoth, [named(1)])] == [False]
+    assert signatures(thoth) == ["new"]
 
 
 def test_only_those_that_have_none_are_signed_as_they_are_loaded(thoth: Thoth) -> None:

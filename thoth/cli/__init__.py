@@ -61,6 +61,7 @@ commands:
 examples:
   thoth upload core.19972                 store a dump; prints its identity
   thoth ls type=crash mtime=7d            crash dumps of the last week
+  thoth top mtime=7d                      what crashed most of all, by the signature of its stack
   thoth info 3e166b93                     one dump, by the beginning of its identity
   thoth COMMAND --help                    all about a command
 

@@ -61,7 +61,8 @@ def _write(thoth: Thoth, found: Survey, console: Console) -> int:
 
 
 def _survey_lines(found: Survey) -> Iterator[str]:
-    for title, groups, other in (("merged", found.merged(), "had"), ("split", found.split(), "get")):
+    kinds = (("merged", found.merged(), "had"), ("split", found.split(), "get"), ("renamed", found.moved(), "get"))
+    for title, groups, other in kinds:
         for signature, parts in groups.items():
             verb = "get" if other == "had" else "had"
             yield f"{title}: {counted_dumps(sum(parts.values()))} {verb} {escaped(signature)}"
@@ -84,6 +85,7 @@ def _survey_json(found: Survey, failed: int, *, written: bool) -> Json:
         "stale": len(found.stale),
         "merged": groups(found.merged(), "from"),
         "split": groups(found.split(), "into"),
+        "moved": groups(found.moved(), "into"),
         "written": written,
         "failed": failed,
     }

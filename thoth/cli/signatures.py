@@ -45,8 +45,8 @@ examples:
 
 Nothing is computed here: dumps whose documents have no signature are told at the end, by their number.
 
---json: {{"version", "dumps", "unsigned", "signatures", "top"}}; each of top has "signature", "dumps", "first", "last"
-(seconds since 1970), and "nodes", "versions", "tickets", each with the number of dumps.
+--json: {{"version", "dumps", "unsigned", "signatures", "top"}}; each of top has "signature", "dumps",
+"first", "last" (seconds since 1970), and "nodes", "versions", "tickets", each with the number of dumps.
 
 exit status: 0 done, also when no dump matches; 1 failed
 """
@@ -125,7 +125,8 @@ def _tell_the_rest(ranking: Ranking, console: Console) -> None:
         console.say(f"{left} signature{'' if left == 1 else 's'} more; --limit shows them")
     if ranking.unsigned:
         whole = ranking.dumps + ranking.unsigned
-        console.say(f"{ranking.unsigned} of {counted_dumps(whole)} have no signature; {_RECOMPUTE}")
+        have = "has" if ranking.unsigned == 1 else "have"
+        console.say(f"{ranking.unsigned} of {counted_dumps(whole)} {have} no signature; {_RECOMPUTE}")
     elif not ranking.dumps:
         console.say("no dump matches")
 
@@ -148,8 +149,8 @@ examples:
   thoth similar --limit 5 ./core.19972    a local dump, which has to be stored
   thoth similar --json 3e166b93 | jq -r 'select(.ticket) | .ticket'
 
---json: JSON lines {"score", "common", "dumps", "signature", "id", "time", "node", "cmd", "ticket"}; dumps is how
-many there are of the signature.
+--json: JSON lines {"score", "common", "dumps", "signature", "id", "time", "node", "cmd", "ticket"};
+dumps is how many there are of the signature.
 
 exit status: 0 done, also when there are none; 2 no such dump; 1 it has no signature, or anything else
 """
@@ -237,7 +238,8 @@ A stack of which nothing has a name makes no signature: none is guessed. The pan
 is a part of it; without a stack it is one by itself, unless it is of any cause, such as BAD TRAP.
 
 --json: {{"version", "id", "signature", "recorded", "rules", "program", "panic", "frames"}}; with --recompute
-{{"version", "rules", "dumps", "signed", "unsigned", "renamed", "stale", "merged", "split", "written", "failed"}}.
+{{"version", "rules", "dumps", "signed", "unsigned", "renamed", "stale", "merged", "split", "moved",
+"written", "failed"}}.
 
 exit status: 0 done, also when it has none; 2 no such dump; 1 a dump could not be changed, or anything else
 """

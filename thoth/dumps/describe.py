@@ -21,6 +21,11 @@ _NOTES = illumos.NOTES | linux.NOTES | freebsd.NOTES
 def describe(source: ReadAt) -> DumpFacts:
     """What the dump says; a fact that is not in it is None. Raises NotADump, as identify does."""
     identity_ranges(source)
+    return facts_of(source)
+
+
+def facts_of(source: ReadAt) -> DumpFacts:
+    """What a dump says that has an identity, as ``describe``. For what has none there is no promise."""
     core = ElfCore.from_source(source)
     if core is not None:
         return _core_facts(core)

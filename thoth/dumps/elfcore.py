@@ -125,12 +125,13 @@ def parse_header(head: bytes, types: Collection[int] = (ET_CORE,)) -> Header | N
 class ElfCore:
     """A core file behind a ReadAt; ``from_source`` gives one. Raises what the source raises, nothing else."""
 
-    __slots__ = ("_memory", "header", "source")
+    __slots__ = ("_memory", "_segments", "header", "source")
 
     def __init__(self, source: ReadAt, header: Header) -> None:
         self.source = source
         self.header = header
         self._memory: Memory | None = None
+        self._segments: tuple[Segment, ...] | None = None
 
     @classmethod
     def from_source(cls, source: ReadAt) -> ElfCore | None:
@@ -157,12 +158,20 @@ class ElfCore:
 
     def segments(self) -> Iterator[Segment]:
         """The program headers of ``segment_table`` in file order, those that the file holds."""
+        table = self.segment_table()
+        if table.length > _BLOCK:
+            return self._read_segments(table)
+        if self._segments is None:  # a table of ordinary size is asked for ten times
+            self._segments = tuple(self._read_segments(table))
+        return iter(self._segments)
+
+    def _read_segments(self, table: Range) -> Iterator[Segment]:
         head = self.header
         spare = head.phentsize - head.least_phentsize
         if spare < 0:
             return
         form = "IIQQ8xQQ8x" if head.wide else "III4xIII4x"
-        for fields in self._entries(self.segment_table(), f"{head.order}{form}{spare}x"):
+        for fields in self._entries(table, f"{head.order}{form}{spare}x"):
             if head.wide:
                 yield Segment._make(fields)
             else:

@@ -18,6 +18,8 @@ AT_SUN_EXECNAME = 2014
 TELLING = frozenset((NAME, kind) for kind in (NT_PSTATUS, *range(NT_PSINFO, 23)))  # no other system has these
 NOTES = TELLING | {(NAME, NT_PRSTATUS), (NAME, NT_PRPSINFO), (NAME, NT_AUXV)}
 
+_Values = dict[str, int | bytes | None]  # of fields of DumpFacts
+
 _MACHINES = {2: "sparc", 3: "i386", 18: "sparc", 43: "sparcv9", 62: "amd64", 183: "aarch64"}
 
 
@@ -28,10 +30,9 @@ def is_illumos(notes: NoteIndex) -> bool:
 
 def with_process(facts: DumpFacts, notes: NoteIndex, machine: int) -> DumpFacts:
     """``facts`` and what the notes say: new /proc where there is any, else old /proc."""
-    known = _with_old_proc(facts, notes)
-    known = _with_psinfo(known, notes)
-    known = _with_pstatus(known, notes)
-    return replace(_with_system(known, notes), os="illumos", arch=_MACHINES.get(machine))
+    values = _of_old_proc(notes) | _said(_of_psinfo(notes)) | _said(_of_pstatus(notes))
+    known = replace(facts, os="illumos", arch=_MACHINES.get(machine), **values)  # type: ignore[arg-type]  # each name is given a value of its own type
+    return _with_system(known, notes)
 
 
 def exec_address(notes: NoteIndex) -> int | None:
@@ -39,43 +40,41 @@ def exec_address(notes: NoteIndex) -> int | None:
     return notes.auxv(NAME, NT_AUXV).get(AT_SUN_EXECNAME)
 
 
-def _with_old_proc(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
+def _of_old_proc(notes: NoteIndex) -> _Values:
     wide = notes.wide
     info, status = notes.record(NAME, NT_PRPSINFO), notes.record(NAME, NT_PRSTATUS)
-    return replace(
-        facts,
-        uid=info.number(8, "I"),
-        pid=info.number(16, "i"),
-        ppid=info.number(20, "i"),
-        cmd=info.text(120 if wide else 84, 16),
-        psargs=info.text(136 if wide else 100, 80),
-        signal=status.number(264 if wide else 136, "h") or None,
-        lwps=status.number(266 if wide else 138, "h"),
-        lwp=status.number(520 if wide else 308, "i"),
-    )
+    return {
+        "uid": info.number(8, "I"),
+        "pid": info.number(16, "i"),
+        "ppid": info.number(20, "i"),
+        "cmd": info.text(120 if wide else 84, 16),
+        "psargs": info.text(136 if wide else 100, 80),
+        "signal": status.number(264 if wide else 136, "h") or None,
+        "lwps": status.number(266 if wide else 138, "h"),
+        "lwp": status.number(520 if wide else 308, "i"),
+    }
 
 
-def _with_psinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
+def _of_psinfo(notes: NoteIndex) -> _Values:
     wide = notes.wide
     info = notes.record(NAME, NT_PSINFO)
     wait = info.number(232 if wide else 184, "i") or 0
-    return _updated(
-        facts,
-        lwps=info.number(4, "i"),
-        pid=info.number(8, "i"),
-        ppid=info.number(12, "i"),
-        uid=info.number(24, "I"),
-        cmd=info.text(136 if wide else 88, 16),
-        psargs=info.text(152 if wide else 104, 80),
-        zoneid=info.number(276 if wide else 220, "i"),
-        signal=wait & 0x7F or None,
-    )
+    return {
+        "lwps": info.number(4, "i"),
+        "pid": info.number(8, "i"),
+        "ppid": info.number(12, "i"),
+        "uid": info.number(24, "I"),
+        "cmd": info.text(136 if wide else 88, 16),
+        "psargs": info.text(152 if wide else 104, 80),
+        "zoneid": info.number(276 if wide else 220, "i"),
+        "signal": wait & 0x7F or None,
+    }
 
 
-def _with_pstatus(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
+def _of_pstatus(notes: NoteIndex) -> _Values:
     status = notes.record(NAME, NT_PSTATUS)
     lwp = 384 if notes.wide else 336
-    return _updated(facts, lwp=status.number(lwp + 4, "i"), signal=status.number(lwp + 12, "h") or None)
+    return {"lwp": status.number(lwp + 4, "i"), "signal": status.number(lwp + 12, "h") or None}
 
 
 def _with_system(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
@@ -91,6 +90,6 @@ def _with_system(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
     )
 
 
-def _updated(facts: DumpFacts, **values: int | bytes | None) -> DumpFacts:
-    known = {name: value for name, value in values.items() if value is not None}
-    return replace(facts, **known)  # type: ignore[arg-type]  # each name is given a value of its own type
+def _said(values: _Values) -> _Values:
+    """Without what is not said, which may be known from elsewhere."""
+    return {name: value for name, value in values.items() if value is not None}

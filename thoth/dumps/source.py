@@ -195,6 +195,12 @@ class KnownRanges:
         return [each for each in inside if each.length and self._find(each) is None]
 
     def read_at(self, offset: int, length: int) -> bytes:
+        place = bisect_right(self._starts, offset) - 1
+        if place >= 0 and 0 < length <= self._size - offset:  # as nearly always: inside the file, and in one part
+            start = offset - self._starts[place]
+            data = self._parts[place][start : start + length]
+            if len(data) == length:
+                return data
         inside = self.clipped(Range(offset, length))
         if not inside.length:
             return b""

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from thoth.signatures.mangled import plain_name
+from thoth.signatures.mangled_rust import plain_rust_name
 from thoth.signatures.rules import Rules
 
 LONGEST_READ: Final = 1024  # characters of a name that are looked at
@@ -40,7 +41,7 @@ def _step(name: str, rules: Rules) -> str:
     shorter = _printable(name)
     for trim in rules.trims:
         shorter = trim.of(shorter)
-    plain = plain_name(shorter)
+    plain = plain_name(shorter) or plain_rust_name(shorter)
     shorter = without_lists(shorter if plain is None else plain)
     return _printable(shorter) or _printable(name)
 

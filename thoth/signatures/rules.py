@@ -17,17 +17,14 @@ USUAL: Final = 2  # rank of a group that tells none
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What matches is replaced, in texts that match ``only``."""
+    """What matches is replaced."""
 
     why: str
     pattern: re.Pattern[str]
     by: str
-    only: re.Pattern[str] | None = None
 
     def of(self, text: str) -> str:
         """The text without what this is about."""
-        if self.only is not None and not self.only.search(text):
-            return text
         return self.pattern.sub(self.by, text)
 
 
@@ -45,7 +42,7 @@ class Group:
         return name in self.exact or self.pattern.fullmatch(name) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # so that it is quickly told whether they are the same
 class Rules:
     """All rules of one version. ``significant``: frames that make a signature; ``longest``: characters of a name."""
 
@@ -98,15 +95,7 @@ def _positive(told: Mapping[str, Json], key: str) -> int:
 
 
 def _replacements(told: Sequence[Mapping[str, Json]]) -> tuple[Replacement, ...]:
-    return tuple(
-        Replacement(
-            each["why"],
-            re.compile(each["pattern"]),
-            each.get("with", ""),
-            re.compile(each["only"]) if "only" in each else None,
-        )
-        for each in told
-    )
+    return tuple(Replacement(each["why"], re.compile(each["pattern"]), each.get("with", "")) for each in told)
 
 
 def _groups(told: Sequence[Mapping[str, Json]]) -> tuple[Group, ...]:

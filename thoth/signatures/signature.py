@@ -7,15 +7,16 @@ string is not one of many causes, there is no signature: none is guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from thoth.model import DumpInfo, Json
 from thoth.signatures.frames import Spot, panic_string, program, spots
 from thoth.signatures.names import harmless, normal
-from thoth.signatures.rules import USUAL, Rules, current_rules, group_of
+from thoth.signatures.rules import USUAL, Group, Rules, current_rules, group_of
 
 SIGNATURE: Final = "signature"  # key of the document
 RULES: Final = "signature_rules"  # key of the document: the version of the rules that made it
@@ -58,8 +59,8 @@ def explain(document: Mapping[str, Json], rules: Rules | None = None) -> Explain
     """The signature of a document's stack, and why it is so."""
     rules = rules or current_rules()
     judged = _judged(spots(document), rules)
-    panic = _panic(panic_string(document), rules, vague_too=bool(judged))
     made_of = [each for each in judged if each.verdict in (KEPT, JOINED)]
+    panic = _panic(panic_string(document), rules, vague_too=bool(made_of))
     name = _program(document) if any(each.spot.own for each in made_of) else ""
     told = BETWEEN.join(([PANIC + panic] if panic else []) + [each.name for each in made_of])
     whole = f"{name}: {told}" if name and told else told
@@ -78,6 +79,12 @@ def signed(info: DumpInfo) -> DumpInfo:
     if {key: info.document[key] for key in SIGNATURE_KEYS if key in info.document} == told:
         return info
     return DumpInfo({**{key: value for key, value in info.document.items() if key not in SIGNATURE_KEYS}, **told})
+
+
+def resigned(info: DumpInfo) -> DumpInfo:
+    """As ``signed``, but a signature that a newer thoth has made by its rules stays as it is."""
+    version = info.document.get(RULES)
+    return info if isinstance(version, int) and version > current_rules().version else signed(info)
 
 
 def parts(signature: str) -> list[str]:
@@ -107,8 +114,8 @@ def _judged(found: Sequence[Spot], rules: Rules) -> list[Judged]:
 
 
 def _rank(judged: Judged, rules: Rules) -> int:
-    group = group_of(judged.name, rules.skips)
-    return USUAL if group is None else group.rank
+    skip = _named(judged.name, rules).skip
+    return USUAL if skip is None else skip.rank
 
 
 def _unrepeated(judged: Sequence[Judged]) -> list[Judged]:
@@ -119,31 +126,50 @@ def _unrepeated(judged: Sequence[Judged]) -> list[Judged]:
 
 def _verdicts(found: Sequence[Spot], rules: Rules) -> Iterator[Judged]:
     kept = joined = 0
-    before = ""
+    told: set[str] = set()
     for spot in found:
         if kept == rules.significant:
             yield Judged(spot, "", BEYOND, f"{rules.significant} frames are enough")
             continue
-        name = normal(spot.name, rules) if spot.name else harmless(spot.place or "", rules.longest)
-        each = _verdict(spot, name, before, rules, may_join=not kept and joined < _MOST_JOINED)
+        each = _verdict(spot, rules, told, may_join=not kept and joined < _MOST_JOINED)
         kept += each.verdict == KEPT
         joined += each.verdict == JOINED
-        before = name if each.verdict in (KEPT, JOINED) else before
+        if each.verdict in (KEPT, JOINED):
+            told.add(each.name)
         yield each
 
 
-def _verdict(spot: Spot, name: str, before: str, rules: Rules, *, may_join: bool) -> Judged:
-    if not name:
+def _verdict(spot: Spot, rules: Rules, told: Set[str], *, may_join: bool) -> Judged:
+    named = _named(spot.name, rules) if spot.name else _placed(spot.place or "", rules)
+    if not named.name:
         return Judged(spot, "", SKIPPED, "nobody knows what lies there")
-    if name == before:
-        return Judged(spot, name, SKIPPED, "repeats the one before")
-    if spot.name is None:
-        return Judged(spot, name, KEPT)
-    if (group := group_of(name, rules.skips)) is not None:
-        return Judged(spot, name, SKIPPED, group.why)
-    if (group := group_of(name, rules.joins)) is not None:
-        return Judged(spot, name, JOINED if may_join else SKIPPED, group.why)
-    return Judged(spot, name, KEPT)
+    if named.name in told:  # the depth of a recursion is of one crash only
+        return Judged(spot, named.name, SKIPPED, "is there already")
+    if named.skip is not None:
+        return Judged(spot, named.name, SKIPPED, named.skip.why)
+    if named.join is not None:
+        return Judged(spot, named.name, JOINED if may_join else SKIPPED, named.join.why)
+    return Judged(spot, named.name, KEPT)
+
+
+class _Named(NamedTuple):
+    """A name as signatures have it, and the rules that are about it."""
+
+    name: str
+    skip: Group | None
+    join: Group | None
+
+
+# Of dumps that come one after the other most frames are the same.
+@lru_cache(maxsize=4096)
+def _named(name: str, rules: Rules) -> _Named:
+    shown = normal(name, rules)
+    return _Named(shown, group_of(shown, rules.skips), group_of(shown, rules.joins))
+
+
+def _placed(place: str, rules: Rules) -> _Named:
+    shown = harmless(place, rules.longest)
+    return _Named(shown, group_of(shown, rules.skips), None)
 
 
 # ---- what stands before them ----------------------------------------------------------------------

@@ -97,9 +97,13 @@ class DirectoryStore:
         parts(name)
         if len(data) > MAX_SMALL:
             raise StoreError(f"{name}: too large to be written at once ({len(data)} bytes)")
-        with writing(self._root, name), self._draft(name, None, len(data)) as draft:
+        with (
+            writing(self._root, name),
+            self._opened(write=True) as root,
+            self._drafts.make(root, name, None, len(data)) as draft,
+        ):
             draft.write(data)
-            return self._publish(name, draft, if_match).etag
+            return self._publish(root, name, draft, if_match).etag
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> DirectoryUpload:
         parts(name)
@@ -108,7 +112,7 @@ class DirectoryStore:
                 self._root,
                 name,
                 self._draft(name, size),
-                publish=lambda whole: self._publish(name, whole, if_match),
+                publish=lambda whole: self._publish_upload(name, whole, if_match),
                 is_there=lambda: self._has(name, size),
             )
 
@@ -165,9 +169,9 @@ class DirectoryStore:
                 held.enter_context(_lock(root))
             yield held.enter_context(walk.directory(root, above)), last
 
-    def _draft(self, name: str, size: int | None, hoped: int = 0) -> Draft:
+    def _draft(self, name: str, size: int | None) -> Draft:
         with self._opened(write=True) as root:
-            return self._drafts.make(root, name, size, hoped)
+            return self._drafts.make(root, name, size)
 
     def _has(self, name: str, size: int | None) -> bool:
         """Whether there is an object of this size already."""
@@ -176,14 +180,18 @@ class DirectoryStore:
         except StoreError:
             return False
 
-    def _publish(self, name: str, draft: Draft, if_match: str | None = None) -> ObjectStat:
+    def _publish_upload(self, name: str, draft: Draft, if_match: str | None) -> ObjectStat:
+        with self._opened(write=True) as root:  # the one of the beginning may be none any more
+            return self._publish(root, name, draft, if_match)
+
+    def _publish(self, root: int, name: str, draft: Draft, if_match: str | None) -> ObjectStat:
         *above, last = parts(name)
         now = self._now_ns()
         draft.end()
         draft.supersede()
         os.utime(draft.fileno(), ns=(now, now))
         draft.sync()
-        with self._opened(write=True) as root, ExitStack() as opened:
+        with ExitStack() as opened:
             with _lock(root):  # all that is slow lies outside
                 directory, changed = _destination(root, name, above, if_match, opened)
                 found = walk.look(directory, last)

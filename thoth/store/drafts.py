@@ -46,8 +46,8 @@ class Drafts:
         draft = self._taken_up(root, key) if key else None
         try:
             there = os.fstat(draft.fileno()).st_blocks * 512 if draft else 0
-            self._make_room(root, max(0, (size or hoped) - there))
-            self._require_room(root, name, size or 0, there)
+            system = self._make_room(root, max(0, (size or hoped) - there))
+            self._require_room(system, name, size or 0, there)
         except BaseException:
             if draft:
                 draft.keep()
@@ -82,16 +82,19 @@ class Drafts:
             os.utime(draft.fileno(), ns=(now, now))  # its week begins anew: somebody wants it
         return draft
 
-    def _make_room(self, root: int, size: int) -> None:
-        """Sweep what is of no use any more, and all that can be swept if else there is no room for ``size`` bytes."""
+    def _make_room(self, root: int, size: int) -> os.statvfs_result:
+        """Sweep what is of no use any more, and all that can be swept if else there is no room for ``size`` bytes.
+        What the file system is like after that."""
         if not self._swept:
             _sweep(root, self._is_old)
             self._swept = True
-        if not _has_room(root, size + _SPARE_ROOM):
-            _sweep(root, lambda left: True)  # but what was taken up, which is locked
-
-    def _require_room(self, root: int, name: str, size: int, there: int) -> None:
         system = os.fstatvfs(root)
+        if _has_room(system, size + _SPARE_ROOM):
+            return system
+        _sweep(root, lambda left: True)  # but what was taken up, which is locked
+        return os.fstatvfs(root)
+
+    def _require_room(self, system: os.statvfs_result, name: str, size: int, there: int) -> None:
         if not _fits(system, max(0, size - there)):
             needs = f"{size - there} more bytes" if there else f"{size} bytes"
             free = system.f_bavail * system.f_frsize
@@ -115,8 +118,7 @@ def _sweep(root: int, chosen: Callable[[Left], bool]) -> None:
         return
 
 
-def _has_room(root: int, size: int) -> bool:
-    system = os.fstatvfs(root)
+def _has_room(system: os.statvfs_result, size: int) -> bool:
     return _fits(system, size) and bool(system.f_favail or not system.f_files)  # where inodes are counted at all
 
 

@@ -40,7 +40,7 @@ class DirectoryUpload:
         self._is_there = is_there
         self._size = 0
         self._nudged = 0  # the disk has been set to work up to here
-        self._earlier = _Earlier(draft) if os.fstat(draft.fileno()).st_size else None
+        self._earlier = _Earlier(draft) if draft.key and os.fstat(draft.fileno()).st_size else None
 
     def part(self, data: bytes) -> None:
         with self._going_on() as draft:

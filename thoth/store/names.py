@@ -110,10 +110,10 @@ def _fault(part: str) -> str:
         return "is empty"
     if part.startswith("."):
         return "begins with a dot"
+    if "\0" in part:
+        return "has a NUL"
     try:
-        raw = os.fsencode(part)
+        size = len(part) if part.isascii() else len(os.fsencode(part))
     except UnicodeEncodeError:
         return "has a character that is none"
-    if b"\0" in raw:
-        return "has a NUL"
-    return "is longer than 255 bytes" if len(raw) > 255 else ""
+    return "is longer than 255 bytes" if size > 255 else ""

@@ -62,16 +62,17 @@ def make_root(root: Path) -> None:
 
 @contextmanager
 def directory(root: int, parts: Sequence[str]) -> Iterator[int]:
-    """The directory below ``root``, open for the length of a ``with``."""
-    fd = os.dup(root)
+    """The directory below ``root``, or ``root`` itself, open for the length of a ``with``."""
+    here = root
     try:
         for part in parts:
-            below = _enter(fd, part)
-            os.close(fd)
-            fd = below
-        yield fd
+            above, here = here, _enter(here, part)
+            if above != root:
+                os.close(above)
+        yield here
     finally:
-        os.close(fd)
+        if here != root:
+            os.close(here)
 
 
 def make_directories(root: int, parts: Sequence[str], opened: ExitStack) -> tuple[int, list[int]]:

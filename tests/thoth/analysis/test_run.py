@@ -161,6 +161,7 @@ class TestChanges:
             assert_good(bench.run(info, script, name="mine"))
         document = bench.document(info)
         assert (document["stack"], document["stack_by"]) == (["b()", "c()"], "mine")
+        assert document["signature"].endswith("b | c")
 
     def test_a_stack_that_thoth_found_stays(self, bench: Bench) -> None:
         info = bench.store(stack=["a()"])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from tests.support import vectors
 from tests.support.manta_moods import Full
 from tests.support.node_client import NodeClient
 from tests.support.reqlite import ReqlServer
@@ -145,6 +146,32 @@ class TestDumps:
         site.node.run("mput", "-q", f"{HOME}/{identity}/info.json", stdin=json.dumps(document).encode())
         assert run("-q", "load", identity).code == 0
         assert run("-q", "ls", "properties.triage=bmc", "ticket=OS-2359").lines[1].startswith(identity[:16])
+
+    def test_what_crashes_together(self, run: Run, site: Site, tmp_path: Path) -> None:
+        names = ("illumos-psargs-02.core.78727", "illumos-core32-mt.core.54113", "illumos-psargs-05.core.63992")
+        for each in names:
+            assert run("-q", "upload", vectors.write(each, tmp_path)).code == 0
+        ranked = json.loads(run("-q", "top", "--json").out)["top"]
+        together, other = "zfs: free | nomem | zfs_do_send", "zfs: nomem | zfs_do_send"
+        assert [(each["signature"], each["dumps"]) for each in ranked] == [(together, 2), (other, 1)]
+        first, second = (row.split()[0] for row in run("-q", "ls", f"signature={together}").lines[1:])
+        assert run("-q", "similar", first).lines[1].split()[:2] == ["100", second]
+        assert run("-q", "ticket", "--signature", first, "OS-1").code == 0
+        assert json.loads(run("-q", "report", "ticket").out) == {"undefined": 1, "OS-1": 2}
+
+    def test_signatures_for_what_the_original_has_stored(self, run: Run, site: Site, core: CORE) -> None:
+        """Its documents have a stack and no signature: in Manta and in the database both get one."""
+        identity = run("-q", "upload", core(7, cmd="bc")).out.strip()
+        document = {**site.info(identity), "stack": ["libc.so.1`abort+0x1()", "a+0x1()", "b()"]}
+        site.node.run("mput", "-q", f"{HOME}/{identity}/info.json", stdin=json.dumps(document).encode())
+        assert run("-q", "index").code == 0
+        assert json.loads(run("-q", "top", "--json").out)["unsigned"] == 1
+        assert run("-q", "signature", "--recompute").code == 0
+        assert "signature" not in site.info(identity)
+        assert run("-q", "signature", "--recompute", "--write").code == 0
+        assert site.info(identity)["signature"] == "bc: a | b"
+        assert json.loads(run("-q", "report", "signature").out) == {"bc: a | b": 1}
+        assert run("-q", "scrub").code == 0
 
     def test_what_the_original_has_stored(self, run: Run, site: Site, core: CORE) -> None:
         file = core(9)

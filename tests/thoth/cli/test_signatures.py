@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import pytest
 
 from tests.support import vectors
 from tests.support.elfwriter import vmdump
-from tests.thoth.cli.conftest import Ran, Run
+from tests.support.processes import wait_until
+from tests.thoth.cli.conftest import COMMAND, Ran, Run
 from thoth.edit import stored_form
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json
@@ -53,7 +57,7 @@ def some(kept: Kept) -> list[Identity]:
     return [*dumps, kept(86400 * 5)]
 
 
-REST = "thoth: 1 of 5 dumps have no signature; 'thoth signature --recompute' finds those of older dumps\n"
+REST = "thoth: 1 of 5 dumps has no signature; 'thoth signature --recompute' finds those of older dumps\n"
 
 
 class TestTop:
@@ -237,6 +241,34 @@ class TestRecompute:
         assert (ran.out, ran.code) == ("", 0)
         assert ran.said[-1].endswith("; 0 documents change")
 
+    def test_to_tell_writes_nothing(self, run: Run, kept: Kept, stored: Thoth) -> None:
+        kept(1, "a")
+        stored.close()  # the last one to close the index puts its log into it
+        home = Path(os.environ["HOME"])
+        before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+        assert run("signature", "--recompute").said[-1] == "thoth: nothing was written: --write does it"
+        assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+    def test_F30_killed_anywhere_the_next_run_completes_it(
+        self, run: Run, kept: Kept, stored: Thoth, child_environment: dict[str, str]
+    ) -> None:
+        count = 150
+        for number in range(count):
+            kept(number, f"f{number % 5}")
+        for wait in (0.0, 0.2):
+            with subprocess.Popen(
+                [*COMMAND, "signature", "--recompute", "--write"], env=child_environment, stderr=subprocess.DEVNULL
+            ) as process:
+                assert wait_until(lambda: signed_in_store(stored) > 0, 30)
+                time.sleep(wait)
+                process.kill()
+        assert run("signature", "--recompute", "--write").code == 0
+        assert signed_in_store(stored) == count
+        for info in stored.index.find(Query()):
+            found = stored.stored_info(info.id)
+            assert found is not None
+            assert (found[0], info.revision) == (info, 1)
+
     def test_some_of_them(self, run: Run, kept: Kept) -> None:
         one, other = kept(1, "a"), kept(2, "b")
         assert run("signature", "--recompute", "--write", one).code == 0
@@ -260,6 +292,12 @@ class TestRecompute:
         assert run("load", name) == Ran(0, "", "thoth: indexed 1 dump\n")
         assert json.loads(run("info", name).out)["signature"] == "bc: a"
         assert run("top").lines[1].endswith("bc: a")
+
+
+def signed_in_store(stored: Thoth) -> int:
+    """How many documents in the store have a signature."""
+    infos = (stored.stored_info(info.id) for info in stored.index.find(Query()))
+    return sum("signature" in found[0].document for found in infos if found)
 
 
 class TestTicket:

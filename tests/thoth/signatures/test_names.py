@@ -46,7 +46,20 @@ NAMES = {
         "<alloc::vec::Vec as core::ops::drop::Drop>::drop"
     ),
     "core::panicking::panic::h0123456789abcdef": "core::panicking::panic",
-    "_RNvCs9ltgdHTiPiY_7mycrate3foo": "_RNvC7mycrate3foo",
+    "_RNvCs9ltgdHTiPiY_7mycrate3foo": "mycrate::foo",
+    "_RNvMNtCs5l0EXMQXRMU_5crate4mainNtB2_4Load3run": "crate::main::Load::run",
+    "_RNCNCNgCs6DXkGYLi8lr_2cc5spawn00B5_": "cc::spawn::{closure#0}::{closure#0}",
+    "_RNvXs_NtCs1_5alloc3vecINtB4_3VecpENtNtNtCs2_4core3ops4drop4Drop4drop": (
+        "<alloc::vec::Vec as core::ops::drop::Drop>::drop"
+    ),
+    "_RINvNtC3std3mem8align_ofjdE": "std::mem::align_of",
+    "_RNvMNtC4core3stre3len": "str::len",
+    "_RNvYNtC1a1bNtC1c1d3run": "<a::b as c::d>::run",
+    "_RINvC1a1bKj7b_E": "a::b",
+    "_RNvC1a1b.llvm.123": "a::b",
+    "_RNvNtB_1a1b": "_RNvNtB_1a1b",  # it refers to itself
+    "_RNvC": "_RNvC",
+    "_R": "_R",
     "std::vector<int, std::allocator<int> >::push_back(int const&)": "std::vector::push_back",
     "(anonymous namespace)::foo(int) const": "{anonymous}::foo",
     "Foo::operator()(int)": "Foo::operator()",
@@ -104,6 +117,12 @@ def test_a_name_is_bounded_and_harmless(name: str, times: int) -> None:
 def test_depth_costs_nothing(deep: str) -> None:
     assert len(normal(deep * LONGEST_READ, RULES)) <= RULES.longest
     plain_name("_Z" + deep * LONGEST_READ)
+
+
+@given(st.text(st.sampled_from("RNvCMXYIBEKLTSAPsu_019abh"), max_size=60))
+def test_no_symbol_of_rust_makes_the_reader_fail(name: str) -> None:
+    normal("_R" + name, RULES)
+    normal("_R" + "B_" * 300 + name * 20, RULES)
 
 
 @given(HOSTILE)

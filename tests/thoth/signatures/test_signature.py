@@ -79,6 +79,7 @@ STACKS: dict[str, tuple[list[str], str | None]] = {
         "svc.startd: free | a",
     ),
     "a handler": (["libc.so.1`abort+0x2()", "<signal handler called>", "a+0x1()"], "svc.startd: a"),
+    "mutual recursion": ([*["a+0x1()", "b+0x1()"] * 500, "c+0x1()", "d+0x1()"], "svc.startd: a | b | c"),
     "recursion": (["a+0x1()", *["a+0x9()"] * 500, "b+0x1()", "main+0x1()"], "svc.startd: a | b"),
     "only noise": (["libc.so.1`_lwp_kill+0x1()", "libc.so.1`abort+0x1()", "main+0x1()"], "svc.startd: main"),
     "only a library's noise": (["libc.so.1`raise()", "libc.so.1`abort()", "libc.so.1`_lwp_start()"], "raise | abort"),
@@ -121,6 +122,13 @@ def test_where_there_is_no_symbol_the_object_and_its_build_tell() -> None:
     assert told(0x7F00, "c0ffee" * 6) == "libfoo.so.1+0x1234 (c0ffeec0ffee) | libbar.so.1+0x77"
     assert told(0x7F00, "c0ffee" * 6) == told(0x9900, "c0ffee" * 6)
     assert told(0x7F00, "c0ffee" * 6) != told(0x7F00, "beef" * 10)
+
+
+def test_a_runtime_without_symbols_is_noise() -> None:
+    frames = [frame("0x7f00", object="libstdc++.so.6.0.30", offset="0x9d919", build_id="289ee39f8c07")]
+    threads = [{"id": 1, "frames": frames}]
+    assert signature_of(core(["libc.so.6`abort+0x1()", "0x7f00()", "a+0x1()"], threads=threads)) == "svc.startd: a"
+    assert signature_of(core(["0x7f00()"], threads=threads)) == "libstdc++.so.6.0.30+0x9d919 (289ee39f8c07)"
 
 
 def test_an_analyzers_stack_does_not_get_the_frames_of_ours() -> None:

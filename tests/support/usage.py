@@ -1,0 +1,34 @@
+"""What a running process takes of its machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")  # in a second
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Memory in bytes, descriptors, threads, and the seconds of CPU that it has used since it began."""
+
+    memory: int
+    files: int
+    threads: int
+    cpu: float
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        """As it is now."""
+        place = Path(f"/proc/{pid}")
+        status = (place / "status").read_text()
+        found = {name: int(number) for name, number in re.findall(r"^(VmRSS|Threads):\s*(\d+)", status, re.MULTILINE)}
+        # Behind its name, which may hold anything, in brackets.
+        numbers = (place / "stat").read_text().rpartition(")")[2].split()
+        cpu = (int(numbers[11]) + int(numbers[12])) / _TICKS
+        return cls(found["VmRSS"] << 10, len(list((place / "fd").iterdir())), found["Threads"], cpu)
+
+    def __str__(self) -> str:
+        return f"{self.memory / (1 << 20):.1f} MiB, {self.files} files, {self.threads} threads"
