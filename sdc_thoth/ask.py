@@ -10,13 +10,13 @@ from threading import Timer
 from sdc_thoth import images as image_protocol
 from sdc_thoth import node as protocol
 from sdc_thoth.errors import Desynchronized, ProtocolError
+from sdc_thoth.expand import BLOCK, expanded
 from sdc_thoth.images import Ask, Told
-from sdc_thoth.node import GROUP, About, Bad, Found, Get, Odd, Place, Signature, System
+from sdc_thoth.node import GROUP, UNIT, About, Bad, Found, Get, Odd, Place, Signature, System
 from sdc_thoth.session import Channel, Session
 from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, raw_bytes
 
 _DEBUGGING = 90.0  # seconds that a node's debugger may take; its script allows it 60 of the processor
-BLOCK = 1 << 20  # bytes of a block when a dump is streamed
 
 
 class StillChanging(SourceChanged):
@@ -31,11 +31,27 @@ def _random_mark() -> str:
     return secrets.token_hex(16)
 
 
-class Asker:
-    """One node's answers about the files that lie in ``places``."""
+def _uncounted(_count: int) -> None:
+    """Nobody wants to know."""
 
-    def __init__(self, session: Session, places: Sequence[Place], mark: Callable[[], str] = _random_mark) -> None:
-        self._session = session
+
+def _counted(blocks: Iterator[bytes], came: Callable[[int], None]) -> Iterator[bytes]:
+    for block in blocks:
+        came(len(block))
+        yield block
+
+
+class CannotPress(SourceError):
+    """The node does not have that program for compressing."""
+
+
+class Asker:
+    """One node's answers about the files that lie in ``places``. ``session``: by which it is asked now."""
+
+    def __init__(
+        self, session: Session | None, places: Sequence[Place], mark: Callable[[], str] = _random_mark
+    ) -> None:
+        self.session = session
         self._places = places
         self._mark = mark
         self._script = protocol.script()
@@ -126,16 +142,24 @@ class Asker:
         except Desynchronized:
             return self._what_happened(get.found)
 
-    def stream(self, found: Found) -> Iterator[bytes]:
-        """The whole file in blocks of about BLOCK bytes. Raises SourceError, at the end too when the file is not what
-        was discovered, and NodeError."""
-        get, mark = Get(found), self._mark()
+    def stream(
+        self, found: Found, start: int = 0, press: str | None = None, came: Callable[[int], None] = _uncounted
+    ) -> Iterator[bytes]:
+        """The file from ``start`` on, a multiple of UNIT, in blocks of BLOCK bytes; compressed on its way by that
+        program of the node. ``came`` is told how many bytes have come each time.
+
+        Raises SourceError, at the end too when the file is not what was discovered, and NodeError.
+        """
+        get, mark = Get(found, start // UNIT), self._mark()
         try:
-            with self._ask(protocol.read_request(self._places, [get], mark)) as reply:
+            with self._ask(protocol.read_request(self._places, [get], mark, press=press)) as reply:
                 (status,) = protocol.statuses(reply, [get], mark)
                 if status != "ok":
                     raise _problem_of(found, status)
-                yield from reply.blocks(get.length, BLOCK)
+                if press is None:
+                    yield from _counted(reply.blocks(get.length, BLOCK), came)
+                else:
+                    yield from expanded(reply, get.length, press, came)
                 (now,) = protocol.afterwards(reply, [get], mark)
         except Desynchronized:
             raise self._what_happened(found) from None
@@ -151,7 +175,8 @@ class Asker:
 
     @contextmanager
     def _ask(self, request: bytes) -> Iterator[Channel]:
-        with self._session.run(protocol.command(len(self._script)), self._script + request) as channel:
+        assert self.session is not None, "the node is being visited"  # noqa: S101 - to the type checker
+        with self.session.run(protocol.command(len(self._script)), self._script + request) as channel:
             yield channel
 
 
@@ -178,6 +203,8 @@ def _problem_of(found: Found, status: str) -> SourceError:
         return _change(found, Signature.parse(raw_bytes(status.removeprefix("changed "))))
     if status in ("a link", "not a regular file"):
         return NotAFile(status)
+    if status == "cannot compress":
+        return CannotPress(status)
     if status == "the path leads through a link":
         return SourceError(status)
     raise ProtocolError(f"a status that this version does not know: {status[:80]!r}")

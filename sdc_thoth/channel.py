@@ -43,6 +43,9 @@ class Channel(Protocol):
         Raises ProtocolError when that is more than ``limit`` bytes, or when the output ends before.
         """
 
+    def unread(self, data: bytes) -> None:
+        """Put back what was read too much: it comes first again."""
+
     def blocks(self, count: int, size: int = ...) -> Iterator[bytes]:
         """The next ``count`` bytes in blocks of ``size``, the last one shorter. Raises as read_exactly."""
 
@@ -161,6 +164,9 @@ class SshChannel:
         field = self._out_of_rest(end)
         del self._rest[: len(separator)]
         return field
+
+    def unread(self, data: bytes) -> None:
+        self._rest[:0] = data
 
     def blocks(self, count: int, size: int = BLOCK) -> Iterator[bytes]:
         while count > 0:

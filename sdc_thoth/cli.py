@@ -98,7 +98,6 @@ def _orders(arguments: argparse.Namespace) -> Orders:
         types=tuple(arguments.type),
         names=None if arguments.node is None else tuple(arguments.node),
         exclude=arguments.exclude,
-        parallelism=arguments.parallelism,
         timeout=arguments.timeout,
         idle=arguments.exectimeout,
         deadline=arguments.deadman * 60,
@@ -112,14 +111,18 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.connections import Connections
     from sdc_thoth.halt import Halt
     from sdc_thoth.lock import run_lock
-    from sdc_thoth.options import hostkeys_command
+    from sdc_thoth.options import hostkeys_command, limits
     from sdc_thoth.passes import Voices, check_types, note_broken, run_pass
     from sdc_thoth.process import no_core
 
     no_core()
     orders = _orders(arguments)
     settings = load_settings(
-        config=arguments.config, inventory=arguments.inventory, directory=arguments.dir, cnapi=arguments.cnapi
+        config=arguments.config,
+        inventory=arguments.inventory,
+        directory=arguments.dir,
+        cnapi=arguments.cnapi,
+        limits=limits(arguments),
     )
     check_types(orders, settings)
     nodes = nodes_of(settings, orders.names, orders.exclude)

@@ -2,9 +2,10 @@
 
     [ssh]     key, known_hosts, user, port
     [paths]   core, crash: lists of patterns, each a directory and a name; * and ? stand for parts of either
-    [limits]  settle, max_size
+    [limits]  settle, max_size, min_free, nodes, dumps, rate, node_rate, compress: see limits.py
     [schedule] cron, every, jitter, timezone, at_start, grace: of the daemon
     [metrics] port, textfile
+    [webhook] url, after
     [cnapi]   url
     [stacks]  node: "mdb" where nodes' own debugger is to be asked about the cores of illumos, too
     [[node]]  name, address, port, user, uuid, remote_thoth
@@ -17,23 +18,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sdc_thoth.inventory import Node
+from sdc_thoth.limits import Limits, limits_from
 from sdc_thoth.schedule import Schedule, schedule_from
 from sdc_thoth.toml import TomlFile, TomlTable
+from sdc_thoth.webhook import Webhook, webhook_from
 from thoth import UsageError
 
 _USUAL_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "sdc.id_rsa")  # the last one is Triton's own
-_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "cnapi", "stacks", "node")
+_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "webhook", "cnapi", "stacks", "node")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SIZE: Final = re.compile(r"([0-9]{1,15}) ?([KMGTP]?)(?:i?B)?", re.IGNORECASE)
 
 _URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/?")  # no user, no path: it names a service
 
@@ -55,14 +57,6 @@ class SshSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What is collected."""
-
-    settle: float = 5.0  # seconds that a dump must have been still
-    max_size: int | None = None  # bytes; larger dumps stay where they are
-
-
-@dataclass(frozen=True, slots=True)
 class Metrics:
     """Where the collector's metrics are to be had. The port is one of 127.0.0.1."""
 
@@ -78,9 +72,10 @@ class Settings:
     ssh: SshSettings
     core: tuple[Pattern, ...] = ()
     crash: tuple[Pattern, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     schedule: Schedule = field(default_factory=Schedule)
     metrics: Metrics = Metrics()
+    webhook: Webhook = field(default_factory=Webhook)
     from_cnapi: bool = False  # that is where the nodes are listed
     cnapi: str | None = None  # its URL; None: what this headnode knows
     nodes: tuple[Node, ...] = ()
@@ -93,20 +88,22 @@ def load_settings(
     inventory: str | None = None,
     directory: Path | None = None,
     cnapi: str | None = None,
+    limits: Mapping[str, Any] | None = None,
     home: Path | None = None,
 ) -> Settings:
     """Put the settings together. The inventory's nodes stand in for the configuration's; its other tables add
     to them.
 
-    ``directory`` is where journal, lock and known_hosts lie unless something else is said. Nothing is
-    created. Raises UsageError with file, line where it is known, table and key; also when there is no node at
-    all.
+    ``directory`` is where journal, lock and known_hosts lie unless something else is said. ``limits`` are those of
+    the command line, which go before the files'. Nothing is created. Raises UsageError with file, line where it is
+    known, table and key; also when there is no node at all.
     """
     settings = _defaults(directory, home or Path.home())
     if config is not None:
         settings = _applied(settings, TomlFile.read(config))
     if inventory == CNAPI:
-        return replace(settings, nodes=(), from_cnapi=True, cnapi=_option(cnapi) or settings.cnapi)
+        settings = replace(settings, nodes=(), from_cnapi=True, cnapi=_option(cnapi) or settings.cnapi)
+        return replace(settings, limits=settings.limits.with_options(limits or {}))
     if cnapi is not None:
         raise UsageError("--cnapi: says where an inventory is that is not asked for; add --inventory cnapi")
     if inventory is not None:
@@ -115,7 +112,7 @@ def load_settings(
             raise UsageError(f"--inventory {inventory}: lists no [[node]]")
     if not settings.nodes:
         raise UsageError("no nodes: name a file with [[node]] tables by --inventory, or --inventory cnapi")
-    return settings
+    return replace(settings, limits=settings.limits.with_options(limits or {}))
 
 
 def _option(url: str | None) -> str | None:
@@ -153,9 +150,10 @@ def _applied(settings: Settings, file: TomlFile) -> Settings:
         ssh=ssh,
         core=settings.core if core is None else core,
         crash=settings.crash if crash is None else crash,
-        limits=_limits(settings.limits, file.table("limits")),
+        limits=limits_from(settings.limits, file.table("limits")),
         schedule=schedule_from(settings.schedule, file.table("schedule")),
         metrics=_metrics(settings.metrics, file.table("metrics")),
+        webhook=webhook_from(settings.webhook, file.table("webhook")),
         cnapi=_cnapi(file.table("cnapi")) or settings.cnapi,
         node_stack=_node_stack(file.table("stacks")) or settings.node_stack,
         nodes=nodes or settings.nodes,
@@ -181,20 +179,10 @@ def _path(table: TomlTable, key: str) -> Path | None:
     if not value or "\0" in value:
         raise table.error(key, "not a path")
     try:
-        return table.folder / Path(value).expanduser()
+        # Without its "..": that is how people are shown it. Where a link makes that another place, they name that.
+        return Path(os.path.normpath(table.folder / Path(value).expanduser()))
     except RuntimeError as error:
         raise table.error(key, "no such user's home directory") from error
-
-
-def _limits(before: Limits, table: TomlTable) -> Limits:
-    settle = table.number_in("settle", 0, 1e7)
-    size: int | str | None = table.take("max_size", (int, str), "a number of bytes, or text like 20G")
-    limits = Limits(
-        before.settle if settle is None else settle,
-        before.max_size if size is None else _size(size, table),
-    )
-    table.done()
-    return limits
 
 
 def _metrics(before: Metrics, table: TomlTable) -> Metrics:
@@ -214,13 +202,6 @@ def _node_stack(table: TomlTable) -> str | None:
     engine = table.matching("node", _ENGINE, '"native" or "mdb"')
     table.done()
     return engine
-
-
-def _size(value: int | str, table: TomlTable) -> int:
-    parsed = _SIZE.fullmatch(str(value))
-    if not parsed or int(parsed[1]) == 0:
-        raise table.error("max_size", "not a number of bytes above 0, or text like 20G")
-    return int(parsed[1]) << 10 * " KMGTP".index(parsed[2].upper() or " ")
 
 
 # ---- [paths] ---------------------------------------------------------------------------------------

@@ -76,7 +76,20 @@ class Connections:
     def release(self, node: Node, session: SshSession) -> None:
         """The node is done with. The session is kept or closed."""
         until_next = self._until_next()
-        worth = until_next is not None and until_next <= WORTH
+        self._keep(node, session, worth=until_next is not None and until_next <= WORTH)
+
+    def park(self, node: Node, session: SshSession) -> None:
+        """The node will be asked for again in this pass. The session is kept, unless there are too many."""
+        self._keep(node, session, worth=True)
+
+    def drop(self, node: Node) -> None:
+        """What was kept of this node is closed."""
+        with self._lock:
+            kept = self._kept.pop(node, None)
+        if kept is not None:
+            kept.close()
+
+    def _keep(self, node: Node, session: SshSession, *, worth: bool) -> None:
         with self._lock:
             keep = worth and not self._closed and len(self._kept) < self._most and node not in self._kept
             if keep:

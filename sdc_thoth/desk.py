@@ -50,7 +50,7 @@ class Desk:
     def opened(self, schedule: Schedule, next_due: Callable[[], float | None]) -> None:
         """The daemon is about to begin."""
         self._next_due = next_due
-        self._say(schedule=schedule.shown, late=schedule.jitter)
+        self._say(schedule=schedule.shown, late=schedule.jitter, limits=self._settings.limits.shown)
 
     def next_due(self) -> float | None:
         """When the next pass is due; None: not known, or never."""
@@ -86,7 +86,12 @@ class Desk:
                 self._port = self._open_port(settings.metrics.port)
             except ThothError as error:
                 self._log.error("no metrics port", reason=str(error))
-        self._say(refused_configuration=None, schedule=settings.schedule.shown, late=settings.schedule.jitter)
+        self._say(
+            refused_configuration=None,
+            schedule=settings.schedule.shown,
+            late=settings.schedule.jitter,
+            limits=settings.limits.shown,
+        )
 
     def broken(self, note: PassNote) -> None:
         """A pass could not begin, or broke off: nobody else has noted it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sdc_thoth.events import Log
-from sdc_thoth.report import Tally, is_old_news
+from sdc_thoth.report import Speed, Tally, is_old_news
 from thoth import Outcome, text
 
 
@@ -19,7 +19,7 @@ class EventReport:
         tell = self._log.info if outcome.result.good else self._log.warning
         if outcome.path is None:
             # A node that was reached, or does not run, is no news: there may be hundreds in each pass.
-            tell = self._log.debug if outcome.result.good else tell
+            tell = self._log.debug if outcome.result.good and not outcome.detail.get("left") else tell
             tell("node", node=outcome.node, result=outcome.result.value, stage=outcome.stage, reason=outcome.reason)
         elif not is_old_news(outcome):
             tell(
@@ -31,10 +31,11 @@ class EventReport:
                 size=outcome.size,
                 sent=outcome.sent,
                 stage=outcome.stage,
+                limit=outcome.detail.get("limit"),
                 reason=outcome.reason,
             )
 
-    def end(self, seconds: float, rate: float | None) -> None:
+    def end(self, seconds: float, speed: Speed) -> None:
         dumps = {name: amount.dumps for name, amount in self.tally.amounts.items()}
         self._log.info(
             "pass ends",
@@ -42,5 +43,6 @@ class EventReport:
             nodes=dict(self.tally.node_counts),
             dumps=dumps,
             sent=self.tally.sent,
-            rate=None if rate is None else round(rate),
+            limited={name: amount.dumps for name, amount in self.tally.limited.items()} or None,
+            rate=None if speed.rate is None else round(speed.rate),
         )

@@ -6,16 +6,19 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, Queue
 from threading import Lock
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from sdc_thoth.collect import Collection, Task
+from sdc_thoth.collect import Collection
 from sdc_thoth.errors import NodeError
 from sdc_thoth.inventory import Node
+from sdc_thoth.ledger import LEFT
 from sdc_thoth.session import Session
+from sdc_thoth.task import Task
+from sdc_thoth.turns import Turns
 from thoth import Outcome, Result, StoreUnavailable, ThothError
 
 _WAITING = 1000  # outcomes that nodes may be ahead of the report
@@ -34,12 +37,18 @@ class Connections(Protocol):
     def connect(self, node: Node) -> Session:
         """Raises NodeError."""
 
+    def park(self, node: Node, session: Any) -> None:
+        """The node will be visited again in this pass."""
+
+    def drop(self, node: Node) -> None:
+        """It will not, after all."""
+
     def release(self, node: Node, session: Any) -> None:
         """The node is done with and was reached; the session may be kept for another pass, or is closed."""
 
 
 class Fleet:
-    """One pass."""
+    """One pass. ``failing``: the names of the nodes that failed the last time."""
 
     def __init__(
         self,
@@ -47,11 +56,10 @@ class Fleet:
         task: Task,
         connections: Connections,
         *,
-        parallelism: int,
         deadline: float,
+        failing: frozenset[str] = frozenset(),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._nodes = nodes
         self._task = task
         self._connections = connections
         self._monotonic = monotonic
@@ -60,12 +68,16 @@ class Fleet:
         self._lock = Lock()
         self._sessions: set[Session] = set()
         self._stopped: str | None = None
-        self._pool = ThreadPoolExecutor(parallelism, thread_name_prefix="node")
+        collections = [Collection(node, task) for node in nodes]
+        sound = [each for each in collections if each.node.name not in failing]
+        self._turns = Turns(sound, [each for each in collections if each.node.name in failing], task.limits.nodes)
+        self._pool = ThreadPoolExecutor(task.limits.nodes, thread_name_prefix="node")
         self._jobs: list[Future[None]] = []
         self._left = len(nodes)
 
     def __enter__(self) -> Self:
-        self._jobs = [self._pool.submit(self._node, node) for node in self._nodes]
+        workers = min(self._task.limits.nodes, self._left)
+        self._jobs = [self._pool.submit(self._work) for _ in range(workers)]
         return self
 
     def __exit__(
@@ -104,38 +116,69 @@ class Fleet:
         with self._lock:
             self._stopped = self._stopped or reason
             sessions = list(self._sessions)
+        self._task.pace.release()
         for session in sessions:
             session.close()
 
-    def _node(self, node: Node) -> None:
-        """One node's job: whatever happens in it is an outcome."""
-        try:
-            for outcome in self._collected(node):
-                self._queue.put(outcome)
-        except Exception as error:  # noqa: BLE001 - a job boundary: one node that fails is one outcome
-            _log.exception("%s: the collection failed unexpectedly", node.name)
-            reason = f"internal error: {type(error).__name__}: {error}"
-            self._queue.put(Outcome(Result.FAILED, node.name, stage="internal", reason=reason))
-        finally:
-            self._queue.put(_Done())
+    # ---- the workers -----------------------------------------------------------------------------------------------
 
-    def _collected(self, node: Node) -> Iterator[Outcome]:
+    def _work(self) -> None:
+        """One visit after another: whatever happens in it is an outcome."""
+        while (collection := self._turns.next()) is not None:
+            try:
+                for outcome in self._visited(collection):
+                    self._queue.put(outcome)
+            except Exception as error:  # noqa: BLE001 - a job boundary: one node that fails is one outcome
+                _log.exception("%s: the collection failed unexpectedly", collection.node.name)
+                self._fail(collection, f"internal error: {type(error).__name__}: {error}")
+            finally:
+                self._ended(collection)
+
+    def _ended(self, collection: Collection) -> None:
+        if collection.over:
+            self._queue.put(_Done())
+            self._turns.done(collection)
+        else:
+            self._turns.back(collection)
+
+    def _fail(self, collection: Collection, reason: str) -> None:
+        for outcome in collection.abandon(reason):
+            self._queue.put(outcome)
+        self._queue.put(Outcome(Result.FAILED, collection.node.name, stage="internal", reason=reason))
+
+    def _visited(self, collection: Collection) -> Iterator[Outcome]:
+        node = collection.node
         if node.instead is not None:
+            collection.over = True
             yield node.instead
+        elif (why := self._stopped or self._task.halt.reason) is not None:
+            self._connections.drop(node)
+            yield from self._left_over(collection, why)
+        else:
+            yield from self._collected(collection)
+
+    def _left_over(self, collection: Collection, why: str) -> Iterator[Outcome]:
+        for outcome in collection.abandon(why):
+            yield self._explained(outcome)
+        if collection.surveyed:
+            yield collection.of_node()  # it was searched to the end all the same
             return
-        if (why := self._stopped or self._task.halt.reason) is not None:
-            yield Outcome(Result.FAILED, node.name, stage="connect", reason=f"not reached: {why}")
-            return
-        self._task.progress(f"discovering dumps on {node.name}")
+        reason = f"not reached: {why}"
+        yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="connect", reason=reason))
+
+    def _collected(self, collection: Collection) -> Iterator[Outcome]:
+        node = collection.node
+        if not collection.surveyed:
+            self._task.progress(f"discovering dumps on {node.name}")
         try:
             session = self._connections.connect(node)
         except NodeError as error:
-            yield Outcome(error.result, node.name, stage="connect", reason=str(error))
+            yield from map(self._explained, collection.lost(error))
             return
         reached = False
         try:
             self._enter(session)
-            for outcome in Collection(session, node, self._task).outcomes():
+            for outcome in collection.visit(session):
                 yield self._explained(outcome)
                 reached = outcome.path is None and outcome.result is Result.REACHED
         except StoreUnavailable as error:
@@ -144,7 +187,7 @@ class Fleet:
         except ThothError as error:
             yield Outcome(Result.FAILED, node.name, stage="collect", reason=str(error))
         finally:
-            self._leave(node, session, reached)
+            self._leave(collection, session, reached)
 
     def _enter(self, session: Session) -> None:
         with self._lock:
@@ -153,26 +196,25 @@ class Fleet:
         if stopped:
             session.close()
 
-    def _leave(self, node: Node, session: Session, reached: bool) -> None:
+    def _leave(self, collection: Collection, session: Session, reached: bool) -> None:
         with self._lock:
             self._sessions.discard(session)
-            whole = reached and self._stopped is None
-        if whole:
-            self._connections.release(node, session)
+            whole = self._stopped is None
+        if whole and not collection.over:
+            self._connections.park(collection.node, session)
+        elif whole and reached:
+            self._connections.release(collection.node, session)
         else:
             session.close()
 
     def _explained(self, outcome: Outcome) -> Outcome:
-        """A connection that we cut ourselves is not the node's fault: say why it was cut."""
-        if self._stopped is None or outcome.result.good or outcome.stage == "store":
+        """A connection that we cut ourselves is not the node's fault: say why it was cut. Who tells us to end knows
+        that not all is done, so that is no failure."""
+        if outcome.result.good or outcome.stage == "store":
             return outcome
-        return Outcome(
-            Result.FAILED,
-            outcome.node,
-            outcome.path,
-            outcome.identity,
-            outcome.size,
-            outcome.sent,
-            outcome.stage,
-            self._stopped,
-        )
+        halted = self._task.halt.reason
+        if halted is not None and (self._stopped is not None or (outcome.reason or "").endswith(halted)):
+            return replace(outcome, result=Result.SKIPPED, reason=f"left for the next pass: {halted}", detail=LEFT)
+        if self._stopped is not None and not (outcome.reason or "").endswith(self._stopped):
+            return replace(outcome, result=Result.FAILED, reason=self._stopped)
+        return outcome

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sdc_thoth import journal_file
-from sdc_thoth.notes import Amount, Failing, NodeNote, PassNote
+from sdc_thoth.notes import SEEN_AGAIN, Amount, Begun, Failing, NodeNote, PassNote
 from sdc_thoth.state import own_directory, shown
 from thoth import CannotWrite, Identity, Outcome, Result, ThothError, UsageError
 
@@ -92,6 +92,7 @@ class Journal:
         with self._lock, self._healed(), self._db:
             self._db.executemany("REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM failing WHERE node = ? AND path = ?", (row[:2] for row in rows))
+            self._db.executemany("DELETE FROM uploads WHERE node = ? AND path = ?", (row[:2] for row in rows))
 
     def forget(self, days: int = KEEP_DAYS) -> int:
         """Drop the paths that no pass has seen for so many days; returns how many."""
@@ -135,6 +136,28 @@ class Journal:
             return [(row[0], Failing(*row[1:])) for row in self._db.execute(question, (limit,))]
         return []
 
+    # ---- dumps on their way --------------------------------------------------------------------------
+
+    def begun(self, node: str) -> Mapping[bytes, Begun]:
+        """The large dumps of a node that came in part, by path."""
+        question = "SELECT path, signature, identity, length, sha256 FROM uploads WHERE node = ?"
+        with self._lock, self._healed():
+            return {row[0]: Begun(*row) for row in self._db.execute(question, (node,))}
+        return {}
+
+    def record_begun(self, node: str, begun: Begun) -> None:
+        """Note how much of a dump has come."""
+        self._require_writable()
+        row = (node, begun.path, begun.signature, begun.identity, begun.length, begun.sha256)
+        with self._lock, self._healed(), self._db:
+            self._db.execute("REPLACE INTO uploads VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def end_begun(self, node: str, path: bytes) -> None:
+        """Nobody will go on with it."""
+        self._require_writable()
+        with self._lock, self._healed(), self._db:
+            self._db.execute("DELETE FROM uploads WHERE node = ? AND path = ?", (node, path))
+
     # ---- nodes and passes ----------------------------------------------------------------------------
 
     def visited(self, outcomes: Iterable[Outcome]) -> None:
@@ -168,7 +191,9 @@ class Journal:
             )
             if all_nodes:
                 self._db.execute("DELETE FROM nodes WHERE seen < ?", (note.started,))
-            for result, amount in note.dumps.items():
+                for table in ("told", "uploads"):
+                    self._db.execute(f"DELETE FROM {table} WHERE node NOT IN (SELECT node FROM nodes)")  # noqa: S608
+            for result, amount in note.news.items():
                 self._db.execute(
                     "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT (result)"
                     " DO UPDATE SET dumps = dumps + excluded.dumps, bytes = bytes + excluded.bytes",
@@ -182,6 +207,19 @@ class Journal:
             return [NodeNote(*row) for row in self._db.execute(question)]
         return []
 
+    def told(self) -> set[str]:
+        """The nodes of which the webhook has been told that they are not reached."""
+        with self._lock, self._healed():
+            return {node for (node,) in self._db.execute("SELECT node FROM told")}
+        return set()
+
+    def tell(self, node: str, *, failing: bool) -> None:
+        """The webhook has been told how this node is."""
+        self._require_writable()
+        question = "REPLACE INTO told VALUES (?)" if failing else "DELETE FROM told WHERE node = ?"
+        with self._lock, self._healed(), self._db:
+            self._db.execute(question, (node,))
+
     def last_pass(self) -> PassNote | None:
         """The pass that ended last."""
         with self._lock, self._healed():
@@ -190,10 +228,11 @@ class Journal:
         return None
 
     def totals(self) -> Mapping[str, Amount]:
-        """What all passes have come to, by the word of a Result. A dump that is there counts in each pass."""
+        """What all passes have done, by the word of a Result. What each pass sees again is counted by none."""
         with self._lock, self._healed():
             rows = self._db.execute("SELECT result, dumps, bytes FROM totals")
-            return {result: Amount(dumps, size) for result, dumps, size in rows}
+            # A journal of an older version has counted those too.
+            return {result: Amount(dumps, size) for result, dumps, size in rows if result not in SEEN_AGAIN}
         return {}
 
     def rate(self) -> float | None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sdc_thoth.state import shown
 from thoth import UsageError
 
-VERSION: Final = 2
+VERSION: Final = 3
 _SEEN: Final = """
     CREATE {} TABLE seen (
         node TEXT NOT NULL, path BLOB NOT NULL, signature TEXT NOT NULL,
@@ -45,8 +45,18 @@ _TOTALS: Final = """
         result TEXT NOT NULL PRIMARY KEY, dumps INTEGER NOT NULL, bytes INTEGER NOT NULL
     ) WITHOUT ROWID
 """
-_ADDED_IN_2: Final = (_FAILING, _NODES, _PASSES, _TOTALS)
-_COLUMNS: Final = {"seen": 7, "failing": 8, "nodes": 7, "passes": 5, "totals": 3}
+# Nodes that the webhook has been told are not reached.
+_TOLD: Final = "CREATE {} TABLE told (node TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID"
+# Large dumps on their way: the first ``length`` bytes had this digest.
+_UPLOADS: Final = """
+    CREATE {} TABLE uploads (
+        node TEXT NOT NULL, path BLOB NOT NULL, signature TEXT NOT NULL, identity TEXT NOT NULL,
+        length INTEGER NOT NULL, sha256 TEXT NOT NULL,
+        PRIMARY KEY (node, path)
+    ) WITHOUT ROWID
+"""
+_ADDED: Final = {2: (_FAILING, _NODES, _PASSES, _TOTALS), 3: (_TOLD, _UPLOADS)}  # by the version that has them first
+_COLUMNS: Final = {"seen": 7, "failing": 8, "nodes": 7, "passes": 5, "totals": 3, "told": 1, "uploads": 6}
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -60,9 +70,9 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     try:
         if not read_only and _is_empty(db):
             _make(db)
-        elif _version(db) == 1:
+        elif 1 <= _version(db) < VERSION:
             _check_columns(db, ("seen",))
-            _add_tables(db, "TEMP" if read_only else "")
+            _add_tables(db, _version(db), "TEMP" if read_only else "")
         _check(db)
     except BaseException:
         db.close()
@@ -103,14 +113,15 @@ def _make(db: sqlite3.Connection) -> None:
     db.executescript(
         f"BEGIN; {_SEEN.format('')}; CREATE INDEX seen_day ON seen (day); PRAGMA user_version = 1; COMMIT"
     )
-    _add_tables(db, "")
+    _add_tables(db, 1, "")
 
 
-def _add_tables(db: sqlite3.Connection, temporary: str) -> None:
-    """What version 2 has and version 1 had not; all of it or, when a run is killed here, nothing."""
-    made = ";".join(table.format(temporary) for table in _ADDED_IN_2)
-    version = "" if temporary else f"; PRAGMA user_version = {VERSION}"
-    db.executescript(f"BEGIN; {made}{version}; COMMIT")
+def _add_tables(db: sqlite3.Connection, version: int, temporary: str) -> None:
+    """What today's version has and that one had not; all of it or, when a run is killed here, nothing."""
+    tables = [table for number, added in _ADDED.items() if number > version for table in added]
+    made = ";".join(table.format(temporary) for table in tables)
+    noted = "" if temporary else f"; PRAGMA user_version = {VERSION}"
+    db.executescript(f"BEGIN; {made}{noted}; COMMIT")
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:
@@ -123,8 +134,8 @@ def _version(db: sqlite3.Connection) -> int:
 
 def _check(db: sqlite3.Connection) -> None:
     version = _version(db)
-    # A reader of version 1 has the new tables on the side.
-    if version not in (1, VERSION):
+    # A reader of an older version has the new tables on the side.
+    if not 1 <= version <= VERSION:
         raise sqlite3.DatabaseError(f"version {version}, not {VERSION}")
     _check_columns(db, tuple(_COLUMNS))
 

@@ -5,7 +5,7 @@ The only module that knows prometheus_client. The port is one of 127.0.0.1, neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -13,6 +13,7 @@ from typing import Final, Self
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from sdc_thoth.notes import Amount, PassNote
 from sdc_thoth.state import shown
 from sdc_thoth.status import State, Status
 from thoth import ThothError, UsageError, write_durably
@@ -43,6 +44,8 @@ def _metrics(status: Status) -> Iterator[Metric]:
         yield _gauge("last_pass_duration_seconds", "How long it took.", note.seconds)
         yield _gauge("last_pass_success", "Whether every outcome of it was a good one.", int(note.good))
         yield _gauge("last_pass_sent_bytes", "Bytes that it brought into the store.", note.sent)
+        yield from _of_limits(note)
+        yield _by_result("last_pass_dumps", "Dumps by outcome, in the last pass.", note.dumps)
         yield _gauge("waiting_dumps", "Dumps that were still being written.", note.waiting.dumps)
     if status.rate is not None:
         yield _gauge("rate_bytes_per_second", "Bytes a second while dumps were on their way.", status.rate)
@@ -60,6 +63,22 @@ def _of_totals(status: Status) -> Iterator[Metric]:
     for result, amount in status.totals.items():
         dumps.add_metric([result], amount.dumps)
         sizes.add_metric([result], amount.bytes)
+    yield from (dumps, sizes)
+
+
+def _by_result(name: str, help: str, amounts: Mapping[str, Amount]) -> Metric:
+    dumps = GaugeMetricFamily(f"{_PREFIX}_{name}", help, labels=["result"])
+    for result, amount in amounts.items():
+        dumps.add_metric([result], amount.dumps)
+    return dumps
+
+
+def _of_limits(note: PassNote) -> Iterator[Metric]:
+    dumps = GaugeMetricFamily(f"{_PREFIX}_limited_dumps", "Dumps that a limit kept out.", labels=["limit"])
+    sizes = GaugeMetricFamily(f"{_PREFIX}_limited_bytes", "Bytes of these dumps.", labels=["limit"])
+    for limit, amount in note.limited.items():
+        dumps.add_metric([limit], amount.dumps)
+        sizes.add_metric([limit], amount.bytes)
     yield from (dumps, sizes)
 
 

@@ -200,15 +200,22 @@ def discover_request(places: Iterable[Place]) -> bytes:
 
 
 def read_request(
-    places: Iterable[Place], gets: Iterable[Get], mark: str, *, skim: bool = False, about: bool = False
+    places: Iterable[Place],
+    gets: Iterable[Get],
+    mark: str,
+    *,
+    skim: bool = False,
+    about: bool = False,
+    press: str | None = None,
 ) -> bytes:
     """A request for parts of files. ``mark`` is a random word, of this request alone, that the reply has to repeat.
 
     With ``skim`` the node looks at the files only after the reading: for small parts, which are cheap to drop. With
-    ``about`` the reply to that comes first.
+    ``about`` the reply to that comes first. ``press``: the program by which the bytes of one file are compressed.
     """
-    verb = b"%b\t%b\n" % (b"skim" if skim else b"read", mark.encode())
-    return (b"about\n" if about else b"") + _places(places) + verb + b"".join(map(_get, gets)) + b"end\n"
+    verb = f"press\t{press}" if press else "skim" if skim else "read"
+    first = (b"about\n" if about else b"") + _places(places)
+    return first + f"{verb}\t{mark}\n".encode() + b"".join(map(_get, gets)) + b"end\n"
 
 
 def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) -> bytes:

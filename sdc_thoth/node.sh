@@ -9,6 +9,7 @@
 #   discover                             the files that lie in the places: see discover()
 #   read MARK; get SIGNATURE SKIP COUNT DIR NAME, ...; end     bytes of such files: see send_group()
 #   skim MARK; get ...; end              the same, looked at only after the reading: for small parts
+#   press TOOL MARK; get ...; end        the same for one file, its bytes compressed by gzip or zstd
 #   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
 #   debug; get ...; end                  what the node's mdb says of their stacks: see debug_files()
 #   image MARK; file DIR NAME; part SKIP COUNT; ...; end    bytes of executables and libraries: see read_images()
@@ -440,6 +441,7 @@ open_file() { # the file of a get, on the next descriptor; takes note of it for 
     else
         status=gone
     fi
+    [ -z "$no_press" ] || status=$no_press
     eval "status$fd=\$status wanted$fd=\$wanted skip$fd=\$skip units$fd=\$units"
     [ $count -gt 0 ] || parts=$skip/$units
     [ "$parts" = "$skip/$units" ] || parts=
@@ -477,7 +479,11 @@ send_group() {
         done
     fi
     say_statuses
-    send_bytes "$@"
+    if [ -z "$press" ] || [ $# -eq 0 ]; then
+        send_bytes "$@"
+    else
+        send_bytes "$@" | pressed
+    fi
     look "$@"
     say "after $mark" "$looks"
     close_files
@@ -514,9 +520,27 @@ send_bytes() { # paths of open files; one process for several of them, where tha
     done
 }
 
+choose_press() { # TOOL -> $press, or $no_press when it is not here
+    press=$1
+    nice=$(command -v nice) || nice=
+    case $1 in
+    gzip | zstd) command -v "$1" >/dev/null 2>&1 || no_press="cannot compress" ;;
+    *) no_press="cannot compress" ;;
+    esac
+}
+
+pressed() { # what comes, compressed at the level that costs the least; what else runs here goes first
+    case $press in
+    gzip) $nice gzip -1 -c ;;
+    zstd) $nice zstd -1 -q -c ;;
+    esac
+}
+
 send_one() { # DESCRIPTOR SKIP UNITS, of 4096 bytes
     if [ "$2/$3" = 0/all ]; then
         eval "cat <&$1"
+    elif [ "$3/$(($2 % 256))" = all/0 ]; then
+        eval "dd bs=1048576 $seek=$(($2 / 256)) <&$1" 2>/dev/null
     elif [ "$2" = 0 ]; then
         eval "dd bs=4096 count=$3 <&$1" 2>/dev/null
     elif [ "$3" = all ]; then
@@ -673,11 +697,11 @@ about() { # Reply: "about", system, node name, release, version, machine, what s
         text=$(sysinfo 2>/dev/null </dev/null) || text=
     fi
     # NODE RELEASE VERSION MACHINE, of which only the version may have blanks in it.
-    known=$(uname -nrvm)
-    name=${known%% *}
-    known=${known#* }
-    version=${known#* }
-    say about "$system" "$name" "${known%% *}" "${version% *}" "${version##* }" "$text" end
+    told=$(uname -nrvm)
+    name=${told%% *}
+    told=${told#* }
+    version=${told#* }
+    say about "$system" "$name" "${told%% *}" "${version% *}" "${version##* }" "$text" end
 }
 
 head=
@@ -687,6 +711,8 @@ system=$(uname -s)
 directory_word=
 no_place="not a place where dumps are collected"
 count=0
+press=
+no_press=
 close_files
 choose_stat
 while IFS= read -r request; do
@@ -703,6 +729,14 @@ while IFS= read -r request; do
         mark=${request#*"$tab"}
         skim=${request%"$tab"*}
         skim=${skim#read}
+        read_files
+        exit 0
+        ;;
+    "press$tab"*)
+        mark=${request##*"$tab"}
+        request=${request%"$tab"*}
+        choose_press "${request#*"$tab"}"
+        skim=
         read_files
         exit 0
         ;;

@@ -12,6 +12,8 @@ from typing import Any, Final, Self
 
 _FIRST_DELAY: Final = 15 * 60.0  # seconds that a dump waits after it has failed for the second time
 LONGEST_DELAY: Final = 6 * 3600.0  # a node keeps its cores for a week: there must be many tries left
+# What becomes of the same dump in each pass, while all is well: a sum over passes would say nothing.
+SEEN_AGAIN: Final = frozenset({"present", "skipped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,17 @@ class Failing:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A large dump that was on its way: its first ``length`` bytes came, and had that digest."""
+
+    path: bytes
+    signature: str
+    identity: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Amount:
     """Dumps, and the bytes of them."""
 
@@ -70,6 +83,12 @@ class PassNote:
     error: str | None = None  # why it could not begin, or broke off
     stopped: str | None = None  # by whom it was told to end before its time: "stopped by SIGTERM"
     good: bool = True  # every outcome was a good one, and there was no error
+    limited: Mapping[str, Amount] = field(default_factory=dict)  # dumps that a limit has kept out, by its name
+
+    @property
+    def news(self) -> Mapping[str, Amount]:
+        """The dumps that count in the sum over all passes."""
+        return {result: amount for result, amount in self.dumps.items() if result not in SEEN_AGAIN}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -77,20 +96,28 @@ class PassNote:
     @classmethod
     def from_document(cls, told: Mapping[str, Any]) -> Self:
         """Raises KeyError, TypeError and ValueError for what is none."""
-        dumps = {str(name): Amount(int(each["dumps"]), int(each["bytes"])) for name, each in told["dumps"].items()}
         nodes = {str(name): int(count) for name, count in told["nodes"].items()}
         return cls(
             started=float(told["started"]),
             seconds=float(told["seconds"]),
             busy=float(told["busy"]),
             sent=int(told["sent"]),
-            dumps=dumps,
+            dumps=_amounts(told["dumps"]),
             nodes=nodes,
-            waiting=Amount(int(told["waiting"]["dumps"]), int(told["waiting"]["bytes"])),
+            waiting=_amount(told["waiting"]),
+            limited=_amounts(told.get("limited", {})),  # not noted by older versions
             error=_text(told["error"]),
             stopped=_text(told["stopped"]),
             good=bool(told["good"]),
         )
+
+
+def _amount(told: Mapping[str, Any]) -> Amount:
+    return Amount(int(told["dumps"]), int(told["bytes"]))
+
+
+def _amounts(told: Mapping[str, Any]) -> Mapping[str, Amount]:
+    return {str(name): _amount(each) for name, each in told.items()}
 
 
 def _text(value: object) -> str | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdc_thoth.config import CNAPI
+from sdc_thoth.limits import COMPRESS, SIZE, parse_size
 from sdc_thoth.plan import Plan
 from thoth import UsageError, __version__
 
@@ -59,7 +61,7 @@ def pass_parser() -> argparse.ArgumentParser:
         metavar="TYPE",
         help="all, core, global, gcore, crash, or an executable's name; several with commas (all)",
     )
-    add("-p", "--parallelism", type=_count, default=4, metavar="N", help="nodes at a time (4)")
+    _add_limits(parser)
     add(
         "-T",
         "--timeout",
@@ -96,6 +98,24 @@ def pass_parser() -> argparse.ArgumentParser:
     )
     _add_common(parser)
     return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Each stands in for the key of [limits] that ``limits`` gives it."""
+    add = parser.add_argument
+    add("-p", "--parallelism", type=_count, metavar="N", help="nodes at a time (4)")
+    add("--dumps", type=_count, metavar="N", help="dumps on their way at a time, from all nodes")
+    add("--rate", type=_size, metavar="BYTES", help="a second, from all nodes together: 20M")
+    add("--node-rate", type=_size, metavar="BYTES", help="a second, from each node")
+    add("--max-size", type=_size, metavar="BYTES", help="larger dumps stay where they are")
+    add("--min-free", type=_size, metavar="BYTES", help="that have to stay free on the store's disk")
+    add("--compress", choices=COMPRESS, help="dumps on their way; auto: where that is faster (auto)")
+
+
+def limits(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """What the command line says of limits, by the keys of [limits]; None: nothing."""
+    keys = ("dumps", "rate", "node_rate", "max_size", "min_free", "compress")
+    return {"nodes": arguments.parallelism, **{key: getattr(arguments, key) for key in keys}}
 
 
 def hostkeys_parser() -> argparse.ArgumentParser:
@@ -136,6 +156,7 @@ def daemon_plan(arguments: argparse.Namespace, orders: Orders) -> Plan:
         cnapi=arguments.cnapi,
         directory=arguments.dir and arguments.dir.absolute(),
         lockfile=arguments.lockfile,
+        limits=limits(arguments),
         hostkeys=hostkeys_command(arguments),
         log=arguments.log,
         debug=arguments.debug,
@@ -183,6 +204,13 @@ def _count(value: str) -> int:
     if not 1 <= number <= 1000:
         raise argparse.ArgumentTypeError(f"{value} is not between 1 and 1000")
     return number
+
+
+def _size(value: str) -> int:
+    size = parse_size(value)
+    if size is None:
+        raise argparse.ArgumentTypeError(f"{value!r} is not {SIZE}")
+    return size
 
 
 def _seconds(value: str) -> float:

@@ -12,19 +12,23 @@ from typing import Final, Protocol
 
 from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.budget import Budget
-from sdc_thoth.collect import Task
 from sdc_thoth.config import Settings
 from sdc_thoth.connections import Connections
 from sdc_thoth.fleet import Fleet
 from sdc_thoth.halt import Halt, Interrupted
 from sdc_thoth.inventory import Node
 from sdc_thoth.journal import Journal, open_journal
+from sdc_thoth.limits import Limits
 from sdc_thoth.meter import Meter
 from sdc_thoth.notes import PassNote
+from sdc_thoth.pace import Pace
 from sdc_thoth.places import places
 from sdc_thoth.publish import publish
-from sdc_thoth.report import Tally
+from sdc_thoth.report import Speed, Tally
+from sdc_thoth.space import Space
 from sdc_thoth.status import beside_a_daemon, gathered
+from sdc_thoth.task import Backlog, Task
+from sdc_thoth.webhook import tell
 from thoth import (
     Autoanalyzer,
     Binaries,
@@ -33,6 +37,7 @@ from thoth import (
     Debuginfod,
     IndexFailure,
     Outcome,
+    Result,
     Thoth,
     ThothError,
     environment,
@@ -46,6 +51,7 @@ _STORING: Final = (
     4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
 )
 
+_NO_LIMIT: Final = 1 << 62
 _NOTING: Final = 5.0  # seconds between two times that what became of nodes is noted
 
 
@@ -56,7 +62,6 @@ class Orders:
     types: tuple[str, ...] = ("all",)
     names: tuple[str, ...] | None = None  # of nodes; None: all
     exclude: bool = False
-    parallelism: int = 4  # nodes at a time
     timeout: float = 10.0  # seconds to connect, and for each step of logging in
     idle: float = 600.0  # seconds without a byte from a node
     deadline: float = 360 * 60.0  # seconds for the whole pass
@@ -72,7 +77,7 @@ class Report(Protocol):
 
     def take(self, outcome: Outcome) -> None: ...
 
-    def end(self, seconds: float, rate: float | None) -> None: ...
+    def end(self, seconds: float, speed: Speed) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +98,31 @@ def run_pass(
     *,
     voices: Voices,
     halt: Halt,
+    pace: Pace | None = None,
 ) -> PassNote:
     """Go through the nodes. The caller holds the run's lock, unless it is a dry run; ``connections`` have begun.
+    ``pace`` is for who wants to change it meanwhile; else it is that of the settings.
 
     Raises UsageError, StoreUnavailable, and in a dry run IndexFailure, when a pass cannot begin, and lets Interrupted
     through once everything that is under way has its outcome, and all is noted.
     """
     began, started = time.time(), time.monotonic()
-    with _task(orders, settings, voices, halt) as task:
-        fleet = Fleet(nodes, task, connections, parallelism=orders.parallelism, deadline=orders.deadline)
+    with _task(orders, settings, voices, halt, pace or Pace(settings.limits)) as task:
+        failing = frozenset(each.node for each in task.journal.nodes() if each.failing_since is not None)
+        fleet = Fleet(nodes, task, connections, deadline=orders.deadline, failing=failing)
         noting = _Noting(report, task)
         interruption = _gone_through(fleet, task, noting, started + orders.deadline)
         task.arrivals.tell_left()
-        rate = task.journal.rate()
+        speed = Speed(task.journal.rate(), settings.limits)
         note = _note(began, time.monotonic() - started, report.tally, task, interruption)
         if not orders.dry_run:
             noting.write()
             task.journal.forget()
             task.journal.ended(note, all_nodes=orders.names is None and note.stopped is None)
             _publish(settings, task.journal, voices)
-    report.end(note.seconds, rate)
+            if note.stopped is None:
+                tell(settings.webhook, task.journal, voices.talk)
+    report.end(note.seconds, speed)
     if interruption is not None:
         raise interruption
     return note
@@ -145,7 +155,7 @@ class _Noting:
 
     def take(self, outcome: Outcome) -> None:
         self._report.take(outcome)
-        cut_short = self._task.halt.reason is not None and not outcome.result.good
+        cut_short = self._task.halt.reason is not None and outcome.result is not Result.REACHED
         if outcome.path is None and not self._task.dry_run and not cut_short:
             self._visited.append(outcome)
             if time.monotonic() - self._written > _NOTING:
@@ -168,6 +178,7 @@ def _note(began: float, seconds: float, tally: Tally, task: Task, interruption: 
         dumps=tally.amounts,
         nodes=tally.node_counts,
         waiting=tally.waiting,
+        limited=tally.limited,
         stopped=why,
         good=tally.exit_code == 0 and why is None,
     )
@@ -199,21 +210,26 @@ def _check(thoth: Thoth, orders: Orders, talk: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Iterator[Task]:
+def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt, pace: Pace) -> Iterator[Task]:
     """What the nodes share in a pass, opened and known to work."""
     config = load_config(environment())
     with ExitStack() as stack:
         thoth = stack.enter_context(open_thoth(config, dry_run=orders.dry_run))
         _check(thoth, orders, voices.talk)
+        limits = settings.limits
+        _say_if_unknown(thoth, limits, voices.talk)
         yield Task(
             thoth=thoth,
             journal=stack.enter_context(_journal(orders, settings, voices)),
             places=places(orders.types, settings.core, settings.crash),
-            settle=settings.limits.settle,
-            max_size=settings.limits.max_size,
+            limits=limits,
             dry_run=orders.dry_run,
             clock=time.time,
             budget=Budget(_IN_MEMORY),
+            flights=Budget(limits.dumps or _NO_LIMIT),
+            space=Space(thoth.store.free, limits.min_free),
+            pace=pace,
+            backlog=Backlog(),
             storing=stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store")),
             say=voices.say,
             progress=voices.progress,
@@ -228,6 +244,11 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt) -> Ite
 
 def _binaries(config: Config, voices: Voices, stack: ExitStack) -> Binaries | None:
     return stack.enter_context(Debuginfod.of(config, voices.talk)) if config.debuginfod else None
+
+
+def _say_if_unknown(thoth: Thoth, limits: Limits, talk: Callable[[str], None]) -> None:
+    if limits.min_free is not None and thoth.store.free() is None:
+        talk("min_free: this store does not tell how much room it has; the limit cannot hold")
 
 
 def _journal(orders: Orders, settings: Settings, voices: Voices) -> Journal:

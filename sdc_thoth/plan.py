@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdc_thoth.config import Settings, load_settings
 
@@ -22,6 +23,7 @@ class Plan:
     cnapi: str | None
     directory: Path | None
     lockfile: str
+    limits: Mapping[str, Any]  # of the command line, by the keys of [limits]; None: the files' hold
     hostkeys: str  # the command that messages advise for a host key that is not pinned
     log: str  # json, text, auto
     debug: bool
@@ -29,4 +31,10 @@ class Plan:
 
     def settings(self) -> Settings:
         """What the files say now. Raises UsageError."""
-        return load_settings(config=self.config, inventory=self.inventory, directory=self.directory, cnapi=self.cnapi)
+        return load_settings(
+            config=self.config,
+            inventory=self.inventory,
+            directory=self.directory,
+            cnapi=self.cnapi,
+            limits=self.limits,
+        )

@@ -1,6 +1,6 @@
 """What a pass tells: lines for people, one JSON document for scripts, an exit code. Pure: text goes to a callback.
 
-A report takes each outcome as it comes, and at the end the seconds that the pass took and the rate of the last ones.
+A report takes each outcome as it comes, and at the end the seconds that the pass took and how fast dumps come.
 """
 
 from __future__ import annotations
@@ -8,10 +8,35 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from sdc_thoth.limits import Limits
 from sdc_thoth.notes import Amount
 from thoth import Outcome, Result, escaped, size_text, text
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast dumps come: ``rate`` in bytes a second by the last passes, None: not known; and the limits of now."""
+
+    rate: float | None
+    limits: Limits
+
+    def seconds(self, planned: Mapping[str, int]) -> float | None:
+        """That so many bytes of each node will take; None when there is nothing to go by, or nothing to send."""
+        total = sum(planned.values())
+        rates: list[float] = [rate for rate in (self.rate, self.limits.rate) if rate]
+        times = [total / min(rates)] if rates else []
+        if self.limits.node_rate and planned:
+            at_a_time = min(len(planned), self.limits.nodes)
+            times.append(max(*planned.values(), total / at_a_time) / self.limits.node_rate)
+        return max(times) if total and times else None
+
+    def told(self, planned: Mapping[str, int]) -> float | None:
+        """The rate that this comes to; with nothing to send that of the last passes."""
+        seconds = self.seconds(planned)
+        return self.rate if seconds is None else sum(planned.values()) / seconds
 
 
 class Tally:
@@ -22,6 +47,8 @@ class Tally:
         self.nodes: Counter[Result] = Counter()
         self.sent = 0  # bytes
         self.planned = 0  # bytes
+        self.planned_of: dict[str, int] = {}  # bytes, by node
+        self.limited: dict[str, Amount] = {}  # dumps that a limit has kept out, by its name
         self.amounts: dict[str, Amount] = {}  # dumps, and the bytes of them, by the word of their Result
         self.waiting = Amount()  # dumps that are still being written
         self._plans: set[str] = set()
@@ -33,9 +60,13 @@ class Tally:
             self.amounts[word] = self.amounts.get(word, Amount()).plus(outcome.size or 0)
             if outcome.detail.get("waiting"):
                 self.waiting = self.waiting.plus(outcome.size or 0)
+            if limit := outcome.detail.get("limit"):
+                self.limited[limit] = self.limited.get(limit, Amount()).plus(outcome.size or 0)
         self.sent += outcome.sent
         if self.is_planned(outcome):
             self.planned += outcome.size or 0
+            node = outcome.node or "?"
+            self.planned_of[node] = self.planned_of.get(node, 0) + (outcome.size or 0)
             self._plans.add(outcome.identity or "")
 
     def is_planned(self, outcome: Outcome) -> bool:
@@ -89,8 +120,7 @@ class TextReport:
         if self._verbose or not is_old_news(outcome):
             lines.append(f"{host}: {name}: {_word(outcome)}")
 
-    def end(self, seconds: float, rate: float | None) -> None:
-        """``rate`` is in bytes a second, by the last passes; None: not known."""
+    def end(self, seconds: float, speed: Speed) -> None:
         self._out("=== Completed ===")
         for host, lines in self._hosts.items():
             for line in lines:
@@ -102,10 +132,13 @@ class TextReport:
         if self._dry_run:
             count = self.tally.plans
             what = f"would upload {size_text(self.tally.planned)} in {count} dump{'s' * (count != 1)}"
-            time = _estimate(self.tally.planned, rate)
+            time, rate = speed.seconds(self.tally.planned_of), speed.told(self.tally.planned_of)
             self._out(what if time is None else f"{what}, about {_duration(time)} at {size_text(int(rate or 0))}/s")
         else:
             self._out(f"uploaded {size_text(self.tally.sent)}")
+        for limit, amount in self.tally.limited.items():
+            dumps = f"{amount.dumps} dump{'s' * (amount.dumps != 1)}"
+            self._out(f"left out by {limit}: {dumps} ({size_text(amount.bytes)})")
         self._out(f"total run time {_duration(seconds)}")
 
 
@@ -127,11 +160,6 @@ def _word(outcome: Outcome) -> str:
     return line
 
 
-def _estimate(planned: int, rate: float | None) -> float | None:
-    """The seconds that a plan will take; None when there is nothing to go by, or nothing to send."""
-    return planned / rate if planned and rate else None
-
-
 def _duration(seconds: float) -> str:
     whole = int(seconds)
     return f"{whole // 3600}h{whole // 60 % 60:02}m{whole % 60:02}s" if whole >= 60 else f"{seconds:.1f}s"
@@ -141,8 +169,9 @@ class JsonReport:
     """One document, written as it comes: memory does not grow with the fleet. ``out`` takes text without line ends.
 
     ``dumps``: node, path, size in bytes, identity, known, action, result, stage, reason. ``nodes``: node, result,
-    stage, reason. ``bytes``: sent, in a dry run those that would be; ``rate``: bytes a second, by the last passes, or
-    null; ``estimated_seconds``: that the plan will take at this rate, or null.
+    stage, reason. ``bytes``: sent, in a dry run those that would be; ``limited``: dumps and bytes that a limit has
+    kept out, by its name; ``rate``: bytes a second, by the last passes and the limits, or null;
+    ``estimated_seconds``: that the plan will take at this rate, or null.
     """
 
     def __init__(self, out: Callable[[str], None], *, dry_run: bool) -> None:
@@ -171,15 +200,16 @@ class JsonReport:
         self._out(self._separator + json.dumps(dump).replace("\x7f", "\\u007f"))
         self._separator = ",\n"
 
-    def end(self, seconds: float, rate: float | None) -> None:
+    def end(self, seconds: float, speed: Speed) -> None:
         tail: dict[str, Any] = {
             "nodes": self._nodes,
             "bytes": self.tally.planned if self._dry_run else self.tally.sent,
             "counts": {result.value: count for result, count in self.tally.dumps.items()},
+            "limited": {limit: asdict(amount) for limit, amount in self.tally.limited.items()},
             "seconds": round(seconds, 3),
         }
         if self._dry_run:
-            estimated = _estimate(self.tally.planned, rate)
+            estimated, rate = speed.seconds(self.tally.planned_of), speed.told(self.tally.planned_of)
             tail["rate"] = None if rate is None else round(rate)
             tail["estimated_seconds"] = None if estimated is None else round(estimated, 1)
         if not self.tally.dumps:

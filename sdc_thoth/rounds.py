@@ -19,6 +19,7 @@ from sdc_thoth.halt import Halt
 from sdc_thoth.inventory import Node
 from sdc_thoth.lock import run_lock
 from sdc_thoth.notes import PassNote
+from sdc_thoth.pace import Pace
 from sdc_thoth.passes import Voices, check_types, run_pass
 from sdc_thoth.plan import Plan
 from sdc_thoth.service import PassedOver
@@ -39,6 +40,7 @@ class Rounds:
         self._log = log
         self._lock = Lock()
         self._halt = Halt()
+        self._pace: Pace | None = None  # of the pass under way
         self._idle = Event()
         self._idle.set()
         self._began = 0.0
@@ -72,7 +74,8 @@ class Rounds:
         self.take(self._settings)
 
     def take(self, settings: Settings) -> None:
-        """Use these settings from the next pass on. Raises UsageError when they cannot be used, and keeps the old."""
+        """Use these settings from the next pass on, and their limits of rate at once. Raises UsageError when they
+        cannot be used, and keeps the old."""
         check_types(self._plan.orders, settings)
         read_credentials(settings.ssh, hostkeys=self._plan.hostkeys)
         if not settings.from_cnapi:
@@ -80,6 +83,8 @@ class Rounds:
         if (settings.from_cnapi, settings.cnapi) != (self._settings.from_cnapi, self._settings.cnapi):
             self._last_nodes = ()  # they are those of another inventory
         self._settings = settings
+        if (pace := self._pace) is not None:
+            pace.adopt(settings.limits)  # a pass may take hours, and the link be needed now
 
     # ---- a pass ------------------------------------------------------------------------------------
 
@@ -119,8 +124,16 @@ class Rounds:
             self._connections.begin(settings.ssh, nodes)
             self._log.info("pass begins", nodes=len(nodes))
             voices = Voices(self._log.info, self._log.debug, self._log.warning)
+            self._pace = Pace(settings.limits)
             run_pass(
-                orders, settings, nodes, self._connections, EventReport(self._log), voices=voices, halt=self._halt
+                orders,
+                settings,
+                nodes,
+                self._connections,
+                EventReport(self._log),
+                voices=voices,
+                halt=self._halt,
+                pace=self._pace,
             )
 
     def _until_next(self) -> float | None:

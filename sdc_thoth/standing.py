@@ -75,6 +75,8 @@ def _troubles_of_daemon(daemon: DaemonNote, now: float) -> Iterator[str]:
 def lines_of(status: Status, now: float) -> Iterator[str]:
     """The status for people."""
     yield _of_daemon(status.daemon, now)
+    if status.daemon is not None and status.daemon.limits:
+        yield f"limits: {status.daemon.limits}"
     if status.last_pass is not None:
         yield from _of_pass(status.last_pass, now)
     if status.rate is not None:
@@ -108,6 +110,8 @@ def _of_pass(note: PassNote, now: float) -> Iterator[str]:
         yield f"  {escaped(note.stopped)} before its end"
     if note.dumps:
         yield f"  {_amounts(note.dumps)}; sent {size_text(note.sent)}"
+    if note.limited:
+        yield f"  left out by limits, to be tried again: {_amounts(note.limited)}"
     if note.waiting.dumps:
         yield f"  {note.waiting.dumps} still change ({size_text(note.waiting.bytes)}) and wait for the next pass"
 

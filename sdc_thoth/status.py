@@ -45,6 +45,7 @@ class DaemonNote:
     next_pass: float | None
     passed_over: int = 0  # times at which a pass was due and was not begun
     passed_over_because: str | None = None  # the last of them
+    limits: str = ""  # of a pass, in words
     refused_configuration: str | None = None  # why the last reload was not taken; None: it was
 
 

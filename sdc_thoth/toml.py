@@ -46,6 +46,13 @@ class TomlFile:
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise UsageError(f"{shown}: {escaped(str(error))}") from error
 
+    def is_open_to_others(self) -> bool:
+        """Whether others than its owner may read it. A secret should not stand in such a file."""
+        try:
+            return bool(self.path.stat().st_mode & 0o077)
+        except OSError:  # gone since it was read
+            return False
+
     def only(self, names: Sequence[str]) -> None:
         """Raises UsageError for a table that is none of these."""
         for name in self.data:

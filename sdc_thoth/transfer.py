@@ -15,7 +15,9 @@ from sdc_thoth.binaries import NodeBinaries
 from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
+from sdc_thoth.ledger import Ledger
 from sdc_thoth.node import About, Found, Get
+from sdc_thoth.press import Press
 from thoth import (
     Arrival,
     Binaries,
@@ -27,8 +29,8 @@ from thoth import (
     Outcome,
     Range,
     Receipt,
-    Reopened,
     Result,
+    Seekable,
     SourceDenied,
     SourceError,
     SourceGone,
@@ -61,12 +63,16 @@ class Intake:
         node: Node,
         thoth: Thoth,
         arrivals: Arrivals,
+        ledger: Ledger,
         *,
+        press: Press,
         clock: Callable[[], float],
         say: Callable[[str], None],
         elsewhere: Binaries | None = None,
         node_stack: str = "native",
     ) -> None:
+        self._ledger = ledger
+        self._press = press
         self._asker = asker
         self._node = node
         self._thoth = thoth
@@ -99,8 +105,7 @@ class Intake:
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones. The outcome is to go through ``indexed``."""
-        told = stream if isinstance(stream, list) else Reopened(lambda: self._told(found, stream))
-        return self._outcome(arrival, found, lambda: self._received(arrival, found, told))
+        return self._outcome(arrival, found, lambda: self._received(arrival, found, stream))
 
     def _received(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Receipt:
         binaries = FirstOf([self._of_node.ration(), *self._elsewhere])
@@ -134,26 +139,37 @@ class Intake:
             else:
                 yield replace(each, result=Result.STORED_UNINDEXED, stage="store", reason=why)
 
-    def _told(self, found: Found, stream: Iterable[bytes]) -> Iterator[bytes]:
-        """The stream, with a word a minute on how far it is."""
+    def _streamed(self, dump: Identified) -> Seekable:
+        """A large dump as a stream, which can be gone on with by another run."""
+        return Seekable(
+            lambda at: self._told(dump.found, at),
+            lambda prefix: self._ledger.came(dump.found, dump.identity, prefix),
+        )
+
+    def _told(self, found: Found, at: int) -> Iterator[bytes]:
+        """The stream from there on, with a word a minute on how far it is."""
         what, size = f"{self._node.name}: {escaped(found.path)}", size_text(found.size)
-        done, next_word = 0, time.monotonic() + _WORD
-        for block in stream:
+        done, next_word = at, time.monotonic() + _WORD
+        if at:
+            self._say(f"{what}: goes on behind {size_text(at)} of {size}")
+        for block in self._press.stream(self._asker, found, at):
             yield block
             done += len(block)
             if time.monotonic() >= next_word:
                 next_word += _WORD
                 self._say(f"{what}: {size_text(done)} of {size}")
 
-    def groups(self, dumps: Sequence[Identified]) -> Iterator[tuple[list[Identified], int]]:
-        """The dumps in groups whose bodies are asked for together, each with the bytes that these take in memory:
-        those that are there already, small ones, and each large one, which is a stream and takes next to nothing.
+    def groups(self, dumps: Sequence[Identified], most: int | None = None) -> Iterator[tuple[list[Identified], int]]:
+        """The dumps in groups whose bodies are asked for together, ``most`` in each, with the bytes that these take
+        in memory: those that are there already, small ones, and each large one, which is a stream and takes next to
+        nothing. Each kind keeps its order.
         """
+        most = most or len(dumps)
         here = [dump for dump in dumps if not dump.known.missing([Range(0, dump.found.size)])]
-        if here:
-            yield here, 0
+        for start in range(0, len(here), most or 1):
+            yield here[start : start + most], 0
         away = [dump for dump in dumps if dump.known.missing([Range(0, dump.found.size)])]
-        for together in _up_to([dump for dump in away if dump.found.size <= SMALL], _TOGETHER):
+        for together in _up_to([dump for dump in away if dump.found.size <= SMALL], _TOGETHER, most):
             yield together, sum(dump.found.size for dump in together)
         for dump in away:
             if dump.found.size > SMALL:
@@ -166,7 +182,7 @@ class Intake:
         if not first.known.missing([Range(0, size)]):
             yield from ([dump.known.read_at(0, dump.found.size)] for dump in group)
         elif size > SMALL:
-            yield Reopened(lambda: self._asker.stream(first.found))
+            yield self._streamed(first)
         else:
             for body in self._asker.fetch([Get(dump.found) for dump in group]):
                 yield [body] if isinstance(body, bytes) else body
@@ -184,6 +200,7 @@ class Intake:
             node=self._node.name,
             source=source,
             properties=self._about_node(),
+            earlier=self._ledger.begun(found),
         )
 
     def _about_node(self) -> Mapping[str, Any]:
@@ -227,12 +244,12 @@ def failed(node: Node, found: Found, error: Exception, stage: str, identity: Ide
     return Outcome(result, node.name, found.path, identity, found.size, 0, stage, reason, detail)
 
 
-def _up_to(dumps: Sequence[Identified], total: int) -> Iterator[list[Identified]]:
-    """The dumps in runs of no more than ``total`` bytes, or of one."""
+def _up_to(dumps: Sequence[Identified], total: int, most: int) -> Iterator[list[Identified]]:
+    """The dumps in runs of no more than ``most``, and of no more than ``total`` bytes, or of one."""
     run: list[Identified] = []
     held = 0
     for dump in dumps:
-        if run and held + dump.found.size > total:
+        if run and (held + dump.found.size > total or len(run) == most):
             yield run
             run, held = [], 0
         run.append(dump)

@@ -40,11 +40,12 @@ if TYPE_CHECKING:
     from thoth.http import Service
     from thoth.index.base import Known
     from thoth.index.wrappers import GatheringIndex
-    from thoth.ingest import Arrival, Receipt, Reopened, annotate, is_wanted, receive
+    from thoth.ingest import Arrival, Receipt, Reopened, annotate, give_up, is_wanted, receive
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
     from thoth.render import age_text, escaped, one_line, size_text
+    from thoth.transit import Prefix, Seekable
     from thoth.version import __version__
 
 _HOME = {
@@ -71,11 +72,13 @@ _HOME = {
     "NoRoom": "errors",
     "NotADump": "errors",
     "Outcome": "model",
+    "Prefix": "transit",
     "Range": "dumps.source",
     "ReadAt": "dumps.source",
     "Receipt": "ingest",
     "Reopened": "ingest",
     "Result": "model",
+    "Seekable": "transit",
     "Service": "http",
     "ServiceError": "errors",
     "SourceChanged": "errors",
@@ -98,6 +101,7 @@ _HOME = {
     "environment": "config",
     "escaped": "render",
     "fact_ranges": "dumps.describe",
+    "give_up": "ingest",
     "identify": "dumps.identity",
     "identity_ranges": "dumps.identity",
     "is_from_illumos": "analysis.restack",
@@ -138,11 +142,13 @@ __all__ = [
     "NoRoom",
     "NotADump",
     "Outcome",
+    "Prefix",
     "Range",
     "ReadAt",
     "Receipt",
     "Reopened",
     "Result",
+    "Seekable",
     "Service",
     "ServiceError",
     "SourceChanged",
@@ -165,6 +171,7 @@ __all__ = [
     "environment",
     "escaped",
     "fact_ranges",
+    "give_up",
     "identify",
     "identity_ranges",
     "is_from_illumos",

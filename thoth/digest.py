@@ -43,6 +43,12 @@ class Digester:
         for worker in self._workers:
             worker.put(block)
 
+    def sha256_so_far(self) -> str:
+        """The SHA-256 of what was fed so far; waits for it."""
+        for worker in self._workers:
+            worker.drain()
+        return self._sha256.copy().hexdigest()
+
     def result(self) -> Digests:
         """Size and digests of all that was fed. Ends the digester."""
         self.close()
@@ -69,6 +75,13 @@ class _Worker:
     def _run(self) -> None:
         while (block := self._queue.get()) is not None:
             self._target.update(block)
+            self._room.release()
+
+    def drain(self) -> None:
+        """Return when all that was put is digested."""
+        for _ in range(_AHEAD):
+            self._room.acquire()
+        for _ in range(_AHEAD):
             self._room.release()
 
     def end(self) -> None:

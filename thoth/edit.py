@@ -147,9 +147,10 @@ class UnsetProperty:
 
 @dataclass(frozen=True, slots=True)
 class SetTicket:
-    """Tie the dump to this ticket, in place of another."""
+    """Tie the dump to this ticket, in place of another; with ``if_none`` only a dump that has none."""
 
     ticket: str
+    if_none: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,7 @@ def _edit(identity: Identity, document: dict[str, Json], edit: Edit) -> None:
             document["properties"] = _with(_members(identity, document), path, value, identity)
         case UnsetProperty(path) if "properties" in document:
             document["properties"] = _without(_members(identity, document), path)
-        case SetTicket(ticket):
+        case SetTicket(ticket, if_none) if not (if_none and document.get("ticket") is not None):
             document["ticket"] = ticket
         case Unticket():
             document.pop("ticket", None)

@@ -101,6 +101,10 @@ class Service:
         finally:
             exchange.end()
 
+    def post(self, target: str, headers: Mapping[str, str], data: bytes, *, idle: float | None = None) -> Answer:
+        """``ask`` with something in memory to tell."""
+        return self.ask("POST", target, headers, Body([data], len(data)), idle=idle)
+
     def open(self, method: str, target: str, headers: Mapping[str, str], *, limited: bool = False) -> Download:
         """An answer whose body is read piece by piece. Its head comes within ``limits.total``, with ``limited`` all
         of it. Raises ServiceError."""

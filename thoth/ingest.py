@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from thoth.digest import Digester
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.describe import facts_of
 from thoth.dumps.identity import identify
-from thoth.dumps.source import KnownRanges, MissingRange, Range, Recorder, in_memory
+from thoth.dumps.source import KnownRanges, MissingRange, Range, in_memory
 from thoth.edit import require_storable, revise, stored_form
 from thoth.errors import (
     BadDocument,
@@ -34,6 +33,7 @@ from thoth.signatures.signature import SIGNATURE_KEYS, signed
 from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
 from thoth.store.names import dump_name, info_name
+from thoth.transit import Prefix, Seekable, Transit
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
 _LASTING = ("ticket", "properties", "sources", "revision")  # what a dump keeps when a better one takes its place
@@ -52,6 +52,7 @@ class Arrival:
     node: str  # the node of a dump that does not name its own
     source: Mapping[str, Json] = field(default_factory=dict)  # where it was found; an item of ``sources``
     properties: Mapping[str, Json] = field(default_factory=dict)
+    earlier: Prefix | None = None  # what came of it before, while it was the same file
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,11 @@ class _Committed:
     lost: bool  # there was a document, of a dump that was not there
 
 
+def give_up(thoth: Thoth, identity: Identity, filename: bytes, size: int) -> None:
+    """Throw away what an upload of such a dump has left in the store: none will go on with it. Raises StoreError."""
+    thoth.store.discard(dump_name(thoth.user, identity, filename), size)
+
+
 def may_replace(stored: DumpInfo, size: int) -> bool:
     """Whether a dump of this size could be a better one than what is stored under its identity.
 
@@ -242,27 +248,22 @@ def _listed(source: Mapping[str, Json], listed: Iterable[Json]) -> bool:
 
 def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests]:
     """Send the stream and look at it as it passes: what the dump tells, and the digests of its bytes."""
-    if isinstance(stream, list):
-        digests = _pump(stream, upload.part)
-        return _verified(arrival, digests, in_memory(stream)), digests
-    recorder = Recorder(arrival.ranges)
+    transit = Transit(arrival.ranges)
     try:
-        digests = _pump(stream, recorder.feed, upload.part)
+        if isinstance(stream, Seekable):
+            if not (arrival.earlier and transit.resume(upload, arrival.earlier)):
+                transit.close()
+                transit = Transit(arrival.ranges)
+            transit.pump(stream.start(transit.size), upload, stream.came)
+        else:
+            transit.pump(stream, upload)
+        digests = transit.digests()
     except PreconditionFailed as error:  # a store may compare before it has everything
         raise _came_between(str(arrival.identity)) from error
-    return _verified(arrival, digests, recorder.known()), digests
-
-
-def _pump(stream: Iterable[bytes], *sinks: Callable[[bytes], None]) -> Digests:
-    digester = Digester()
-    try:
-        for block in stream:
-            digester.feed(block)
-            for sink in sinks:
-                sink(block)
-        return digester.result()
     finally:
-        digester.close()
+        transit.close()
+    known = in_memory(stream) if isinstance(stream, list) else transit.recorder.known()
+    return _verified(arrival, digests, known), digests
 
 
 def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFacts:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.bench import fleet, identity, index, manta, node, rethink, stacks, stream, together
+from tests.bench import fleet, identity, index, link, manta, node, rethink, stacks, stream, together
 
 _PARTS = {
     "fleet": fleet.measure,
     "identity": identity.measure,
     "index": index.measure,
+    "link": link.measure,
     "node": node.measure,
     "rethink": rethink.measure,
     "stacks": stacks.measure,

@@ -19,12 +19,12 @@ from tests.support.roots import program
 from tests.support.sshd import Fleet, Node
 from tests.support.usage import Usage
 
-_NODES = 20
+_NODES = 200
 _DUMPS = 20  # on each
 _SIZE = 64 << 10
 _WORKERS = 4
 _ROUNDS = 2
-_PASSES = 30
+_PASSES = 200
 _SETTLED = 20  # passes by which memory has what it needs
 _PLACE = "/var/cores"
 

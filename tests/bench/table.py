@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,16 +32,19 @@ class Run:
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Run:
-    """Run a command to its end; its stdout is kept. Raises when it fails."""
-    started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.monotonic() - started
-    if process.returncode:
-        raise SystemExit(f"bench: {command[0]} ended with {process.returncode}: {output[-500:]}")
+    """Run a command to its end; its stdout is kept. Raises, with what it said on stderr, when it fails."""
+    with tempfile.TemporaryFile("w+", errors="replace") as talk:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=talk, text=True, env=env)
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - started
+        if process.returncode:
+            talk.seek(0)
+            said = (output[-500:] + talk.read()[-500:]).strip()
+            raise SystemExit(f"bench: {command[0]} ended with {process.returncode}: {said}")
     return Run(seconds, usage.ru_maxrss / 1024, output, usage.ru_utime + usage.ru_stime)
 
 

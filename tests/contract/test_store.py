@@ -316,6 +316,16 @@ def test_nothing_is_unfinished_that_is_done_or_under_way(store: ObjectStore) -> 
     assert [*store.unfinished("/alice/stor/thoth")] == []
 
 
+def test_what_nobody_has_begun_can_be_discarded_and_is_nothing_to_go_on_with(store: ObjectStore) -> None:
+    store.put(f"{HOME}/x", b"x" * 10)
+    store.discard(f"{HOME}/x", 10)
+    store.discard(f"{HOME}/other", 1 << 40)
+    assert content(store, f"{HOME}/x") == b"x" * 10
+    upload = store.begin(f"{HOME}/y", 1 << 20)
+    assert upload.kept(1) is None
+    upload.abort()
+
+
 def test_what_is_not_unfinished_cannot_be_forgotten(store: ObjectStore) -> None:
     upload(store, CORE, b"abc")
     for name in (CORE, "/alice/uploads/none", "/.uploads/none"):
@@ -491,3 +501,8 @@ def test_F18_names_that_are_refused(store: ObjectStore, name: str) -> None:
     for ask in asks:
         with pytest.raises(StoreError, match="not a name in the store"):
             ask()
+
+
+def test_how_much_room_there_is(store: ObjectStore, remote: bool) -> None:
+    free = store.free()
+    assert free is None if remote else free is None or free > 0

@@ -32,28 +32,28 @@ SYSTEM = fields("system", "Linux", "1700000000")
 END = fields("end")
 READ_END = fields("end @MARK@")
 ONE = SYSTEM + found(NAME) + END
+ABOUT = fields("about", "Linux", "node", "6.1", "#1", "x86_64", "") + END
 BODY = b"\x7fELF" + bytes(SIZE - 4)
 AFTER = fields("after @MARK@", SIGNATURE % SIZE + b"\n")
 
 
 # The verb begins a line, alone or before its arguments; the shell's text, which comes first, has no such line.
 _ANSWER = """
-request=$(grep -E '^(about|discover|read|skim|hash)($|\t)' | tail -n 1)
-verb=$(printf %s "$request" | cut -f 1)
-mark=$(printf %s "$request" | cut -f 2)
-number=0
-while [ -f "/replies/$verb.$number" ]; do
-    [ $number -eq 0 ] || printf %s "$mark"
-    cat "/replies/$verb.$number"
-    number=$((number + 1))
+grep -E '^(about|discover|read|skim|hash)($|\t)' | while IFS='\t' read -r verb mark; do
+    number=0
+    while [ -f "/replies/$verb.$number" ]; do
+        [ $number -eq 0 ] || printf %s "$mark"
+        cat "/replies/$verb.$number"
+        number=$((number + 1))
+    done
 done
 """
 
 
 def answer(node: Node, replies: Mapping[str, bytes]) -> None:
-    """The node has one reply to each verb, whatever it is asked about."""
+    """The node has one reply to each verb, whatever it is asked about; that it is an honest one, if not told."""
     read = {"skim": replies["read"]} if "read" in replies else {}  # a form of it
-    for verb, reply in {**replies, **read}.items():
+    for verb, reply in {"about": ABOUT, **replies, **read}.items():
         for number, part in enumerate(reply.split(MARK)):
             path = node.path(f"/replies/{verb}.{number}")
             path.parent.mkdir(exist_ok=True)
@@ -174,6 +174,25 @@ def test_F21_replies_to_reading(fleet: Callable[..., Fleet], tmp_path: Path) -> 
     named = of_liars(seen)
     assert sorted(told["node"] for told in named) == sorted(lies)
     assert {told["result"] for told in named} == {"failed"}
+    check_honest_again(scene)
+
+
+ABOUTS = {
+    "silent": (b"", "a field of the reply is longer than 16 bytes"),  # the mark of what comes next
+    "other-words": (fields("run", PAYLOAD) + END, "not a reply to about"),
+    "longer": (ABOUT.removesuffix(END) + fields("more") + END, "more came than was asked for"),
+    "long-name": (fields("about", "x" * 5000), "longer than 4096 bytes"),
+}
+
+
+def test_F21_what_a_node_says_of_itself(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    honest = fields("group @MARK@", "1", "ok") + BODY + AFTER + READ_END
+    lies = {name: {"discover": ONE, "about": reply, "read": honest} for name, (reply, _) in ABOUTS.items()}
+    scene = lying(fleet, tmp_path / "home", lies)
+    with within(10):
+        seen = scene.collector.collect("-e", "2", "-p", "8")
+    check_told(scene, seen, {name: reason for name, (_, reason) in ABOUTS.items()})
+    assert {(told["result"], told["stage"]) for told in of_liars(seen)} == {("failed", "identify")}
     check_honest_again(scene)
 
 

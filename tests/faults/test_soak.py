@@ -81,13 +81,15 @@ def test_F56_passes_over_a_fleet_that_always_fails_in_part(
                 if number >= min(size.passes // 3, 50):  # by then every path of the code has been taken
                     usages.append(Usage.of(daemon.process.pid))
             assert daemon.stop() == 0
-            told = f"{size}, {len(bad)} of the nodes faulty: {time.monotonic() - began:.0f} s"
+            seconds = time.monotonic() - began
             check_level(usages, daemon)
             stored = check_once(daemon)
     scene.reach({})
     scene.check_healed()
     with capsys.disabled() if size.passes > 100 else nullcontext():
-        print(f"\n{told}\n{figures(scene, stored)}\nthen {usages[0]}\nlast {usages[-1]}")
+        print(f"\n{size.passes} passes over {size.nodes} nodes, {len(bad)} of them faulty, in {seconds:.0f} s")
+        print(figures(scene, stored))
+        print(f"after pass {size.passes - len(usages) + 1}: {usages[0]}; at the end: {usages[-1]}")
 
 
 def figures(scene: Scene, stored: int) -> str:
@@ -95,7 +97,7 @@ def figures(scene: Scene, stored: int) -> str:
     there = [data for _, data in scene.collector.stored()]
     lost = set(scene.planted.values()) - set(there)
     twice = len(there) - len(set(there))
-    return f"{len(scene.planted)} dumps, {stored} stored by the daemon, {len(lost)} lost, {twice} twice"
+    return f"{len(scene.planted)} dumps, {stored} stored by the daemon, {len(lost)} lost, {twice} stored twice"
 
 
 def check_level(usages: list[Usage], daemon: Daemon) -> None:

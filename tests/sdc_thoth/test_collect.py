@@ -55,6 +55,21 @@ def test_dumps_of_all_sizes_come_whole(node: Callable[..., Node], tmp_path: Path
     check_settled(home, [only])
 
 
+def test_a_node_is_asked_few_questions(node: Callable[..., Node], tmp_path: Path) -> None:
+    gnu = node(flavour="gnu")
+    at_session(gnu, 1, ":")
+    for pid in range(1, 21):
+        gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid, size=60_000))
+    home = collector(tmp_path, [gnu])
+    home.collect("--dry-run")
+    assert sessions(gnu) == 2  # what is there, and the heads
+    assert set(home.collect().results.values()) == {"stored"}
+    assert sessions(gnu) == 4  # and what the node is, along with the heads: of small dumps these are all
+    assert {info.properties["sysinfo"]["System_Type"] for info in home.infos()} == {"Linux"}
+    home.collect()
+    assert sessions(gnu) == 5
+
+
 def test_the_second_pass_is_idle(node: Callable[..., Node], tmp_path: Path) -> None:
     gnu = node(flavour="gnu")
     for pid in range(1, 21):

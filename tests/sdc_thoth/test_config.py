@@ -120,7 +120,10 @@ def test_crlf_and_byte_order_mark_are_taken(tmp_path: Path) -> None:
 
 BAD = [
     ('[ssh]\nkye = "x"\n' + NODE, ":2: [ssh] kye: unknown; known are key, known_hosts, user, port"),
-    ("[shh]\n" + NODE, ":1: shh: unknown; known are ssh, paths, limits, schedule, metrics, cnapi, stacks, node"),
+    (
+        "[shh]\n" + NODE,
+        ":1: shh: unknown; known are ssh, paths, limits, schedule, metrics, webhook, cnapi, stacks, node",
+    ),
     ("\n[limits]\n# settle = 1\nsettle = '5'\n" + NODE, ":4: [limits] settle: expected a number, not text"),
     ("[limits]\nsettle = true\n" + NODE, ":2: [limits] settle: expected a number, not true or false"),
     ("[limits]\nsettle = -1\n" + NODE, ":2: [limits] settle: not between 0 and 1e+07: -1"),
@@ -217,6 +220,11 @@ def test_F57_ten_thousand_nodes(tmp_path: Path) -> None:
 def test_an_inventory_without_nodes_is_not_an_empty_fleet(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"lists no \[\[node\]\]"):
         load(tmp_path, FULL, "[limits]\nsettle = 1\n")
+
+
+def test_paths_are_shown_without_detours(tmp_path: Path) -> None:
+    detour = '[ssh]\nknown_hosts = "../home/./hosts"\n[[node]]\nname = "cn0"\n'
+    assert load(tmp_path, detour).ssh.known_hosts == tmp_path.parent / "home" / "hosts"
 
 
 # ---- the choice of nodes ---------------------------------------------------------------------------

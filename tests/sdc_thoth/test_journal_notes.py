@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sdc_thoth.journal import NAME, Entry, Journal, open_journal
-from sdc_thoth.notes import LONGEST_DELAY, Amount, Failing, NodeNote, PassNote
-from tests.sdc_thoth.test_journal import ID, NODE, Clock, entry, silent, traces
+from sdc_thoth.notes import LONGEST_DELAY, Amount, Begun, Failing, NodeNote, PassNote
+from tests.sdc_thoth.test_journal import DAY, ID, NODE, Clock, entry, silent, traces
 from thoth import CannotWrite, Outcome, Result
 
 HOUR = 3600.0
@@ -110,6 +110,31 @@ def test_nodes_that_are_no_more_are_forgotten_after_a_pass_over_all(directory: P
         assert [each.node for each in journal.nodes()] == ["new"]
 
 
+def test_what_was_told_and_begun_is_forgotten_with_its_node(directory: Path, clock: Clock) -> None:
+    begun = Begun(b"/a", "s", ID, 4096, "0" * 64)
+    with opened(directory, clock) as journal:
+        for node in ("old", "new"):
+            journal.tell(node, failing=True)
+            journal.record_begun(node, begun)
+            journal.visited([Outcome(Result.DENIED, node)])
+        clock.now += DAY
+        journal.visited([Outcome(Result.DENIED, "new")])
+        journal.ended(PassNote(clock.now, 1.0), all_nodes=False)
+        assert journal.told() == {"old", "new"}
+        journal.ended(PassNote(clock.now, 1.0), all_nodes=True)
+        assert (journal.told(), journal.begun("old"), journal.begun("new")) == ({"new"}, {}, {b"/a": begun})
+        journal.tell("new", failing=False)
+        journal.end_begun("new", b"/a")
+        assert (journal.told(), journal.begun("new")) == (set(), {})
+
+
+def test_a_dump_that_is_stored_is_on_its_way_no_more(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.record_begun(NODE, Begun(b"/a", "s", ID, 4096, "0" * 64))
+        journal.record(NODE, [Entry(b"/a", "s", ID, done=True)])
+        assert journal.begun(NODE) == {}
+
+
 # ---- passes --------------------------------------------------------------------------------------------
 
 
@@ -125,7 +150,7 @@ def test_the_last_pass_and_all_of_them_together(directory: Path, clock: Clock) -
         journal.ended(a_pass(200.0, 6), all_nodes=True)
     with opened(directory, clock) as journal:
         assert journal.last_pass() == a_pass(200.0, 6)
-        assert journal.totals() == {"stored": Amount(2, 11), "present": Amount(18, 1800)}
+        assert journal.totals() == {"stored": Amount(2, 11)}  # what is there is there in each pass
 
 
 def test_the_rate_is_that_of_the_last_passes_that_brought_something(directory: Path, clock: Clock) -> None:
@@ -164,6 +189,9 @@ def test_F53_a_dry_run_reads_notes_and_writes_none(directory: Path, clock: Clock
             lambda: journal.visited([Outcome(Result.REACHED, NODE)]),
             lambda: journal.ended(a_pass(1.0), all_nodes=True),
             lambda: journal.keep_failing(NODE, lambda path: True),
+            lambda: journal.tell(NODE, failing=True),
+            lambda: journal.record_begun(NODE, Begun(b"/a", "s", ID, 1, "")),
+            lambda: journal.end_begun(NODE, b"/a"),
         ):
             with pytest.raises(CannotWrite):
                 write()
@@ -216,3 +244,21 @@ def test_a_note_that_is_not_ours_begins_the_journal_anew(directory: Path, clock:
         journal.ended(a_pass(2.0), all_nodes=True)
         assert journal.last_pass() == a_pass(2.0)
     assert len(said) == 1 and "damaged (a pass is noted in a way that is not ours" in said[0]
+
+
+def test_a_journal_of_version_2_keeps_what_it_knows(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.record(NODE, [entry(b"/a")])
+        journal.visited([Outcome(Result.REACHED, NODE)])
+    with sqlite3.connect(directory / NAME) as db:
+        db.executescript("DROP TABLE told; DROP TABLE uploads; PRAGMA user_version = 2")
+    db.close()
+    before = traces(directory)
+    with opened(directory, clock, read_only=True) as journal:
+        assert journal.seen(NODE, [(b"/a", "s")]) and journal.begun(NODE) == {} and journal.told() == set()
+    assert traces(directory) == before
+    for _ in range(2):
+        with opened(directory, clock) as journal:
+            assert journal.seen(NODE, [(b"/a", "s")]) and len(journal.nodes()) == 1
+            journal.tell(NODE, failing=True)
+            assert journal.told() == {NODE}

@@ -139,3 +139,4 @@ def test_the_script_travels_without_comments() -> None:
     text = protocol.script()
     assert not any(line.startswith(b"#") for line in text.splitlines())
     assert b"discover()" in text
+    assert text.isascii()  # a shell counts characters where dd counts bytes

@@ -6,9 +6,11 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 from sdc_thoth import images as image_protocol
 from sdc_thoth import node as protocol
 from sdc_thoth.errors import ProtocolError
+from sdc_thoth.expand import expanded
 from sdc_thoth.images import Ask, Told, image_request
 from sdc_thoth.node import Bad, Found, Get, Odd, Place, System
 
@@ -83,6 +86,12 @@ class Pipe:
         self._data.seek(start + len(found) + 1)
         return found
 
+    def recv(self) -> bytes:
+        return self._data.read(1000)
+
+    def unread(self, data: bytes) -> None:
+        self._data.seek(-len(data), os.SEEK_CUR)
+
     def read_exactly(self, count: int) -> bytes:
         data = self._data.read(count)
         if len(data) != count:
@@ -138,6 +147,29 @@ def read(
         assert not any(protocol.afterwards(reply, ok, "mark"))
     protocol.ended(reply, "mark")
     return answers
+
+
+def test_the_script_may_come_in_pieces(shell: Shell, tmp_path: Path) -> None:
+    text = shell.script()
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
+    sent = text + protocol.about_request()
+    with subprocess.Popen(outer, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdin and process.stdout
+        ends = (1, 2000, 2001, len(text) - 1, len(text), len(text) + 2, len(sent))
+        for start, end in pairwise((0, *ends)):
+            process.stdin.write(sent[start:end])
+            process.stdin.flush()
+            time.sleep(0.01)  # so that dd gets what there is
+        process.stdin.close()
+        told = protocol.about(Pipe(process.stdout.read()))
+    assert (told.system, told.node, told.release, told.version, told.machine) == tuple(os.uname())
+
+
+def test_half_a_script_is_not_run(shell: Shell, tmp_path: Path) -> None:
+    text = shell.script()
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
+    done = subprocess.run(outer, input=text[:-1], capture_output=True, cwd=tmp_path, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
 @pytest.fixture
@@ -384,3 +416,43 @@ def test_about(shell: Shell, tmp_path: Path) -> None:
 
 def test_every_shell_is_there() -> None:
     assert all(shutil.which(words[0]) for words in SHELLS.values())
+
+
+# ---- compressed on the way -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", ["gzip", "zstd"])
+@pytest.mark.parametrize("start", [0, 4096, 1 << 20])
+def test_a_file_comes_compressed(shell: Shell, program: str, start: int, cores: Path, places: list[Place]) -> None:
+    content = os.urandom(4096) * 700 + b"end"
+    (cores / "core.a b").write_bytes(content)
+    (found,) = found_in(shell, places, cores)
+    get = Get(found, start // 4096)
+    reply = ask(shell, protocol.read_request(places, [get], "mark", press=program), cores)
+    assert protocol.statuses(reply, [get], "mark") == ["ok"]
+    came: list[int] = []
+    assert b"".join(expanded(reply, get.length, program, came.append)) == content[start:]
+    assert sum(came) >= 4096
+    assert protocol.afterwards(reply, [get], "mark") == [None]
+    protocol.ended(reply, "mark")
+
+
+@pytest.mark.parametrize("program", ["lzma", "", "gzip;touch CANARY", "$(touch CANARY)"])
+def test_another_program_is_not_run(shell: Shell, program: str, cores: Path, places: list[Place]) -> None:
+    (cores / "core.1").write_bytes(b"x" * 5000)
+    (found,) = found_in(shell, places, cores)
+    request = protocol.read_request(places, [Get(found)], "mark", press=program or "-")
+    reply = ask(shell, request, cores)
+    assert protocol.statuses(reply, [Get(found)], "mark") == ["cannot compress"]
+    assert list(cores.parent.rglob("CANARY")) == []
+
+
+def test_what_has_changed_is_not_compressed(shell: Shell, cores: Path, places: list[Place]) -> None:
+    (cores / "core.1").write_bytes(b"x" * 5000)
+    (found,) = found_in(shell, places, cores)
+    (cores / "core.1").write_bytes(b"y" * 6000)
+    reply = ask(shell, protocol.read_request(places, [Get(found)], "mark", press="gzip"), cores)
+    (status,) = protocol.statuses(reply, [Get(found)], "mark")
+    assert status.startswith("changed ")
+    protocol.afterwards(reply, [], "mark")
+    protocol.ended(reply, "mark")

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from sdc_thoth.limits import Limits
 from sdc_thoth.notes import Amount
-from sdc_thoth.report import JsonReport, Tally, TextReport
+from sdc_thoth.report import JsonReport, Speed, Tally, TextReport
 from thoth import Identity, Outcome, Result
 
 ID = Identity("80ff2fe97bcb03d6bbafd136d3da4ddc")
+UNLIMITED = Limits()
 REACHED = Outcome(Result.REACHED, "cn0")
 
 
@@ -21,22 +23,29 @@ def dump(result: Result, name: str = "core.1", **more: Any) -> Outcome:
 
 
 def lines(
-    outcomes: Iterable[Outcome], *, dry_run: bool = False, verbose: bool = False, rate: float | None = None
+    outcomes: Iterable[Outcome],
+    *,
+    dry_run: bool = False,
+    verbose: bool = False,
+    rate: float | None = None,
+    limits: Limits = UNLIMITED,
 ) -> list[str]:
     written: list[str] = []
     report = TextReport(written.append, dry_run=dry_run, verbose=verbose)
     for outcome in outcomes:
         report.take(outcome)
-    report.end(1.25, rate)
+    report.end(1.25, Speed(rate, limits))
     return written
 
 
-def document(outcomes: Iterable[Outcome], *, dry_run: bool = False, rate: float | None = None) -> dict[str, Any]:
+def document(
+    outcomes: Iterable[Outcome], *, dry_run: bool = False, rate: float | None = None, limits: Limits = UNLIMITED
+) -> dict[str, Any]:
     written: list[str] = []
     report = JsonReport(written.append, dry_run=dry_run)
     for outcome in outcomes:
         report.take(outcome)
-    report.end(1.25, rate)
+    report.end(1.25, Speed(rate, limits))
     text = "".join(written)
     assert text.isascii() and "\x7f" not in text and "\x1b" not in text
     parsed: dict[str, Any] = json.loads(text)
@@ -140,6 +149,7 @@ def test_a_document_without_dumps() -> None:
         "nodes": [{"node": "cn0", "result": "reached", "stage": None, "reason": None}],
         "bytes": 0,
         "counts": {},
+        "limited": {},
         "seconds": 1.25,
     }
 

@@ -7,13 +7,16 @@ import signal
 import socket
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import paramiko
 import pytest
 from paramiko.common import MSG_EXT_INFO
 
+from sdc_thoth.algorithms import CIPHERS
 from sdc_thoth.config import SshSettings
 from sdc_thoth.errors import (
     NodeDenied,
@@ -268,6 +271,59 @@ def test_F75_four_billion_extensions(somebody: Credentials, tmp_path: Path) -> N
         known.write_text(f"{node.place} {host_key}\n")
         trust = dataclasses.replace(somebody, known_hosts=KnownHosts.read(known))
         assert isinstance(refused(node, trust, 1), NodeError)
+
+
+_FLOODS = {"global requests": b"\x50", "channels": b"\x5a", "debug": b"\x04", "ignore": b"\x02"}
+
+
+@pytest.mark.parametrize("kind", _FLOODS)
+def test_F75_a_flood_of_requests(kind: str, somebody: Credentials, tmp_path: Path) -> None:
+    """They are answered or passed over as they come: nothing is kept of them, and the handshake has its limits."""
+    host_key = make_key(tmp_path / "host_key")
+
+    def talk(connection: socket.socket) -> None:
+        transport = paramiko.Transport(connection)
+        transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(tmp_path / "host_key")))
+        shaken = threading.Event()
+        transport.start_server(event=shaken, server=paramiko.ServerInterface())
+        shaken.wait(5)
+        with suppress(Exception):  # the client has had enough
+            for number in range(100_000):
+                transport._send_message(_flood(kind, number))
+        transport.close()
+
+    tracemalloc.start()
+    try:
+        with server(talk) as node, within(60):
+            known = tmp_path / "hosts"
+            known.write_text(f"{node.place} {host_key}\n")
+            trust = dataclasses.replace(somebody, known_hosts=KnownHosts.read(known))
+            assert isinstance(refused(node, trust, 2), NodeError)
+            assert tracemalloc.get_traced_memory()[1] < 30 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def _flood(kind: str, number: int) -> paramiko.Message:
+    message = paramiko.Message()
+    message.add_byte(_FLOODS[kind])
+    if kind == "channels":
+        message.add_string("session")
+        for value in (number, 1 << 20, 1 << 15):
+            message.add_int(value)
+    elif kind == "global requests":
+        message.add_string("keepalive@openssh.com")
+        message.add_boolean(True)
+    else:
+        message.add_boolean(False)
+        message.add_string("x" * 1000)
+        message.add_string("")
+    return message
+
+
+def test_F75_without_strict_key_exchange_the_algorithms_are_safe_ones() -> None:
+    """What cannot be used to cut the beginning of a session off is all that we take: no chacha20, no CBC with EtM."""
+    assert all(name.endswith(("-gcm@openssh.com", "-ctr")) for name in CIPHERS)
 
 
 def test_paramiko_says_nothing_by_itself(

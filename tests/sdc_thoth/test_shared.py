@@ -76,6 +76,13 @@ def test_a_fleet_s_dumps_come_into_manta(nodes: Fleet, home: SiteCollector, site
     assert len(site.server.requests) - before < 10  # the index knows, and the journal
 
 
+def test_how_much_room_manta_has_nobody_knows(nodes: Fleet, home: SiteCollector) -> None:
+    nodes["cn0"].put(f"{PLACE}/core.1", linux_core(1))
+    result = home.collect("--min-free", "100T")
+    assert result.results == {f"{PLACE}/core.1".encode(): "stored"}
+    assert "min_free: this store does not tell how much room it has; the limit cannot hold" in result.talk
+
+
 def test_F53_a_dry_run_only_asks(nodes: Fleet, home: SiteCollector, site: Site) -> None:
     nodes["cn0"].put(f"{PLACE}/core.1", linux_core(1))
     before = len(site.server.requests)

@@ -199,6 +199,8 @@ def test_metrics(tmp_path: Path) -> None:
         "sdc_thoth_last_pass_duration_seconds": 75,
         "sdc_thoth_last_pass_success": 0,
         "sdc_thoth_last_pass_sent_bytes": 1 << 20,
+        'sdc_thoth_last_pass_dumps{result="present"}': 40,
+        'sdc_thoth_last_pass_dumps{result="stored"}': 1,
         "sdc_thoth_waiting_dumps": 1,
         "sdc_thoth_rate_bytes_per_second": 1 << 20,
         "sdc_thoth_daemon_running": 1,

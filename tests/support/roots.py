@@ -39,7 +39,7 @@ _GNU = """
     [ awk base64 basename bash cat chmod chown cksum cmp cp cut date dd df dirname du echo env expr
     false find grep gzip head hostname id kill ln ls md5sum mkdir mkfifo mknod mktemp mv nohup od
     printf pwd readlink realpath rm rmdir sed seq setsid sh sha1sum sha256sum sleep sort split stat
-    sync tail tar tee test timeout touch tr true truncate uname uniq wc xargs yes
+    sync tail tar tee test timeout touch tr true truncate uname uniq wc xargs yes zstd
 """
 _LITTLE = "cat dd echo ls mkdir rm sleep uname wc"
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9)}

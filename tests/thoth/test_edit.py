@@ -340,6 +340,8 @@ class TestEdited:
         assert tied is not None
         assert tied.document["ticket"] == "OS-1"
         assert edited(tied, [SetTicket("OS-1")]) is None
+        assert edited(tied, [SetTicket("OS-2", if_none=True)]) is None
+        assert edited(info, [SetTicket("OS-1", if_none=True)]) == tied
         untied = edited(tied, [Unticket()])
         assert untied is not None
         assert untied.document == {**info.document, "revision": 2}

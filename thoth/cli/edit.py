@@ -13,7 +13,7 @@ from thoth.render import escaped, json_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from thoth.cli.console import Console
     from thoth.edit import Edit, Edited
@@ -40,6 +40,13 @@ class _Talk(NamedTuple):
     done: str  # "set 'triage' on"
     planned: str  # "would set 'triage' on"
     same: str  # of dumps that are left as they are
+
+
+class _More(NamedTuple):
+    """Other dumps to change, found by those that are named, and how they are changed."""
+
+    find: Callable[[Thoth, list[Identity]], list[Identity]]
+    edits: Sequence[Edit]
 
 
 # ---- thoth set ------------------------------------------------------------------------------------
@@ -175,13 +182,16 @@ def ticket(arguments: Namespace, console: Console) -> int:
         raise UsageError("ticket: name a dump or a specification, then a ticket; see 'thoth ticket --help'")
     edits = [SetTicket(ticket_text(given))]
     talk = _Talk(f"set ticket {given} on", f"would set ticket {given} on", "had it already")
-    widen = partial(_with_their_signatures, given=given, console=console) if arguments.signature else None
-    offer = None if arguments.signature or arguments.dry_run else partial(_offer, given=given, console=console)
-    return _change(arguments, console, dumps, lambda: edits, talk, widen=widen, afterwards=offer)
+    if arguments.signature:
+        find = partial(_of_their_signatures, given=given, console=console)
+        more = _More(find, [SetTicket(given, if_none=True)])  # somebody may be faster
+        return _change(arguments, console, dumps, lambda: edits, talk, more=more)
+    offer = None if arguments.dry_run else partial(_offer, given=given, console=console)
+    return _change(arguments, console, dumps, lambda: edits, talk, afterwards=offer)
 
 
-def _with_their_signatures(thoth: Thoth, named: list[Identity], *, given: str, console: Console) -> list[Identity]:
-    """These dumps, and those of their signatures that have no ticket. Tells of those that have another one."""
+def _of_their_signatures(thoth: Thoth, named: list[Identity], *, given: str, console: Console) -> list[Identity]:
+    """The other dumps of their signatures that have no ticket. Tells of those that have another one."""
     from thoth.crashes import signatures_of, tied_elsewhere, untied
 
     signatures = signatures_of(thoth, named)
@@ -191,7 +201,7 @@ def _with_their_signatures(thoth: Thoth, named: list[Identity], *, given: str, c
     if others:
         tickets = ", ".join(map(escaped, sorted(others)[:_FEW])) + (", ..." if len(others) > _FEW else "")
         console.say(f"{_dumps(sum(others.values()))} of the same signature stay with another ticket: {tickets}")
-    return list(dict.fromkeys([*named, *untied(thoth, signatures)]))
+    return [each for each in untied(thoth, signatures) if each not in frozenset(named)]
 
 
 def _offer(thoth: Thoth, named: list[Identity], *, given: str, console: Console) -> None:
@@ -251,43 +261,52 @@ def _change(
     edits: Callable[[], Sequence[Edit]],
     talk: _Talk,
     *,
-    widen: Callable[[Thoth, list[Identity]], list[Identity]] | None = None,
+    more: _More | None = None,
     afterwards: Callable[[Thoth, list[Identity]], None] | None = None,
 ) -> int:
     """Look the dumps up, change them, and tell. ``edits`` is asked once it is known that there are dumps.
 
-    ``widen`` adds dumps to those that were named; ``afterwards`` comes when all of them are changed.
+    ``afterwards`` comes when all of them are changed.
     """
     with opened(configured(arguments), console, dry_run=arguments.dry_run) as thoth:
         identities = chosen(thoth, words, console)
         if not identities:
             console.say("no dump matches")
             return 0
-        identities = widen(thoth, identities) if widen else identities
+        others = more.find(thoth, identities) if more else []
         seen: list[Edited] = []
-        wanted = edits()
+        wanted = [(identities, edits()), (others, more.edits if more else ())]
         try:
-            for done in _each(arguments, console, thoth, identities, wanted):
+            for done in _each(arguments, console, thoth, wanted):
                 seen.append(done)
                 _show(done, arguments, console)
         finally:  # also when it is interrupted, or the store is gone: what is done is done
-            _tell(seen, len(identities), console, talk, planned=arguments.dry_run)
-        failed = len(seen) < len(identities) or any(done.error for done in seen)
+            _tell(seen, len(identities) + len(others), console, talk, planned=arguments.dry_run)
+        failed = len(seen) < len(identities) + len(others) or any(done.error for done in seen)
         if afterwards and not failed:
             afterwards(thoth, identities)
     return 1 if failed else 0
 
 
 def _each(
-    arguments: Namespace, console: Console, thoth: Thoth, identities: Sequence[Identity], wanted: Sequence[Edit]
-) -> Iterable[Edited]:
+    arguments: Namespace,
+    console: Console,
+    thoth: Thoth,
+    wanted: Sequence[tuple[Sequence[Identity], Sequence[Edit]]],
+) -> Iterator[Edited]:
     from thoth.edit import edit_each, plan_each
+    from thoth.errors import IndexFailure
 
-    if arguments.dry_run:
-        return plan_each(thoth, identities, wanted)
-    # A bar and lines of results would write over each other.
-    with_bar = len(identities) > 1 and not arguments.json
-    return edit_each(thoth, console.counting("changing", identities) if with_bar else identities, wanted)
+    for identities, edits in wanted:
+        if arguments.dry_run:
+            yield from plan_each(thoth, identities, edits)
+            continue
+        # A bar and lines of results would write over each other.
+        with_bar = len(identities) > 1 and not arguments.json
+        for done in edit_each(thoth, console.counting("changing", identities) if with_bar else identities, edits):
+            yield done
+            if isinstance(done.error, IndexFailure):
+                return
 
 
 def _show(done: Edited, arguments: Namespace, console: Console) -> None:

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from rethinkdb import r
 
@@ -39,11 +39,13 @@ Condition = Callable[[Term], Term]  # of a row, or of an item of a list
 TABLES: Final = ("dumps", "analyzers")
 TIME: Final = "time"
 APART: Final = "thoth_apart"
+SIGNATURE: Final = "thoth_signature"
 
 _KNOWN: Final = ("id", "revision", "size", "complete", "sha256", "purged")
 _NUMERIC: Final = frozenset("0123456789+-.e")
 _SPECIAL: Final = re.compile(r"[\\^$.|?*+()\[\]{}]")
 _MOST_PREFIXES: Final = 100  # in one condition
+_MOST_SORTED: Final = 50_000  # rows that the server sorts; it refuses from 100,000 on
 
 
 # ---- tables ----------------------------------------------------------------------------------------
@@ -54,8 +56,24 @@ def dumps(database: str, **options: str) -> Term:
     return r.db(database).table("dumps", **options)
 
 
-def timed(database: str, low: float | None, high: float | None, *, in_order: bool, by_id: bool) -> Term:
-    """The timed rows after ``low`` and before ``high``; oldest first and, of one time, by identity, where wanted."""
+def timed(
+    database: str,
+    low: float | None,
+    high: float | None,
+    *,
+    in_order: bool,
+    by_id: bool,
+    signature: str | None = None,
+) -> Term:
+    """The timed rows after ``low`` and before ``high``; oldest first and, of one time, by identity, where wanted.
+
+    With a signature they may be only those that have it, where an index leads to few of them.
+    """
+    rows = _in_time(database, low, high, in_order=in_order, by_id=by_id)
+    return rows if signature is None else _unless_few(database, signature, low, high, rows, in_order=in_order)
+
+
+def _in_time(database: str, low: float | None, high: float | None, *, in_order: bool, by_id: bool) -> Term:
     left = (-MAX_WHOLE, "closed") if low is None or low < -MAX_WHOLE else (_bound(low), "open")
     right = (MAX_WHOLE, "closed") if high is None or high > MAX_WHOLE else (_bound(high), "open")
     bounds = {"left_bound": left[1], "right_bound": right[1]}
@@ -63,6 +81,35 @@ def timed(database: str, low: float | None, high: float | None, *, in_order: boo
     if in_order:
         return rows.order_by("id", index=TIME) if by_id else rows.order_by(index=TIME)
     return rows
+
+
+def _unless_few(
+    database: str, signature: str, low: float | None, high: float | None, rows: Term, *, in_order: bool
+) -> Term:
+    """The rows, or those of a signature in the same bounds where these are few."""
+    table = dumps(database)
+    ready = table.index_status().filter({"index": SIGNATURE, "ready": True})
+    found = table.get_all(signature, index=SIGNATURE)
+    few = r.branch(ready.is_empty(), False, found.limit(_MOST_SORTED + 1).count().le(_MOST_SORTED))
+    of_signature = found.filter(lambda row: _is_between(row, low, high))
+    return r.branch(few, of_signature.order_by(TIME, "id") if in_order else of_signature, rows)
+
+
+def make_signature(database: str) -> Term:
+    """Makes the index that leads to the rows of a signature."""
+
+    def values(row: Term) -> Term:
+        value = row["signature"]  # a row without one is not in it
+        return r.branch(_is(value, "ARRAY"), value, [value])
+
+    return dumps(database).index_create(SIGNATURE, values, multi=True)
+
+
+def _is_between(row: Term, low: float | None, high: float | None) -> Term:
+    bounds = [_is_timed(row)]
+    bounds += [] if low is None or low < -MAX_WHOLE else [row[TIME].gt(_bound(low))]
+    bounds += [] if high is None or high > MAX_WHOLE else [row[TIME].lt(_bound(high))]
+    return r.and_(*bounds)
 
 
 def _bound(time: float) -> Term:
@@ -198,6 +245,7 @@ class Asked:
     low: float | None
     high: float | None
     timeless: bool
+    signature: str | None  # which each row has that is meant, as text; None: any
 
     def of_timed(self, rows: Term) -> Term:
         """Those of timed rows for which the conditions hold."""
@@ -223,7 +271,16 @@ def asked(constraints: Iterable[Constraint]) -> Asked:
         max((each.than for each in every if isinstance(each, Newer)), default=None),
         min((each.than for each in every if isinstance(each, Older)), default=None),
         any(isinstance(each, Timeless) for each in every),
+        next((each.text for each in every if _is_signature(each)), None),
     )
+
+
+def _is_signature(constraint: Constraint) -> TypeGuard[Equals]:
+    """Whether a constraint asks for one signature, which is text that writes nothing else."""
+    if not isinstance(constraint, Equals) or constraint.path != ("signature",):
+        return False
+    text = constraint.text
+    return is_text(text) and number(text) is None and text not in ("true", "false")
 
 
 def _compiled(  # noqa: PLR0911 - one for each case

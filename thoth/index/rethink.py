@@ -230,7 +230,9 @@ class RethinkIndex:
             return others
         by_id = query.limit is not None
         in_order = in_order and not count
-        timed = reql.timed(self.place.database, asked.low, asked.high, in_order=in_order, by_id=by_id)
+        timed = reql.timed(
+            self.place.database, asked.low, asked.high, in_order=in_order, by_id=by_id, signature=asked.signature
+        )
         timed = asked.of_timed(timed)
         timed = timed if told is None else timed.map(told)
         timed = timed if query.limit is None or asked.residual else timed.limit(query.limit)

@@ -13,7 +13,7 @@ from rethinkdb import r
 
 from thoth.errors import IndexFailure
 from thoth.index import reql
-from thoth.index.reql import APART, TABLES, TIME, Term
+from thoth.index.reql import APART, SIGNATURE, TABLES, TIME, Term
 from thoth.index.rethink_connections import Connections
 from thoth.index.rethink_wire import Refused
 
@@ -44,8 +44,9 @@ def make(connections: Connections) -> list[str]:
     database = connections.place.database
     made = [f"created {what}" for what, there, making in _parts(database) if _make(connections, there, making)]
     _make(connections, reql.dumps(database).index_list().contains(APART), reql.make_apart(database))
+    _make(connections, reql.dumps(database).index_list().contains(SIGNATURE), reql.make_signature(database))
     # For a table with many dumps this takes minutes.
-    connections.held(reql.dumps(database).index_wait(TIME, APART), connections.place.scan_timeout)
+    connections.held(reql.dumps(database).index_wait(TIME, APART, SIGNATURE), connections.place.scan_timeout)
     return made
 
 

@@ -37,7 +37,7 @@ def spots(document: Mapping[str, Json]) -> list[Spot]:
     stack = document.get("stack")
     if not isinstance(stack, list):
         return []
-    places = {} if document.get("stack_by") else _places(document)
+    places = _places(document)  # whoever found the stack: of one dump an address is one place
     own = document.get("type") != "crash"
     return [_spot(line, places, own) for line in stack[:MOST_FRAMES] if isinstance(line, str)]
 

@@ -1,7 +1,8 @@
 """The names inside mangled symbols of C++ (Itanium) and Rust (legacy): who is called, and not with what.
 
 Only as much of the encoding is read as that takes: the nested name; template arguments are passed over. What is not
-understood is no mangled name: a signature then has the symbol as it is, and the same symbol always gives the same.
+understood is no mangled name: a signature then has the symbol as it is. No library reads them for us: what one prints
+may change with its version, and the same symbol always has to give the same.
 Source: the Itanium C++ ABI, section 5.1.
 """
 

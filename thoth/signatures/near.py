@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from thoth.signatures.signature import parts
@@ -34,14 +34,15 @@ def nearness(one: Sequence[str], other: Sequence[str]) -> Nearness:
 
 
 def nearest(signature: str, others: Iterable[str], most: int) -> list[tuple[str, Nearness]]:
-    """The signatures nearest to one, which itself is left out; each has a frame in common with it. Nearest first."""
+    """The signatures nearest to one, which itself is left out; each has a frame in common with it. Nearest first.
+
+    The same frames of another program are as near as can be: 99.
+    """
     wanted = parts(signature)
     names = frozenset(wanted)
-    found = [
-        (other, nearness(wanted, frames))
-        for other in others
-        if other != signature and not names.isdisjoint(frames := parts(other))
-    ]
+    others = [each for each in others if each != signature and not names.isdisjoint(parts(each))]
+    near = ((other, nearness(wanted, parts(other))) for other in others)
+    found = [(other, replace(told, score=min(told.score, 99))) for other, told in near]
     return sorted(found, key=lambda each: (-each[1].score, each[0]))[:most]
 
 

@@ -30,6 +30,7 @@ SKIPPED: Final = "skipped"
 BEYOND: Final = "beyond"  # enough frames are there without it
 
 _MOST_JOINED: Final = 2
+_MOST_NAMES: Final = 128  # different ones that are looked at: a hostile name takes some milliseconds
 _LONGEST_PROGRAM: Final = 32  # characters
 _LONGEST_PANIC: Final = 160
 _LONGEST_READ: Final = 512  # characters of a panic string; the kernel keeps 200
@@ -127,10 +128,13 @@ def _unrepeated(judged: Sequence[Judged]) -> list[Judged]:
 def _verdicts(found: Sequence[Spot], rules: Rules) -> Iterator[Judged]:
     kept = joined = 0
     told: set[str] = set()
+    seen: set[str | None] = set()
     for spot in found:
-        if kept == rules.significant:
-            yield Judged(spot, "", BEYOND, f"{rules.significant} frames are enough")
+        if kept == rules.significant or len(seen) > _MOST_NAMES:
+            enough = f"{rules.significant} frames are enough" if kept == rules.significant else "too far out"
+            yield Judged(spot, "", BEYOND, enough)
             continue
+        seen.add(spot.name)
         each = _verdict(spot, rules, told, may_join=not kept and joined < _MOST_JOINED)
         kept += each.verdict == KEPT
         joined += each.verdict == JOINED

@@ -79,7 +79,14 @@ class Upload(Protocol):
       after ``commit``, when it does nothing. What was sent of a large object may be kept for the next upload of the
       same name and size, but not when ``part`` or ``commit`` raised CorruptTransfer or PreconditionFailed. What
       nobody goes on with is swept away by later uploads, as that of a process that died is.
+    - ``kept`` gives the first ``length`` bytes that an earlier upload has left, as the store has them now: who has
+      their digest from when they came can tell whether they are right. None when the store has not so many, or cannot
+      read them. ``go_on`` says that they are: what comes next follows them. Both before the first ``part``.
     """
+
+    def kept(self, length: int) -> Iterator[bytes] | None: ...
+
+    def go_on(self, length: int) -> None: ...
 
     def part(self, data: bytes) -> None: ...
 
@@ -108,6 +115,9 @@ class ObjectStore(Protocol):
     - ``unfinished`` gives what is left of uploads that ended early and that none goes on with now, in no order; a
       store that can tell what they were of gives those of what was to lie below ``home``.
       ``forget`` removes it; NoSuchObject: it is gone, or an upload goes on with it.
+    - ``discard`` throws away what an upload of this object and size has left, if no other goes on with it.
+    - ``free`` is how many bytes more the store has room for, by itself and for all who write to the same disk; None
+      when it cannot tell.
     """
 
     def stat(self, name: str) -> ObjectStat: ...
@@ -127,6 +137,10 @@ class ObjectStore(Protocol):
     def unfinished(self, home: str) -> Iterator[Unfinished]: ...
 
     def forget(self, unfinished: Unfinished) -> None: ...
+
+    def discard(self, name: str, size: int) -> None: ...
+
+    def free(self) -> int | None: ...
 
     def close(self) -> None: ...
 

@@ -138,6 +138,23 @@ class DirectoryStore:
         with reading(self._root, unfinished.name), self._opened() as root:
             self._drafts.remove(root, unfinished.name)
 
+    def discard(self, name: str, size: int) -> None:
+        try:
+            with reading(self._root, UPLOADS), self._opened() as root:
+                self._drafts.drop(root, name, size)
+        except NoSuchObject:
+            return
+
+    def free(self) -> int | None:
+        try:
+            with reading(self._root, UPLOADS), self._opened() as root:
+                system = os.fstatvfs(root)
+        except NoSuchObject:
+            system = os.statvfs(
+                next(each for each in self._root.absolute().parents if each.is_dir())
+            )  # it will lie there
+        return system.f_bavail * system.f_frsize if system.f_blocks else None  # some network file systems say 0 of 0
+
     def close(self) -> None:
         """There is nothing to close."""
 

@@ -58,6 +58,13 @@ class Drafts:
             uploads, _ = walk.make_directories(root, (UPLOADS,), opened)
             return Draft(uploads, key)
 
+    def drop(self, root: int, name: str, size: int) -> None:
+        """Remove what dead processes have left of this object."""
+        draft = self._taken_up(root, _key(name, size))
+        if draft:
+            draft.supersede()
+            draft.discard()
+
     def dead(self, root: int) -> Iterator[Unfinished]:
         """What is left of uploads whose process is dead."""
         with walk.directory(root, [UPLOADS]) as uploads:

@@ -11,7 +11,7 @@ from typing import Final
 from thoth.durable import HOLE, Draft
 from thoth.errors import CorruptTransfer, NoRoom, StoreError
 from thoth.store.base import Digests, ObjectStat
-from thoth.store.refusals import writing
+from thoth.store.refusals import reading, writing
 
 WINDOW: Final = 8 << 20  # bytes of an upload that may wait in memory before the disk is set to work
 _READ: Final = 1 << 20  # bytes per read of what is compared; a multiple of a hole
@@ -41,6 +41,20 @@ class DirectoryUpload:
         self._size = 0
         self._nudged = 0  # the disk has been set to work up to here
         self._earlier = _Earlier(draft) if draft.key and os.fstat(draft.fileno()).st_size else None
+
+    def kept(self, length: int) -> Iterator[bytes] | None:
+        draft = self._draft
+        if draft is None or self._earlier is None or os.fstat(draft.fileno()).st_size < length:
+            return None
+        return self._read(draft, length)
+
+    def _read(self, draft: Draft, length: int) -> Iterator[bytes]:
+        with reading(self._root, self._name):
+            for at in range(0, length, _READ):
+                yield os.pread(draft.fileno(), min(_READ, length - at), at)
+
+    def go_on(self, length: int) -> None:
+        self._size = self._nudged = length
 
     def part(self, data: bytes) -> None:
         with self._going_on() as draft:

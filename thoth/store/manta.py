@@ -113,6 +113,13 @@ class MantaStore:
         """The jobs of this account, where Manta runs any. Raises StoreError as ``has_jobs`` does."""
         return Jobs(self._manta) if self.has_jobs else None
 
+    def discard(self, name: str, size: int) -> None:
+        if self._multipart.takes(size):
+            self._multipart.discard(name, size)
+
+    def free(self) -> int | None:
+        return None  # an account may have a quota; Manta does not tell what is left of it
+
     def close(self) -> None:
         self._manta.close()
 

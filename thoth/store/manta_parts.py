@@ -84,6 +84,18 @@ class Multipart:
                 claim.release()
             raise
 
+    def discard(self, name: str, size: int) -> None:
+        """End what a process that is gone has begun. Raises StoreError."""
+        claim = self._registry.claim(self._manta.url, name, size) if self._registry else None
+        if claim is None:
+            return
+        try:
+            if claim.found is not None:
+                self._uploads.abort(claim.found.directory, name)
+            claim.forget()
+        finally:
+            claim.release()
+
     def is_at_work(self, directory: str) -> bool:
         """Whether a process of this machine is at work on the upload whose parts go there."""
         return self._registry is not None and self._registry.is_claimed(self._manta.url, directory)

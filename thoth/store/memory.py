@@ -85,6 +85,12 @@ class MemoryStore:
     def forget(self, unfinished: Unfinished) -> None:
         raise NoSuchObject(f"{unfinished.name}: is gone")
 
+    def discard(self, name: str, size: int) -> None:
+        """There is nothing left of it."""
+
+    def free(self) -> int | None:
+        return None
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -124,6 +130,12 @@ class MemoryUpload:
         self._name = name
         self._store = store
         self._data: bytearray | None = bytearray()
+
+    def kept(self, length: int) -> None:
+        """Nothing is left of earlier ones."""
+
+    def go_on(self, length: int) -> None:
+        raise StoreError(f"{self._name}: there is nothing to go on with")
 
     def part(self, data: bytes) -> None:
         self._collected().extend(data)

@@ -59,6 +59,12 @@ class Passing:
     def forget(self, unfinished: Unfinished) -> None:
         self._store.forget(unfinished)
 
+    def discard(self, name: str, size: int) -> None:
+        self._store.discard(name, size)
+
+    def free(self) -> int | None:
+        return self._store.free()
+
     def close(self) -> None:
         self._store.close()
 
@@ -77,6 +83,9 @@ class DryRun(Passing):
 
     def forget(self, unfinished: Unfinished) -> Never:
         raise _cannot_write(unfinished.name)
+
+    def discard(self, name: str, size: int) -> Never:
+        raise _cannot_write(name)
 
 
 def _cannot_write(name: str) -> CannotWrite:
@@ -99,6 +108,12 @@ class _VerifiedUpload:
         self._store = store
         self._name = name
         self._upload = upload
+
+    def kept(self, length: int) -> Iterator[bytes] | None:
+        return self._upload.kept(length)
+
+    def go_on(self, length: int) -> None:
+        self._upload.go_on(length)
 
     def part(self, data: bytes) -> None:
         self._upload.part(data)

@@ -19,13 +19,13 @@ from tests.support.reql_stub import ReqlStub
 from tests.support.reqlite import ReqlServer
 from tests.thoth.index.rows import dump, named
 from thoth.errors import BadDocument, CannotWrite, IndexFailure
-from thoth.index import rethink, rethink_connections, rethink_writes
+from thoth.index import reql, rethink, rethink_connections, rethink_writes
 from thoth.index.base import Known
 from thoth.index.rethink import RethinkIndex
 from thoth.index.rethink_place import RethinkPlace
 from thoth.index.rethink_rows import FIELD
 from thoth.model import DumpInfo, Identity, Json
-from thoth.query import Constraint, Equals, Glob, Named, Newer, Older, Query, Timeless
+from thoth.query import Constraint, Equals, Glob, Named, Newer, Older, Query, Timeless, Undefined, matches, sort_key
 
 Run = Callable[[Any], Any]
 
@@ -81,11 +81,12 @@ class TestTables:
         assert {each["index"] for each in run(r.table("dumps").index_status()) if each["ready"]} == {
             "time",
             "thoth_apart",
+            "thoth_signature",
         }
 
     def test_create_makes_what_is_missing(self, index: RethinkIndex, original: Run) -> None:
         assert index.create() == []
-        assert sorted(original(r.table("dumps").index_list())) == ["thoth_apart", "time"]
+        assert sorted(original(r.table("dumps").index_list())) == ["thoth_apart", "thoth_signature", "time"]
 
     def test_two_make_it_at_the_same_time(self, place: RethinkPlace) -> None:
         with ExitStack() as undo:
@@ -132,6 +133,48 @@ class TestTables:
         assert ids(index) == []
 
 
+SIGNED: list[dict[str, Json]] = [
+    {"signature": "p: a | b", "time": 5},
+    {"signature": "p: a | b", "time": 3, "ticket": "T"},
+    {"signature": "p: a | b", "time": "4"},
+    {"signature": ["x", "p: a | b"], "time": 6},
+    {"signature": "p: a | b", "time": 2**60},
+    {"signature": "p: a | " + "b" * 400, "time": 1},
+    {"signature": "p: a | " + "b" * 399 + "c", "time": 2},
+    {"signature": "5", "time": 7},
+    {"signature": 5, "time": 8},
+    {"signature": True, "time": 9},
+    {"signature": None, "time": 10},
+    {"signature": "\0", "time": 11},
+    {"time": 12},
+]
+
+
+class TestBySignature:
+    """An index leads to the dumps of a signature, and what is found is the same without it."""
+
+    @pytest.mark.parametrize("with_index", [True, False])
+    def test_the_same_is_found(self, index: RethinkIndex, run: Run, with_index: bool) -> None:
+        index.create()
+        if not with_index:
+            run(r.table("dumps").index_drop("thoth_signature"))
+        infos = [dump(number, **fields) for number, fields in enumerate(SIGNED)]
+        index.put_many(infos)
+        for wanted in ("p: a | b", str(SIGNED[5]["signature"]), "5", "5.0", "true", "\0", "x", "none"):
+            asked = Equals(("signature",), wanted)
+            for more in ((), (Newer(3),), (Older(6), Newer(0)), (Undefined(("ticket",)),), (Timeless(),)):
+                meant = Query((asked, *more))
+                told = [int(info.id, 16) for info in sorted(infos, key=sort_key) if matches(meant, info.document)]
+                assert ids(index, asked, *more) == told
+                assert ids(index, asked, *more, limit=2) == told[:2]
+
+    def test_the_index_is_what_is_asked(self, index: RethinkIndex) -> None:
+        index.create()
+        index.put_many([dump(1, signature="a"), dump(2, signature="b")])
+        assert "thoth_signature" in str(index._question(Query(), reql.asked([Equals(("signature",), "a")])))
+        assert "thoth_signature" not in str(index._question(Query(), reql.asked([Equals(("cmd",), "a")])))
+
+
 class TestBesideTheOriginal:
     """Its rows are our documents, our rows are its documents, and it keeps its tables as they are."""
 
@@ -162,7 +205,9 @@ class TestBesideTheOriginal:
             found = index.get(Identity(row["id"]))
             assert found is not None
             assert found.document == row
-        assert sorted(original(r.table("dumps").index_list())) == (["thoth_apart", "time"] if ours else ["time"])
+        assert sorted(original(r.table("dumps").index_list())) == (
+            ["thoth_apart", "thoth_signature", "time"] if ours else ["time"]
+        )
 
     def test_it_finds_our_rows(self, index: RethinkIndex, run: Run) -> None:
         info = dump(1, cmd="é\U0001f600", stack=["a", "b"], size=2**40, uploaded=1795985267.4809973)

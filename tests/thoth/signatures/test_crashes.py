@@ -24,6 +24,7 @@ WANTED = {
     "handler": f"{{anonymous}}::on_signal | {LOAD}",
     "overflow": "{anonymous}::never_ends",
     "deep": "{anonymous}::crash | {anonymous}::descend",
+    "memcpy": f"memcpy | {LOAD}",
     "rust": f"crate::main::Load::run | {LOAD}",
 }
 

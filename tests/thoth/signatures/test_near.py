@@ -44,7 +44,7 @@ def test_nearest() -> None:
     others = ["p: a | b | c", "p: a | b | x", "q: a | b | c", "p: x | y", "z | c", "undefined"]
     told = nearest("p: a | b | c", others, 9)
     assert [(signature, near.score) for signature, near in told] == [
-        ("q: a | b | c", 100),
+        ("q: a | b | c", 99),
         ("p: a | b | x", 81),
         ("z | c", 25),
     ]

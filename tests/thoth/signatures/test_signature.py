@@ -131,9 +131,9 @@ def test_a_runtime_without_symbols_is_noise() -> None:
     assert signature_of(core(["0x7f00()"], threads=threads)) == "libstdc++.so.6.0.30+0x9d919 (289ee39f8c07)"
 
 
-def test_an_analyzers_stack_does_not_get_the_frames_of_ours() -> None:
+def test_an_analyzers_stack_is_told_by_the_places_that_are_known() -> None:
     threads = [{"frames": [frame("0x7f00", object="a", offset="0x1")]}]
-    assert signature_of(core(["0x7f00()"], threads=threads, stack_by="mdb")) is None
+    assert signature_of(core(["0x7f00()", "0x7f01()"], threads=threads, stack_by="mdb")) == "a+0x1"
 
 
 @pytest.mark.parametrize(
@@ -273,6 +273,12 @@ def test_any_document(document: dict[str, Json]) -> None:
 def test_a_stack_without_end() -> None:
     names = [f"{'x' * 3000}{number}+0x1()" for number in range(5000)]
     assert len(str(signature_of(core(names)))) <= LONGEST
+
+
+def test_names_that_take_long_are_few() -> None:
+    name = "PLT=__GI_" * 90 + "abort" + ".cold@a" * 20
+    judged = explain(core([f"{name}{'@' * number}+0x1()" for number in range(1000)])).frames
+    assert [each.why for each in judged].count("too far out") > 800
 
 
 # ---- rules ----------------------------------------------------------------------------------------

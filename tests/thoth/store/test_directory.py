@@ -173,6 +173,15 @@ def test_F10_free_space_is_looked_at_first(disk: Path) -> None:
     assert list(disk.iterdir()) == []
 
 
+def test_F10_what_is_free_is_told_also_before_the_first_dump(disk: Path) -> None:
+    store = DirectoryStore(disk / "store", create=True)
+    before = store.free()
+    assert before == os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    store_dump(store, "first")
+    after = store.free()
+    assert after is not None and after < before
+
+
 def test_F10_what_a_dead_upload_left_is_swept_when_room_is_short(disk: Path) -> None:
     """A draft that nobody holds, large enough that the next upload finds no room beside it."""
     store_dump(DirectoryStore(disk), "first")
