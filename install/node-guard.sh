@@ -3,12 +3,15 @@
 #
 #     restrict,from="COLLECTOR",command="/opt/custom/thoth-node" ssh-ed25519 ...
 #
-# Whatever is asked for, this answers: it looks into the directories below, lists the dumps in them, and reads those.
-# Where [paths] of the collector's configuration names others, name them here as well.
+# Whatever is asked for, this answers: it looks into the directories below, lists the dumps in them, and reads those;
+# and it reads executables and libraries, wherever they are, for the stacks of what crashed.
+# Where [paths] of the collector's configuration names other directories, name them here as well.
 
 directories='
 @DIRECTORIES@
 '
+
+debugger=no # yes: mdb may be run on the dumps, where the collector's configuration asks for that
 
 set -f
 tab='	'
@@ -58,6 +61,8 @@ filtered() { # requests as node.sh takes them, from stdin to stdout
             allowed "$directory" || refuse "a place that is not among its directories"
             ;;
         about | discover | end | "read$tab"* | "skim$tab"* | "press$tab"* | "get$tab"*) ;;
+        "image$tab"* | "file$tab"* | "part$tab"*) ;; # what follows reads nothing but executables and libraries
+        debug) [ "$debugger" = yes ] || refuse "a request for its debugger" ;;
         *) refuse "a request that is not for dumps" ;;
         esac
         printf '%s\n' "$request"

@@ -1,7 +1,8 @@
 """Dumps that arrived in a pass, and the rules of the autoanalyzers that they are held against.
 
 Rules that need nothing but a dump's document are applied at once. Those that run an analyzer, which may take minutes,
-come when all nodes are done: no node's session waits for them, and no transfer.
+and debuggers that are asked for stacks, come when all nodes are done: no session of a node waits for them, and no
+transfer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from threading import Lock
 
-from thoth import Autoanalyzer, Held, Receipt, Verdict, escaped
+from thoth import Autoanalyzer, Debuggers, Held, Identity, Receipt, StoreUnavailable, Verdict, escaped
 
 _MOST = 10_000  # dumps of a pass that wait for analyzers
 
@@ -19,15 +20,22 @@ _MOST = 10_000  # dumps of a pass that wait for analyzers
 class Arrivals:
     """Takes each dump that was stored, from any thread. ``say`` takes a line for each rule that fails."""
 
-    def __init__(self, autoanalyzer: Autoanalyzer, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, autoanalyzer: Autoanalyzer, say: Callable[[str], None], debuggers: Debuggers | None = None
+    ) -> None:
         self._autoanalyzer = autoanalyzer
         self._say = say
+        self._debuggers = debuggers
+        self._to_walk: list[Identity] = []
         self._lock = Lock()
         self._waiting: list[Held] = []
         self._left = 0
 
     def take(self, receipt: Receipt) -> None:
         """Hold a dump against the rules. It is stored whatever becomes of that, so nothing is raised."""
+        if self._debuggers and self._debuggers.wants(receipt):
+            with self._lock:
+                self._to_walk += [receipt.info.id] if len(self._to_walk) < _MOST else []
         held = self._autoanalyzer.arrived(receipt.result, receipt.info)
         self._tell(held.verdicts)
         if held.waiting:
@@ -37,7 +45,12 @@ class Arrivals:
                     self._waiting.append(held)
 
     def finish(self, go_on: Callable[[], bool]) -> None:
-        """Run the analyzers, a dump for each CPU at a time, and begin no other when ``go_on`` says no."""
+        """Ask the debuggers, then run the analyzers, a dump for each CPU at a time.
+
+        No other is begun when ``go_on`` says no.
+        """
+        if self._debuggers:
+            self._walk(self._debuggers, go_on)
         with closing(self._autoanalyzer.finish_each(self._waiting, os.cpu_count() or 1, go_on)) as finished:
             for verdicts in finished:
                 if verdicts is not None:
@@ -46,6 +59,8 @@ class Arrivals:
 
     def cancel(self) -> None:
         """Stop the analyzers that are under way, from another thread."""
+        if self._debuggers:
+            self._debuggers.cancel()
         self._autoanalyzer.cancel()
 
     def tell_left(self) -> None:
@@ -53,6 +68,18 @@ class Arrivals:
         if self._left:
             dumps = f"{self._left} dump{'' if self._left == 1 else 's'}"
             self._say(f"{dumps} not analyzed; 'thoth autoanalyzers run' does it")
+
+    def _walk(self, debuggers: Debuggers, go_on: Callable[[], bool]) -> None:
+        for identity in self._to_walk:
+            if not go_on():
+                return
+            try:
+                done = debuggers.ask(identity)
+            except StoreUnavailable as error:
+                self._say(f"{identity}: stacks: {escaped(str(error))}")
+                return
+            if done.reason:
+                self._say(f"{identity}: stacks: {escaped(done.reason)}")
 
     def _tell(self, verdicts: Iterable[Verdict]) -> None:
         for each in verdicts:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Timer
 
+from sdc_thoth import images as image_protocol
 from sdc_thoth import node as protocol
 from sdc_thoth.errors import Desynchronized, ProtocolError
 from sdc_thoth.expand import BLOCK, expanded
+from sdc_thoth.images import Ask, Told
 from sdc_thoth.node import GROUP, UNIT, About, Bad, Found, Get, Odd, Place, Signature, System
 from sdc_thoth.session import Channel, Session
 from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, raw_bytes
+
+_DEBUGGING = 90.0  # seconds that a node's debugger may take; its script allows it 60 of the processor
 
 
 class StillChanging(SourceChanged):
@@ -68,6 +73,21 @@ class Asker:
         """What the node's own thoth says of each file: whether it succeeded, and its output. Raises NodeError."""
         with self._ask(protocol.hash_request(self._places, found, thoth)) as reply:
             yield from protocol.hashes(reply, len(found))
+
+    def debugged(self, found: Found) -> tuple[bool, str]:
+        """Whether the node's own debugger was asked about a dump, and what it said. Raises NodeError."""
+        with self._ask(protocol.debug_request(self._places, [found])) as reply, _within(_DEBUGGING, reply):
+            (told,) = protocol.debugged(reply, 1)
+        return told
+
+    def images(self, asks: Sequence[Ask], seconds: float) -> list[Told]:
+        """Parts of executables and libraries, wherever these are, if they come within so many seconds.
+
+        Raises NodeError, also when one changes meanwhile.
+        """
+        mark = self._mark()
+        with self._ask(image_protocol.image_request(asks, mark)) as reply, _within(seconds, reply):
+            return list(image_protocol.images(reply, asks, mark))
 
     def fetch(self, gets: Sequence[Get], *, about: bool = False) -> Iterator[bytes | SourceError]:
         """The bytes of each part, in order, or why they cannot be had. Each comes from a file that is, before and
@@ -158,6 +178,19 @@ class Asker:
         assert self.session is not None, "the node is being visited"  # noqa: S101 - to the type checker
         with self.session.run(protocol.command(len(self._script)), self._script + request) as channel:
             yield channel
+
+
+@contextmanager
+def _within(seconds: float, reply: Channel) -> Iterator[None]:
+    """After that time the command is given up, and who reads from it gets NodeLost."""
+    timer = Timer(seconds, reply.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join(1.0)
 
 
 def _problem_of(found: Found, status: str) -> SourceError:

@@ -49,7 +49,16 @@ class Collection:
         self._ledger = Ledger(node.name, task.journal, task.halt, task.clock, dry_run=task.dry_run)
         press = Press(task.limits.compress, lambda line: task.progress(f"{node.name}: {line}"))
         self._intake = Intake(
-            self._asker, node, task.thoth, task.arrivals, self._ledger, press=press, clock=task.clock, say=task.say
+            self._asker,
+            node,
+            task.thoth,
+            task.arrivals,
+            self._ledger,
+            press=press,
+            clock=task.clock,
+            say=task.say,
+            elsewhere=task.binaries,
+            node_stack=task.node_stack,
         )
         self._lookup = Lookup(node, task, self._intake)
         self._now = task.clock()  # by the node's clock, once it has told

@@ -7,6 +7,7 @@
     [metrics] port, textfile
     [webhook] url, after
     [cnapi]   url
+    [stacks]  node: "mdb" where nodes' own debugger is to be asked about the cores of illumos, too
     [[node]]  name, address, port, user, uuid, remote_thoth
 
 A file is checked whole before anything is connected to. A key that we do not know is an error: it is a
@@ -30,13 +31,15 @@ from sdc_thoth.webhook import Webhook, webhook_from
 from thoth import UsageError
 
 _USUAL_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa", "sdc.id_rsa")  # the last one is Triton's own
-_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "webhook", "cnapi", "node")
+_TABLES: Final = ("ssh", "paths", "limits", "schedule", "metrics", "webhook", "cnapi", "stacks", "node")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]{0,254}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/?")  # no user, no path: it names a service
+
+_ENGINE: Final = re.compile("native|mdb")
 
 CNAPI: Final = "cnapi"  # the inventory of that name is no file
 
@@ -76,6 +79,7 @@ class Settings:
     from_cnapi: bool = False  # that is where the nodes are listed
     cnapi: str | None = None  # its URL; None: what this headnode knows
     nodes: tuple[Node, ...] = ()
+    node_stack: str = "native"  # or "mdb": who is asked for stacks on a node
 
 
 def load_settings(
@@ -151,6 +155,7 @@ def _applied(settings: Settings, file: TomlFile) -> Settings:
         metrics=_metrics(settings.metrics, file.table("metrics")),
         webhook=webhook_from(settings.webhook, file.table("webhook")),
         cnapi=_cnapi(file.table("cnapi")) or settings.cnapi,
+        node_stack=_node_stack(file.table("stacks")) or settings.node_stack,
         nodes=nodes or settings.nodes,
     )
 
@@ -191,6 +196,12 @@ def _cnapi(table: TomlTable) -> str | None:
     url = table.matching("url", _URL, "a URL like http://cnapi.dc.example.com")
     table.done()
     return url
+
+
+def _node_stack(table: TomlTable) -> str | None:
+    engine = table.matching("node", _ENGINE, '"native" or "mdb"')
+    table.done()
+    return engine
 
 
 # ---- [paths] ---------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ GROUP = 7  # files that a node opens together
 
 _NAME_MAX = 4096  # bytes of a path, of a name and of a word that a node says
 _SYSINFO_MAX = 4 << 20
+_DEBUGGED_MAX = 4 << 20
 _FRAME = 64  # bytes of a field that holds a mark
 _LISTED = 200  # names that node.sh lists in one reply
 _NUMBER = re.compile(rb"[0-9]{1,20}")  # an unsigned 64-bit inode has 20 digits
@@ -222,6 +223,11 @@ def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) ->
     return _places(places) + b"hash\t" + word(thoth.encode()) + b"\n" + gets + b"end\n"
 
 
+def debug_request(places: Iterable[Place], found: Iterable[Found]) -> bytes:
+    gets = b"".join(_get(Get(each)) for each in found)
+    return _places(places) + b"debug\n" + gets + b"end\n"
+
+
 def about_request() -> bytes:
     return b"about\nend\n"
 
@@ -333,6 +339,14 @@ def hashes(reply: Reader, count: int) -> Iterator[tuple[bool, str]]:
     for _ in range(count):
         succeeded = _field(reply, 8) == b"0"
         yield succeeded, text(_field(reply, 16 * _NAME_MAX)).strip()
+    ended(reply)
+
+
+def debugged(reply: Reader, count: int) -> Iterator[tuple[bool, str]]:
+    """For each file of a debug request: whether there was a debugger, and what it printed."""
+    for _ in range(count):
+        asked = _field(reply, 8) == b"0"
+        yield asked, _field(reply, _DEBUGGED_MAX).decode("latin-1")
     ended(reply)
 
 

@@ -11,6 +11,8 @@
 #   skim MARK; get ...; end              the same, looked at only after the reading: for small parts
 #   press TOOL MARK; get ...; end        the same for one file, its bytes compressed by gzip or zstd
 #   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
+#   debug; get ...; end                  what the node's mdb says of their stacks: see debug_files()
+#   image MARK; file DIR NAME; part SKIP COUNT; ...; end    bytes of executables and libraries: see read_images()
 #
 # A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
 # A signature is what the stat of a file must say: device:inode:size:mtime:ctime:links.
@@ -354,6 +356,8 @@ take_get() { # the words of a get -> $wanted $skip $units $name, and $directory 
     IFS=
     set +f
     wanted=$1 skip=$2 units=$3
+    # They become part of a command.
+    is_number "$skip" && { [ "$units" = all ] || is_number "$units"; } || refuse_request
     if [ "$4" != "$directory_word" ]; then
         directory_word=$4
         word "$4"
@@ -362,6 +366,17 @@ take_get() { # the words of a get -> $wanted $skip $units $name, and $directory 
     fi
     word "$5"
     name=$word
+}
+
+is_number() {
+    case $1 in
+    '' | *[!0-9]* | ?????????????????*) return 1 ;;
+    esac
+}
+
+refuse_request() {
+    say bad - - "a request that this version does not know"
+    exit 1
 }
 
 go_to() { # DIR: go there if it is a place -> $patterns of names that are listed there, and $why that failed
@@ -543,6 +558,93 @@ can_head() { # whether head takes several files and a number of bytes; asked onc
     [ "$head" = yes ]
 }
 
+# ---- executables and libraries -----------------------------------------------------------------------------------
+# What a core names and does not hold. Parts come in the order of the file, in units of 4096 bytes. Nothing is read but
+# what begins as an executable or library does, so that whoever asks learns nothing from other files.
+# Reply: for each file "file MARK" STATUS SIGNATURE; when that is "ok" the bytes of its parts, as far as the file has
+# them, and "after MARK" with its signature, on a line, after the reading. At last "end MARK".
+
+read_images() {
+    status=
+    while IFS= read -r request; do
+        case $request in
+        "file$tab"*)
+            finish_image
+            take_words "${request#*"$tab"}"
+            open_image
+            say "file $mark" "$status" "$signature"
+            ;;
+        "part$tab"*)
+            take_words "${request#*"$tab"}"
+            is_number "$first" && is_number "$second" || refuse_request
+            [ "$status" != ok ] || send_part "$first" "$second"
+            ;;
+        *) break ;;
+        esac
+    done
+    finish_image
+    say "end $mark"
+}
+
+take_words() { # two words apart by a tab -> $first $second
+    first=${1%%"$tab"*}
+    second=${1#*"$tab"}
+}
+
+open_image() { # $first $second, words: DIR and NAME -> $status and $signature; what is read from is descriptor 4
+    signature= looks= passed=0
+    word "$second"
+    name=$word
+    word "$first"
+    status="not a name"
+    case $name in
+    */* | . | .. | '') return ;;
+    esac
+    status=gone
+    [ -e "$word" ] || return 0
+    enter "$word"
+    status=$why
+    [ -z "$why" ] || return 0
+    status="a link"
+    [ ! -L "./$name" ] || return 0
+    status="not a regular file"
+    [ -f "./$name" ] || return 0
+    status=denied
+    eval 'command exec 3<"./$name" 4<"./$name"' 2>/dev/null || return 0
+    status="not an executable or library"
+    is_image || return 0
+    # Descriptor 3 has been looked into: 4 has to be the same file.
+    [ "$fds" = none ] || look "$fds/3" "$fds/4"
+    signature=${looks%%"$newline"*}
+    if [ "$looks" = "$signature$newline$signature$newline" ] && [ -n "$signature" ]; then
+        status=ok
+    else
+        status=changed signature=
+    fi
+}
+
+is_image() { # whether descriptor 3 begins as ELF of type ET_EXEC or ET_DYN does, in little-endian
+    [ "$(dd bs=1 count=4 <&3 2>/dev/null)" = "$(printf '\177ELF')" ] || return 1
+    case $(dd bs=1 $seek=12 count=1 <&3 2>/dev/null) in
+    "$(printf '\002')" | "$(printf '\003')") ;;
+    *) return 1 ;;
+    esac
+}
+
+send_part() { # SKIP COUNT; dd goes on where the last one has ended
+    dd bs=4096 $seek=$(($1 - passed)) count="$2" <&4 2>/dev/null
+    passed=$(($1 + $2))
+}
+
+finish_image() {
+    if [ "$status" = ok ]; then
+        look "$fds/4"
+        say "after $mark" "$looks"
+    fi
+    status=
+    close_files
+}
+
 # ---- the node's own thoth, and what the node is ------------------------------------------------------------------
 
 hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT each, then "end"
@@ -562,6 +664,31 @@ hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT ea
         fi
     done
     say end
+}
+
+debug_files() { # answers the get requests that follow with STATUS TEXT each, then "end"; only where that is configured
+    while IFS= read -r request; do
+        case $request in
+        "get$tab"*) take_get "${request#*"$tab"}" ;;
+        *) break ;;
+        esac
+        if [ -n "$why" ]; then
+            say 1 "$why"
+        elif ! listed "$name" || [ -L "./$name" ] || [ ! -f "./$name" ]; then
+            say 1 "$no_place"
+        elif ! command -v mdb >/dev/null 2>&1; then
+            say 1 "there is no mdb"
+        else
+            text=$(ask_mdb)
+            say 0 "$text"
+        fi
+    done
+    say end
+}
+
+ask_mdb() { # what mdb says of ./$name: so long and so much at most, with nobody's settings
+    ulimit -t 60 2>/dev/null
+    mdb -S -e "\$c 0$newline::walk thread | ::findstack" "./$name" 2>&1 </dev/null | dd bs=4096 count=512 2>/dev/null
 }
 
 about() { # Reply: "about", system, node name, release, version, machine, what sysinfo prints, "end"
@@ -618,10 +745,16 @@ while IFS= read -r request; do
         hash_files "$word"
         exit 0
         ;;
-    *)
-        say bad - - "a request that this version does not know"
-        exit 1
+    debug)
+        debug_files
+        exit 0
         ;;
+    "image$tab"*)
+        mark=${request#*"$tab"}
+        read_images
+        exit 0
+        ;;
+    *) refuse_request ;;
     esac
 done
 exit 1

@@ -31,7 +31,10 @@ from sdc_thoth.task import Backlog, Task
 from sdc_thoth.webhook import tell
 from thoth import (
     Autoanalyzer,
+    Binaries,
     Config,
+    Debuggers,
+    Debuginfod,
     IndexFailure,
     Outcome,
     Result,
@@ -230,11 +233,17 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt, pace: 
             storing=stack.enter_context(ThreadPoolExecutor(_STORING, thread_name_prefix="store")),
             say=voices.say,
             progress=voices.progress,
-            arrivals=Arrivals(_autoanalyzer(thoth, config, voices.say), voices.say),
+            arrivals=_arrivals(thoth, config, voices),
             halt=halt,
             meter=Meter(),
+            binaries=_binaries(config, voices, stack),
+            node_stack=settings.node_stack,
             patient=orders.patient,
         )
+
+
+def _binaries(config: Config, voices: Voices, stack: ExitStack) -> Binaries | None:
+    return stack.enter_context(Debuginfod.of(config, voices.talk)) if config.debuginfod else None
 
 
 def _say_if_unknown(thoth: Thoth, limits: Limits, talk: Callable[[str], None]) -> None:
@@ -257,6 +266,11 @@ def _reported(fleet: Fleet, noting: _Noting, halt: Halt) -> Interrupted | None:
             noting.take(outcome)
         return error
     return None
+
+
+def _arrivals(thoth: Thoth, config: Config, voices: Voices) -> Arrivals:
+    debuggers = Debuggers(thoth, config, environment()) if Debuggers.asked_for(config) else None
+    return Arrivals(_autoanalyzer(thoth, config, voices.say), voices.say, debuggers)
 
 
 def _autoanalyzer(thoth: Thoth, config: Config, say: Callable[[str], None]) -> Autoanalyzer:

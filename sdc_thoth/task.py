@@ -16,7 +16,7 @@ from sdc_thoth.meter import Meter
 from sdc_thoth.node import Place
 from sdc_thoth.pace import Pace
 from sdc_thoth.space import Space
-from thoth import Thoth
+from thoth import Binaries, Thoth
 
 _BACKLOG = 100_000  # dumps that wait for their turn, of all nodes together: some 50 MiB
 
@@ -60,4 +60,6 @@ class Task:
     arrivals: Arrivals  # takes what was stored, for the autoanalyzers
     halt: Halt  # why nothing new is to be begun, if so
     meter: Meter  # of the time in which dumps are on their way
+    binaries: Binaries | None = None  # executables and libraries that nodes have not
+    node_stack: str = "native"  # or "mdb": nodes' own debugger is asked, too
     patient: bool = False  # a dump that has failed again and again waits before it is tried once more

@@ -11,6 +11,7 @@ from typing import Any
 
 from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.ask import Asker, NotAFile, StillChanging
+from sdc_thoth.binaries import NodeBinaries
 from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
@@ -19,6 +20,8 @@ from sdc_thoth.node import About, Found, Get
 from sdc_thoth.press import Press
 from thoth import (
     Arrival,
+    Binaries,
+    FirstOf,
     GatheringIndex,
     Identity,
     NoRoom,
@@ -36,7 +39,9 @@ from thoth import (
     ThothError,
     annotate,
     escaped,
+    is_from_illumos,
     is_wanted,
+    note_mdb_stacks,
     receive,
     size_text,
     text,
@@ -50,7 +55,7 @@ _INDEXED = (Result.STORED, Result.REPLACED, Result.PRESENT)  # what the index ha
 
 
 class Intake:
-    """Takes a node's dumps in. ``clock`` gives seconds since 1970."""
+    """Takes a node's dumps in. ``clock`` gives seconds since 1970; ``elsewhere`` has what nodes have not."""
 
     def __init__(
         self,
@@ -63,6 +68,8 @@ class Intake:
         press: Press,
         clock: Callable[[], float],
         say: Callable[[str], None],
+        elsewhere: Binaries | None = None,
+        node_stack: str = "native",
     ) -> None:
         self._ledger = ledger
         self._press = press
@@ -74,6 +81,9 @@ class Intake:
         self._arrivals = arrivals
         self._clock = clock
         self._say = say
+        self._of_node = NodeBinaries(asker)
+        self._elsewhere = [elsewhere] if elsewhere else []
+        self._ask_mdb = node_stack == "mdb"
         self._properties: Mapping[str, Any] | None = None
 
     def arrival(self, dump: Identified, *, in_memory: bool) -> Arrival:
@@ -95,12 +105,29 @@ class Intake:
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones. The outcome is to go through ``indexed``."""
-        return self._outcome(arrival, found, lambda: self._received(arrival, stream))
+        return self._outcome(arrival, found, lambda: self._received(arrival, found, stream))
 
-    def _received(self, arrival: Arrival, stream: Iterable[bytes]) -> Receipt:
-        receipt = receive(self._gathered, arrival, stream, now=self._clock())
+    def _received(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Receipt:
+        binaries = FirstOf([self._of_node.ration(), *self._elsewhere])
+        receipt = receive(self._gathered, arrival, stream, now=self._clock(), binaries=binaries)
+        if self._ask_mdb and is_from_illumos(receipt):
+            receipt = self._debugged(receipt, found)
         self._arrivals.take(receipt)
         return receipt
+
+    def _debugged(self, receipt: Receipt, found: Found) -> Receipt:
+        """The same with the stacks that the node's own debugger tells, where they are better.
+
+        A failure is told, no more.
+        """
+        try:
+            asked, printed = self._asker.debugged(found)
+            return replace(receipt, info=note_mdb_stacks(self._gathered, receipt.info, printed)) if asked else receipt
+        except StoreUnavailable:
+            raise
+        except ThothError as error:
+            self._say(f"{self._node.name}: {escaped(found.path)}: stacks: {escaped(str(error))}")
+            return receipt
 
     def indexed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
         """Tell the index of what was stored, of all together; the outcomes as they are after that."""
@@ -172,11 +199,11 @@ class Intake:
             ranges=tuple(ranges),
             node=self._node.name,
             source=source,
-            properties=self._of_node(),
+            properties=self._about_node(),
             earlier=self._ledger.begun(found),
         )
 
-    def _of_node(self) -> Mapping[str, Any]:
+    def _about_node(self) -> Mapping[str, Any]:
         if self._properties is None:
             self._properties = {"sysinfo": sysinfo_of(self._asker.about(), self._node.name, self._say)}
         return self._properties

@@ -24,7 +24,7 @@ from tests.support.reqlite import ReqlServer, reql_by, reql_server
 from tests.support.sshd import Fleet, Node
 
 # Names that change what our commands, or the programs they start, do.
-_CLEARED = ("THOTH_", "MANTA_", "SDC_", "TRITON_", "XDG_")
+_CLEARED = ("THOTH_", "MANTA_", "SDC_", "TRITON_", "XDG_", "DEBUGINFOD_")
 _CLEARED_NAMES = """
     SSH_AUTH_SOCK SSH_ASKPASS SSH_CONNECTION NO_COLOR FORCE_COLOR COLUMNS LINES PAGER EDITOR VISUAL
     NETRC REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR BASH_ENV ENV

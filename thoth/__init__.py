@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from thoth.analysis.autoanalyze import Autoanalyzer, Held
+    from thoth.analysis.restack import Debuggers, is_from_illumos, note_mdb_stacks
     from thoth.analysis.verdicts import Verdict
     from thoth.config import Config, environment, load_config
+    from thoth.debuginfod import Debuginfod
+    from thoth.dumps.binaries import Binaries, FirstOf, build_id_of, debug_path, likely_ranges
     from thoth.dumps.describe import describe, fact_ranges
     from thoth.dumps.identity import identify, identity_ranges
     from thoth.dumps.source import KnownRanges, LocalFile, MissingRange, Range, ReadAt
@@ -49,11 +52,15 @@ _HOME = {
     "Arrival": "ingest",
     "Autoanalyzer": "analysis.autoanalyze",
     "BadDocument": "errors",
+    "Binaries": "dumps.binaries",
     "CannotWrite": "errors",
     "Config": "config",
     "CorruptTransfer": "errors",
+    "Debuggers": "analysis.restack",
+    "Debuginfod": "debuginfod",
     "DumpFacts": "model",
     "DumpInfo": "model",
+    "FirstOf": "dumps.binaries",
     "GatheringIndex": "index.wrappers",
     "Held": "analysis.autoanalyze",
     "Identity": "naming",
@@ -88,6 +95,8 @@ _HOME = {
     "__version__": "version",
     "age_text": "render",
     "annotate": "ingest",
+    "build_id_of": "dumps.binaries",
+    "debug_path": "dumps.binaries",
     "describe": "dumps.describe",
     "environment": "config",
     "escaped": "render",
@@ -95,8 +104,11 @@ _HOME = {
     "give_up": "ingest",
     "identify": "dumps.identity",
     "identity_ranges": "dumps.identity",
+    "is_from_illumos": "analysis.restack",
     "is_wanted": "ingest",
+    "likely_ranges": "dumps.binaries",
     "load_config": "config",
+    "note_mdb_stacks": "analysis.restack",
     "one_line": "render",
     "open_thoth": "library",
     "raw_bytes": "naming",
@@ -110,11 +122,15 @@ __all__ = [
     "Arrival",
     "Autoanalyzer",
     "BadDocument",
+    "Binaries",
     "CannotWrite",
     "Config",
     "CorruptTransfer",
+    "Debuggers",
+    "Debuginfod",
     "DumpFacts",
     "DumpInfo",
+    "FirstOf",
     "GatheringIndex",
     "Held",
     "Identity",
@@ -149,6 +165,8 @@ __all__ = [
     "__version__",
     "age_text",
     "annotate",
+    "build_id_of",
+    "debug_path",
     "describe",
     "environment",
     "escaped",
@@ -156,8 +174,11 @@ __all__ = [
     "give_up",
     "identify",
     "identity_ranges",
+    "is_from_illumos",
     "is_wanted",
+    "likely_ranges",
     "load_config",
+    "note_mdb_stacks",
     "one_line",
     "open_thoth",
     "raw_bytes",

@@ -23,6 +23,7 @@ from thoth.settings_file import json_database, rethink_url, toml_settings, with_
 DEFAULT: Final = "default"  # the origin of a value that nobody gave
 _CACHE: Final = "/var/tmp/thoth/cache"  # noqa: S108 - where the original has it; what opens it checks whose it is
 _OWN_CACHE: Final = "/var/tmp/thoth-{uid}/cache"  # noqa: S108 - of an ordinary user: root's is closed to others
+ENGINES: Final = ("native", "mdb", "gdb")  # that can find the stacks of a core: we, or a debugger
 MANTA: Final = "manta"  # the store that the original's variables ask for
 # Part of every name in the store, of the database's name, and of paths: Manta's logins, without '%'.
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
@@ -65,6 +66,9 @@ class Config:
     cache: str  # the directory of the dumps that are fetched to be debugged or analyzed
     origins: Mapping[str, str]  # of each of the fields above
     manta: MantaSettings = MantaSettings()
+    stack: tuple[str, ...] = ENGINES[:1]  # who is asked for stacks, in this order
+    debuginfod: str = ""  # URLs of debuginfod servers, with blanks between them
+    debuginfod_cache: str = ""  # the directory of what came from them
 
     def described(self, name: str) -> str:
         """A setting as people may see it, without credentials: ``URL (configured from THOTH_STORE)``."""
@@ -82,10 +86,12 @@ def described(url: str, origin: str) -> str:
 
 
 _KEYS: Final = ("store", "db", "user", "cache")
+_FOR_STACKS: Final = ("stack", "debuginfod", "debuginfod_cache")  # shown only where somebody has set them
 _MANTA_KEYS: Final = ("url", "user", "subuser", "key_id", "role", "tls_insecure", "no_auth")
 _FLAGS: Final = ("manta.tls_insecure", "manta.no_auth")
 _TOML: Final = {
-    **dict.fromkeys(_KEYS, str),
+    **dict.fromkeys((*_KEYS, "debuginfod"), str),
+    "stack": list,
     **{key: bool if key in _FLAGS else str for key in (f"manta.{each}" for each in _MANTA_KEYS)},
 }
 
@@ -108,10 +114,14 @@ class Survey:
         """The configuration, whether or not it can be used; what nobody can tell is empty in it."""
         nothing = Setting("", DEFAULT)
         told = {name: self.settings.get(name, nothing) for name in _KEYS}
+        more = {name: self.settings[name] for name in _FOR_STACKS if name in self.settings}
         return Config(
             **{name: setting.value for name, setting in told.items()},
-            origins={name: setting.origin for name, setting in told.items()},
+            origins={name: setting.origin for name, setting in (told | more).items()},
             manta=self.manta,
+            stack=_engines(self.settings["stack"].value) if "stack" in self.settings else ENGINES[:1],
+            debuginfod=self.settings["debuginfod"].value if "debuginfod" in self.settings else "",
+            debuginfod_cache=self.settings["debuginfod_cache"].value if "debuginfod_cache" in self.settings else "",
         )
 
 
@@ -156,7 +166,16 @@ def survey(
         told.setdefault("store", Setting(MANTA, "MANTA_URL"))
     with _noted(faults, "db"):
         told |= _rethink(environ, told)
-    for name, check in {"store": _check_store, "user": _check_user, "cache": _check_cache}.items():
+    if "debuginfod" in told and "debuginfod_cache" not in told:
+        told |= _debuginfod_cache()
+    checks = {
+        "store": _check_store,
+        "user": _check_user,
+        "cache": _check_cache,
+        "stack": _check_stack,
+        "debuginfod": _check_debuginfod,
+    }
+    for name, check in checks.items():
         with _noted(faults, name):
             check(told)
     with _noted(faults, "store"):
@@ -167,7 +186,8 @@ def survey(
 def _in_order(told: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings in the order in which they are shown; those of Manta where it is the store."""
     ours = ("manta.no_jobs", "manta.proxy")
-    names = [*_KEYS, *(f"manta.{each}" for each in _MANTA_KEYS), *ours] if _is_manta(told) else _KEYS
+    always = (*_KEYS, *_FOR_STACKS)
+    names = [*always, *(f"manta.{each}" for each in _MANTA_KEYS), *ours] if _is_manta(told) else always
     return {name: told[name] for name in names if name in told}
 
 
@@ -193,6 +213,9 @@ _VARIABLES: Final = {
     "db": ("THOTH_DB",),
     "user": ("THOTH_USER", "MANTA_USER"),
     "cache": ("THOTH_CACHE",),
+    "stack": ("THOTH_STACK",),
+    "debuginfod": ("DEBUGINFOD_URLS",),
+    "debuginfod_cache": ("DEBUGINFOD_CACHE_PATH",),
     **{f"manta.{each}": (f"MANTA_{each.upper()}",) for each in _MANTA_KEYS},
     "manta.no_jobs": ("THOTH_NO_JOBS",),
     "manta.proxy": ("THOTH_PROXY",),
@@ -290,6 +313,26 @@ def _check_cache(told: Mapping[str, Setting]) -> None:
         raise UsageError(f"{cache.origin}: the cache is a directory by its absolute path, such as {_CACHE}")
 
 
+def _engines(value: str) -> tuple[str, ...]:
+    return tuple(value.replace(",", " ").split())
+
+
+def _check_stack(told: Mapping[str, Setting]) -> None:
+    setting = told.get("stack")
+    engines = _engines(setting.value) if setting else ENGINES[:1]
+    if setting and (not engines or len({*engines}) < len(engines) or {*engines} - {*ENGINES}):
+        raise UsageError(
+            f"{setting.origin}: stack names who is asked for stacks, in order: some of {', '.join(ENGINES)}"
+        )
+
+
+def _check_debuginfod(told: Mapping[str, Setting]) -> None:
+    servers, cache = told.get("debuginfod"), told.get("debuginfod_cache")
+    if servers and not (cache and cache.value.startswith("/") and "\0" not in cache.value):
+        where = cache.origin if cache else servers.origin
+        raise UsageError(f"{where}: what debuginfod servers send is kept in DEBUGINFOD_CACHE_PATH, an absolute path")
+
+
 # ---- the files ------------------------------------------------------------------------------------
 
 
@@ -325,6 +368,12 @@ def _default_cache() -> str:
     return _OWN_CACHE.format(uid=uid) if uid else _CACHE
 
 
+def _debuginfod_cache() -> dict[str, Setting]:
+    """Where debuginfod-find has its own."""
+    place = _own_place("user_cache_path", of="debuginfod_client")
+    return {} if place is None else {"debuginfod_cache": Setting(str(place), DEFAULT)}
+
+
 def _default_places(user: str) -> dict[str, Setting]:
     """A directory, and a database for each user: in one for all, a dump of two users would be one row."""
     from urllib.parse import quote  # noqa: PLC0415 - as platformdirs below
@@ -339,12 +388,12 @@ def _default_places(user: str) -> dict[str, Setting]:
     }
 
 
-def _own_place(kind: str, *below: str) -> Path | None:
-    """Our directory among the user's; None for a user who has no home."""
+def _own_place(kind: str, *below: str, of: str = "thoth") -> Path | None:
+    """Our directory among the user's, or another program's; None for a user who has no home."""
     import platformdirs  # noqa: PLC0415 - for those who are told less than everything
 
     try:
-        place: Path = getattr(platformdirs, kind)("thoth", appauthor=False)
+        place: Path = getattr(platformdirs, kind)(of, appauthor=False)
     except RuntimeError:
         return None
     return place.joinpath(*below) if place.is_absolute() else None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from thoth.dumps.binaries import Binaries
 from thoth.dumps.describe import facts_of
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, Range, in_memory
@@ -82,6 +83,7 @@ def receive(
     now: float,
     tries: Callable[[], Tries] = usual_tries,
     stacks: FindStacks | None = None,
+    binaries: Binaries | None = None,
 ) -> Receipt:
     """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
 
@@ -90,20 +92,23 @@ def receive(
     iterator, which cannot be, is sent once. What it raises goes through, after the upload was abandoned. Raises
     SourceChanged when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since
     1970. ``stacks`` finds the keys of thoth.stacks for a dump that came whole; without it what was stored is read for
-    them, in small parts.
+    them, in small parts, together with ``binaries`` where there are some.
     """
+    found = stacks or (lambda: _stacks_in(thoth, _name(thoth, arrival), stream, binaries))
     if isinstance(stream, Iterator):
-        return _received(thoth, arrival, stream, now, stacks)
-    return tries().run(lambda: _received(thoth, arrival, stream, now, stacks))
+        return _received(thoth, arrival, stream, now, found)
+    return tries().run(lambda: _received(thoth, arrival, stream, now, found))
 
 
-def _received(
-    thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float, stacks: FindStacks | None
-) -> Receipt:
+def _name(thoth: Thoth, arrival: Arrival) -> str:
+    return dump_name(thoth.user, arrival.identity, arrival.filename)
+
+
+def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float, stacks: FindStacks) -> Receipt:
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
         return annotate(thoth, arrival)
-    name = dump_name(thoth.user, arrival.identity, arrival.filename)
+    name = _name(thoth, arrival)
     upload = thoth.store.begin(name, arrival.size, if_match=_displaced(thoth, arrival, name))
     try:
         facts, digests = _streamed(arrival, stream, upload)
@@ -120,13 +125,15 @@ def _received(
     finally:
         upload.abort()
     if info.document["type"] == "core":
-        info = DumpInfo({**info.document, **(stacks() if stacks else _stacks_in(thoth, name, stream))})
+        info = DumpInfo({**info.document, **stacks()})
     return _publish(thoth, _Committed(arrival, signed(info), name, etag, lost))
 
 
-def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes]) -> Mapping[str, Json]:
+def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binaries | None) -> Mapping[str, Json]:
     """The stacks in a dump that has just been stored; out of memory, when that is where it came from."""
-    return stacks_in(in_memory(stream)) if isinstance(stream, list) else stored_stacks(thoth.store, name)
+    if isinstance(stream, list):
+        return stacks_in(in_memory(stream), binaries)
+    return stored_stacks(thoth.store, name, binaries)
 
 
 def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> str:

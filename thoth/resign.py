@@ -6,9 +6,11 @@ The stacks are those that the documents have; no dump is read. What a newer thot
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from threading import Event
 from typing import Final
 
 from thoth.edit import Edited, revise_stored
@@ -19,8 +21,10 @@ from thoth.query import Named, Query, Undefined
 from thoth.signatures.signature import SIGNATURE, resigned
 
 BATCH: Final = 500  # dumps of which the index is told at once
+_WORKERS: Final = 8  # documents that are changed at the same time
 
 Signature = str | None
+_Changed = tuple[DumpInfo, bool]  # a document as it is then, and whether that is a change
 
 
 @dataclass(slots=True)
@@ -110,23 +114,42 @@ def sign_unsigned(thoth: Thoth, identities: Iterable[Identity]) -> Iterator[Edit
         yield from resign(thoth, survey(thoth.index.find(query)).stale)
 
 
-def _resigned(thoth: Thoth, batch: Iterable[Identity]) -> Iterator[Edited]:
-    changed: list[tuple[DumpInfo, bool]] = []
-    unavailable = None
-    for identity in batch:
+def _resigned(thoth: Thoth, batch: Sequence[Identity]) -> Iterator[Edited]:
+    answers = _in_store_each(thoth, batch)
+    for identity, answer in zip(batch, answers, strict=True):
+        if isinstance(answer, ThothError) and not isinstance(answer, StoreUnavailable):
+            yield Edited(identity, changed=False, error=answer)
+    yield from _indexed(thoth, [each for each in answers if isinstance(each, tuple)])
+    for answer in answers:
+        if isinstance(answer, StoreUnavailable):
+            raise answer
+
+
+def _in_store_each(thoth: Thoth, batch: Iterable[Identity]) -> list[_Changed | ThothError | None]:
+    """What ``_in_store`` gives or raises for each dump, several at a time: a store answers slower than it works.
+
+    None for those that were not begun because the store was gone.
+    """
+    stop = Event()
+
+    def attempt(identity: Identity) -> _Changed | ThothError | None:
+        if stop.is_set():
+            return None
         try:
-            changed.append(_in_store(thoth, identity))
-        except StoreUnavailable as error:
-            unavailable = error
-            break
+            return _in_store(thoth, identity)
         except ThothError as error:
-            yield Edited(identity, changed=False, error=error)
-    yield from _indexed(thoth, changed)
-    if unavailable is not None:
-        raise unavailable
+            if isinstance(error, StoreUnavailable):
+                stop.set()
+            return error
+
+    with ThreadPoolExecutor(_WORKERS, "resign") as pool:
+        try:
+            return list(pool.map(attempt, batch))
+        finally:
+            stop.set()  # also when it is interrupted
 
 
-def _in_store(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, bool]:
+def _in_store(thoth: Thoth, identity: Identity) -> _Changed:
     """A dump's document as the store has it then, and whether that is a change."""
     was_changed = False
 
@@ -139,8 +162,7 @@ def _in_store(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, bool]:
     return revise_stored(thoth, identity, change), was_changed
 
 
-def _indexed(thoth: Thoth, changed: Iterable[tuple[DumpInfo, bool]]) -> Iterator[Edited]:
-    done = list(changed)
+def _indexed(thoth: Thoth, done: Sequence[_Changed]) -> Iterator[Edited]:
     try:
         thoth.index.put_many(info for info, _ in done)
     except (IndexFailure, BadDocument) as error:

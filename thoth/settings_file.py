@@ -1,6 +1,7 @@
 """The files that hold a configuration: ours, in TOML, and the original's, in JSON.
 
-Ours has the keys ``store``, ``db``, ``user`` and ``cache``, each a text, and a table ``[manta]``. The original's is
+Ours has the keys ``store``, ``db``, ``user``, ``cache`` and ``debuginfod``, each a text, ``stack``, a text or a list
+of texts, and a table ``[manta]``. The original's is
 ``~/.thoth.config.json``, or ``config.json`` in the store: an object of which ``db`` tells where RethinkDB is, as
 ``{"host", "port", "db", "authKey"}``; we add ``user``, ``password`` for ``authKey``, ``tls`` and ``ca``.
 """
@@ -20,9 +21,10 @@ _PORT: Final = 28015  # of RethinkDB's drivers
 
 
 def toml_settings(path: Path, keys: Mapping[str, type], *, must_exist: bool) -> dict[str, str]:
-    """What a TOML file says, by dotted key; ``keys`` are those known, each with its type: ``str`` or ``bool``.
+    """What a TOML file says, by dotted key; ``keys`` are those known, each with its type: str, bool or list.
 
-    True comes as ``1`` and False as ``0``. Raises UsageError, which never holds a value that may be secret.
+    True comes as ``1`` and False as ``0``, a list of texts as one with commas between them. Raises UsageError, which
+    never holds a value that may be secret.
     """
     told = _parsed(path, _read(path, must_exist=must_exist))
     settings = dict(_flat(path, told, keys))
@@ -149,6 +151,8 @@ def _value(path: Path, key: str, value: object, keys: Mapping[str, type]) -> str
         if not isinstance(value, bool):
             raise UsageError(f"{path}: {key}: must be true or false, not {_kind(value)}")
         return str(int(value))
+    if keys[key] is list and isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return ",".join(value)
     if not isinstance(value, str) or not value:
         raise UsageError(f"{path}: {key}: must be a text in quotes, not {_kind(value)}")
     return value

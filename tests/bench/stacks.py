@@ -1,21 +1,32 @@
-"""How fast stacks are read: of an illumos core in process, and of a Linux one beside gdb; and what an upload pays."""
+"""How fast stacks are read: of an illumos core in process, and of a Linux one beside gdb.
+
+And what they cost an upload, and a collector whose node has the executables.
+"""
 
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from sdc_thoth.ask import Asker
+from sdc_thoth.binaries import NodeBinaries
+from sdc_thoth.config import SshSettings
+from sdc_thoth.images import Ask, Told
+from sdc_thoth.inventory import Node
+from sdc_thoth.session import open_session, read_credentials
 from tests.bench.table import Row, best, run, show
 from tests.support import vectors
 from tests.support.crash import crash
 from tests.support.elfwriter import PT_LOAD, PT_NOTE, Segment, elf, lwpstatus, note, psinfo, pstatus
 from tests.support.roots import program
 from tests.support.sources import whole
+from tests.support.sshd import Fleet
 from thoth.dumps.elfcore import ElfCore
 from thoth.dumps.source import LocalFile
 from thoth.dumps.stack import read_stacks
@@ -66,7 +77,7 @@ with open_thoth(load_config(environment())) as thoth, LocalFile(sys.argv[1]) as 
 def measure() -> None:
     with tempfile.TemporaryDirectory(prefix="thoth-bench-") as folder:
         place = Path(folder)
-        show("Stacks", [_illumos(place), _against_gdb(place), _upload(place)])
+        show("Stacks", [_illumos(place), _against_gdb(place), _upload(place), _over_a_session(place)])
 
 
 def _illumos(folder: Path) -> Row:
@@ -158,3 +169,39 @@ def _uploaded(core: Path, threads: int, *more: str) -> float:
         ended = run([sys.executable, "-c", _UPLOAD, core, *more], env=env)
     assert int(ended.output) == threads
     return ended.seconds
+
+
+class _Counting(Asker):
+    """Counts what is asked of the node for executables and libraries."""
+
+    questions = 0
+    read = 0  # bytes
+
+    def images(self, asks: Sequence[Ask], seconds: float) -> list[Told]:
+        told = super().images(asks, seconds)
+        self.questions += 1
+        self.read += sum(len(data) for each in told for _, data in each.parts)
+        return told
+
+
+def _over_a_session(folder: Path) -> Row:
+    core, executable = _python(folder), Path(sys.executable).resolve()
+    listed = subprocess.run(["ldd", executable], capture_output=True, text=True, check=True).stdout
+    with Fleet(1, flavour="gnu") as fleet:
+        node = fleet[0]
+        for path in [executable, *(Path(word).resolve() for word in listed.split() if word.startswith("/"))]:
+            node.put(str(path), path)
+        (folder / "known_hosts").write_text(node.known_hosts_line())
+        credentials = read_credentials(SshSettings(node.identity_file, folder / "known_hosts"))
+        where = Node(node.name, node.address, node.port)
+        with (
+            open_session(where, credentials, connect_timeout=10, idle_timeout=60) as session,
+            LocalFile(core) as source,
+        ):
+            asker = _Counting(session, ())
+            started = time.perf_counter()
+            stacks = read_stacks(source, NodeBinaries(asker).ration())
+            seconds = time.perf_counter() - started
+    assert stacks and {frame.trust for thread in stacks.threads for frame in thread.frames} == {"context", "cfi"}
+    figure = f"{asker.questions} questions, {asker.read / (1 << 20):.1f} MiB, {seconds:.2f} s"
+    return Row("its stacks with executables that only its node has", figure, "12 questions", asker.questions <= 12)

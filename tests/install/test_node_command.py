@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sdc_thoth.images import Ask, image_request
 from sdc_thoth.node import Place, about_request, command, discover_request, hash_request, script
 from tests.support import releases
 from tests.support.collector import Collector
@@ -66,6 +67,7 @@ def test_F74_whatever_else_is_asked(node: Callable[..., Node]) -> None:
         (command(length), text + b"place\tcore\t-\t/var/tmp/thoth/../../etc\tpasswd\n", "not among its directories"),
         (command(length), text + hash_request([], [], "/bin/sh"), "not for dumps"),
         (command(length), text + b"touch /canary\n", "not for dumps"),
+        (command(length), text + image_request([Ask(b"/etc/passwd", ((0, 1),))], "m"), None),
         (command(length), evil + about_request(), None),  # what is sent as a script is not run
     ):
         done = ask(machine, asked, stdin)
@@ -73,7 +75,8 @@ def test_F74_whatever_else_is_asked(node: Callable[..., Node]) -> None:
             assert done.returncode != 0 and because in done.stderr.decode(), (asked, done)
             assert done.stdout in (b"", b"end\0") or b"root:" not in done.stdout
         else:
-            assert done.stdout.startswith(b"about\0")
+            assert done.stdout.startswith((b"about\0", b"file m\0not an executable or library\0"))
+            assert b"root:" not in done.stdout
     assert not machine.path("/canary").exists()
     logged = machine.path("/logged").read_text().splitlines()
     assert len(logged) == 10 and all(line.startswith("-p auth.warning -t thoth-node refused: ") for line in logged)

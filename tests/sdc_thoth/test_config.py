@@ -120,7 +120,10 @@ def test_crlf_and_byte_order_mark_are_taken(tmp_path: Path) -> None:
 
 BAD = [
     ('[ssh]\nkye = "x"\n' + NODE, ":2: [ssh] kye: unknown; known are key, known_hosts, user, port"),
-    ("[shh]\n" + NODE, ":1: shh: unknown; known are ssh, paths, limits, schedule, metrics, webhook, cnapi, node"),
+    (
+        "[shh]\n" + NODE,
+        ":1: shh: unknown; known are ssh, paths, limits, schedule, metrics, webhook, cnapi, stacks, node",
+    ),
     ("\n[limits]\n# settle = 1\nsettle = '5'\n" + NODE, ":4: [limits] settle: expected a number, not text"),
     ("[limits]\nsettle = true\n" + NODE, ":2: [limits] settle: expected a number, not true or false"),
     ("[limits]\nsettle = -1\n" + NODE, ":2: [limits] settle: not between 0 and 1e+07: -1"),

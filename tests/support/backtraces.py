@@ -26,9 +26,10 @@ _SETTINGS = (
 Backtrace = Sequence[tuple[int, str]]  # pc and function of each frame, the innermost first
 
 
-def gdb_backtraces(executable: Path, core: Path) -> Mapping[int, Backtrace]:
-    """Each thread's frames as gdb finds them, by the thread's id."""
-    steps = [*_SETTINGS, f"file {executable}", f"core-file {core}", f"source {SCRIPT}"]
+def gdb_backtraces(executable: Path, core: Path, *, demangled: bool = False) -> Mapping[int, Backtrace]:
+    """Each thread's frames as gdb finds them, by the thread's id; with the names of C++ and Rust as in the files."""
+    shown = [each for each in _SETTINGS if not (demangled and "demangle" in each)]
+    steps = [*shown, f"file {executable}", f"core-file {core}", f"source {SCRIPT}"]
     script = [part for step in steps for part in ("-ex", step)]
     ended = subprocess.run(
         [str(program("gdb")), "-nx", "-batch", *script],

@@ -21,7 +21,8 @@ def main(arguments: list[str]) -> int:
 
 
 def mdb(arguments: list[str]) -> int:
-    """``mdb -e COMMANDS FILE``. Like the real one it goes on after a command that failed."""
+    """``mdb [-S] -e COMMANDS FILE``. Like the real one it goes on after a command that failed."""
+    arguments = arguments[1:] if arguments[:1] == ["-S"] else arguments  # without ~/.mdbrc, which it has not
     if len(arguments) != 3 or arguments[0] != "-e":
         die("usage: mdb -e COMMANDS FILE (all that this stand-in does)")
     about = known(arguments[2], "commands")

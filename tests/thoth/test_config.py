@@ -434,3 +434,30 @@ class TestSecrets:
 def test_a_default_is_described_as_one() -> None:
     config = Config(store="file:///s", db="sqlite:///d", user="u", cache="/c", origins={"store": "default"})
     assert config.described("store") == "file:///s (default)"
+
+
+class TestStack:
+    @pytest.mark.parametrize("written", ['"native,gdb"', '["native", "gdb"]', '"native gdb"'])
+    def test_who_is_asked_for_stacks(self, written: str, toml: Path) -> None:
+        toml.write_text(f"stack = {written}\n")
+        assert load_config({}, file=str(toml)).stack == ("native", "gdb")
+        config = load_config({"THOTH_STACK": "mdb"}, file=str(toml))
+        assert (config.stack, config.origins["stack"]) == (("mdb",), "THOTH_STACK")
+
+    @pytest.mark.parametrize("written", ['"lldb"', '["gdb", "gdb"]', "[]", "[1]", "true", '","'])
+    def test_nobody_else(self, written: str, toml: Path) -> None:
+        toml.write_text(f"stack = {written}\n")
+        assert "stack" in refused({}, file=str(toml))
+
+    def test_debuginfod_is_named_by_its_own_variables(self, toml: Path) -> None:
+        toml.write_text('debuginfod = "https://f"\n')
+        assert load_config({}, file=str(toml)).debuginfod == "https://f"
+        environ = {"DEBUGINFOD_URLS": "https://a https://b", "DEBUGINFOD_CACHE_PATH": "/c"}
+        config = load_config(environ, file=str(toml))
+        assert (config.debuginfod, config.debuginfod_cache) == ("https://a https://b", "/c")
+
+    def test_what_debuginfod_sends_needs_a_place(self, toml: Path, fresh_home: Path) -> None:
+        config = load_config({"DEBUGINFOD_URLS": "https://a"})
+        assert config.debuginfod_cache == f"{fresh_home}/.cache/debuginfod_client"
+        message = refused({"DEBUGINFOD_URLS": "https://a", "DEBUGINFOD_CACHE_PATH": "c"})
+        assert message.startswith("DEBUGINFOD_CACHE_PATH: ")

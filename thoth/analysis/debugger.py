@@ -37,6 +37,10 @@ class NoDebugger(ThothError):
     """No debugger that is here reads this dump; the text says what would."""
 
 
+class BadReply(ThothError):
+    """A debugger did not say what it was asked for, or in another form."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A dump as a debugger sees it."""

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from thoth.analysis.accounts import is_root
 from thoth.analysis.sandbox import give
@@ -121,6 +121,23 @@ def within_reach(executable: Executable, place: Path) -> Executable:
     shutil.copyfile(executable.path, copy)
     give(copy)
     return replace(executable, path=str(copy))
+
+
+class Place(NamedTuple):
+    """Where a debugger runs in the sandbox, and an executable that it can read there."""
+
+    directory: Path
+    executable: Executable | None
+
+
+def within_work(executable: Executable | None, work: Path) -> Place:
+    """A place for a debugger in a directory of the cache for one run. Raises OSError and ThothError."""
+    directory, program = work / "debugger", work / "program"
+    for each in (directory, program):
+        each.mkdir(mode=0o700)
+    for each in (work, program):
+        give(each)
+    return Place(directory, within_reach(executable, program) if executable else None)
 
 
 def _all_may_read(path: Path) -> bool:

@@ -39,6 +39,11 @@ class Console:
         self.quiet = False
         self.debug = False
 
+    @property
+    def on_terminal(self) -> bool:
+        """Whether people see the results as they come."""
+        return self._stdout().isatty()
+
     def result(self, line: str) -> None:
         """One line of results."""
         self.block(one_line(line, self._stdout().encoding) + "\n")

@@ -165,6 +165,7 @@ def _checked(arguments: Namespace) -> float:
 
 def _debugger(dump: Fetched, arguments: Namespace, seconds: float, cache: Cache, console: Console) -> int:
     from thoth.analysis.debugger import batch, choose, program_of, session, subject
+    from thoth.analysis.executable import within_work
 
     about = subject(dump.path, dump.info.id)
     debugger = choose(about, arguments.debugger, _which)
@@ -175,7 +176,7 @@ def _debugger(dump: Fetched, arguments: Namespace, seconds: float, cache: Cache,
     with cache.work() as work:
         if not arguments.batch:
             return _in_session(session(debugger, about, executable), work, console)
-        place = _place_for(executable, work)
+        place = within_work(executable, work)
         asked = batch(debugger, about, place.executable, arguments.commands)
         return _in_batch(asked, place.directory, seconds, about, console)
 
@@ -198,25 +199,6 @@ def _in_session(asked: Invocation, work: Path, console: Console) -> int:
     with Foreground() as foreground:
         code = foreground.run(asked.argv, work, environment())
     return 0 if code == 0 and not foreground.interrupted else 1
-
-
-class _Place(NamedTuple):
-    """Where a debugger runs in the sandbox, and an executable that it can read there."""
-
-    directory: Path
-    executable: Executable | None
-
-
-def _place_for(executable: Executable | None, work: Path) -> _Place:
-    from thoth.analysis.executable import within_reach
-    from thoth.analysis.sandbox import give
-
-    directory, program = work / "debugger", work / "program"
-    for each in (directory, program):
-        each.mkdir(mode=0o700)
-    for each in (work, program):
-        give(each)
-    return _Place(directory, within_reach(executable, program) if executable else None)
 
 
 def _in_batch(asked: Invocation, work: Path, seconds: float, about: Subject, console: Console) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
 from typing import TYPE_CHECKING
 
 from thoth.cli.options import add_places, configured, opened, word
@@ -11,11 +12,14 @@ from thoth.render import escaped, json_array, json_counts, table, table_paths
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from thoth.cli.console import Console
     from thoth.library import Thoth
-    from thoth.model import DumpInfo, Identity
+    from thoth.model import DumpInfo, Identity, Json
+    from thoth.query import KeyPath
+
+    _Show = Callable[[DumpInfo], DumpInfo]
 
 # ---- thoth info -----------------------------------------------------------------------------------
 
@@ -43,6 +47,11 @@ exit status: 0 found, or a specification; 2 no such dump, or one of several; 1 a
         help="identity, its beginning, local dump, or constraint",
     )
     parser.add_argument("--json", action="store_true", help="JSON, which it always is")
+    parser.add_argument(
+        "--demangle",
+        action=BooleanOptionalAction,
+        help="names of C++ and Rust as people write them (on a terminal they are)",
+    )
     add_places(parser)
     parser.set_defaults(run=info)
 
@@ -50,25 +59,40 @@ exit status: 0 found, or a specification; 2 no such dump, or one of several; 1 a
 def info(arguments: Namespace, console: Console) -> int:
     """Show documents."""
     words = [Word(each, local_identity(each)) for each in arguments.words]
+    asked_for = arguments.demangle
+    show = _readable if (console.on_terminal if asked_for is None else asked_for) else _as_it_is
     with opened(configured(arguments), console) as thoth:
         if any(each.is_constraint for each in words):
-            return _of_specification(thoth, words, console)
+            return _of_specification(thoth, words, console, show)
         if len(words) > 1:
-            return _of_several(thoth, words, console)
-        console.block(the_one(thoth, words[0]).to_json(indent=4) + "\n")
+            return _of_several(thoth, words, console, show)
+        console.block(show(the_one(thoth, words[0])).to_json(indent=4) + "\n")
     return 0
 
 
-def _of_specification(thoth: Thoth, words: Iterable[Word], console: Console) -> int:
+def _as_it_is(info: DumpInfo) -> DumpInfo:
+    return info
+
+
+def _readable(info: DumpInfo) -> DumpInfo:
+    """The same with the names in its stacks as people write them."""
+    from dataclasses import replace
+
+    from thoth.demangled import readable_document
+
+    return replace(info, document=readable_document(info.document))
+
+
+def _of_specification(thoth: Thoth, words: Iterable[Word], console: Console, show: _Show) -> int:
     query, others = asked([each.given if each.is_constraint else each.name or each.given for each in words], console)
     if others:
         raise NoSuchDump(f"no such dump or file: {escaped(others[0])}")
-    for piece in json_array(thoth.index.find(query)):
+    for piece in json_array(map(show, thoth.index.find(query))):
         console.block(piece)
     return 0
 
 
-def _of_several(thoth: Thoth, words: Iterable[Word], console: Console) -> int:
+def _of_several(thoth: Thoth, words: Iterable[Word], console: Console, show: _Show) -> int:
     """Show the dumps that are there, each once and oldest first, and tell of each other one."""
     from thoth.query import sort_key
 
@@ -81,7 +105,7 @@ def _of_several(thoth: Thoth, words: Iterable[Word], console: Console) -> int:
         except (NoSuchDump, AmbiguousName, BadDocument) as error:
             console.failure(error)
             code = max(code, error.exit_code)
-    for piece in json_array(sorted(found.values(), key=sort_key)):
+    for piece in json_array(map(show, sorted(found.values(), key=sort_key))):
         console.block(piece)
     return code
 
@@ -121,8 +145,17 @@ def ls(arguments: Namespace, console: Console) -> int:
         if arguments.json:
             console.results(each.to_json() for each in thoth.index.find(query))
         else:
-            console.results(table(thoth.index.select(query, paths), properties))
+            console.results(table(_readable_rows(thoth.index.select(query, paths), paths), properties))
     return 0
+
+
+def _readable_rows(rows: Iterable[Sequence[Json]], paths: Sequence[KeyPath]) -> Iterable[Sequence[Json]]:
+    """The rows with the names of stacks as people write them, if there is such a column."""
+    if not any(path[0] in ("stack", "threads") for path in paths):
+        return rows
+    from thoth.demangled import readable_row
+
+    return (readable_row(row, paths) for row in rows)
 
 
 # ---- thoth report ---------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from thoth.analysis.verdicts import Verdict
     from thoth.cli.console import Console
     from thoth.config import Config
-    from thoth.dumps.source import LocalFile
+    from thoth.dumps.binaries import Binaries
+    from thoth.dumps.source import LocalFile, ReadAt
     from thoth.ingest import Arrival, Receipt
     from thoth.library import Thoth
     from thoth.model import DumpInfo, Json
@@ -138,15 +139,19 @@ exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 
 def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
+    from thoth.cli.stacks import binaries_of, with_debuggers
     from thoth.library import require_store
+    from thoth.stacks import stacks_in
 
     config = configured(arguments)
     require_store(config, new_ok=True)
-    with opened(config, console) as thoth:
+    with opened(config, console) as thoth, binaries_of(config, console) as binaries:
         autoanalyzer = _autoanalyzer(thoth, config, console)
 
         def uploaded(path: str) -> bool:
-            receipt = _upload(thoth, path, console, as_json=arguments.json)
+            find = stacks_in if config.stack[0] == "native" else _no_stacks
+            receipt = _upload(thoth, path, console, partial(find, binaries=binaries), as_json=arguments.json)
+            receipt = with_debuggers(thoth, config, receipt, binaries, console)
             receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
             return receipt.result.good
@@ -158,20 +163,23 @@ def upload(arguments: Namespace, console: Console) -> int:
         return for_each_file(arguments.files, console, uploaded, failed)
 
 
-def _upload(thoth: Thoth, path: str, console: Console, *, as_json: bool) -> Receipt:
+def _no_stacks(source: ReadAt, *, binaries: Binaries) -> dict[str, Json]:
+    return {}  # a debugger is to find them
+
+
+def _upload(
+    thoth: Thoth, path: str, console: Console, stacks: Callable[[ReadAt], Mapping[str, Json]], *, as_json: bool
+) -> Receipt:
     """Take one dump in and tell what became of it."""
     import time
 
-    from thoth.dumps.binaries import LocalBinaries
     from thoth.dumps.source import LocalFile
     from thoth.ingest import Reopened, receive
-    from thoth.stacks import stacks_in
 
-    with LocalFile(path) as source, LocalBinaries() as binaries:
+    with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
-        stacks = partial(stacks_in, source, binaries)
-        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=stacks)
+        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=lambda: stacks(source))
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()

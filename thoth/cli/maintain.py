@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from thoth.cli.console import Console
+    from thoth.config import Config
     from thoth.library import Thoth
     from thoth.model import Identity
 
@@ -37,6 +38,7 @@ examples:
 
 exit status: 0 all dumps are in the index; 1 some are not, each of which has its line on stderr
 """
+    _add_stacks(parser)
     parser.add_argument("age", nargs="?", type=word, metavar="mtime=AGE", help="6h, 2d, 3w: written to since then")
     add_places(parser)
     parser.set_defaults(run=index)
@@ -52,7 +54,8 @@ def index(arguments: Namespace, console: Console) -> int:
     require_store(config)
     with opened(config, console) as thoth:
         thoth.index.create()
-        return _reindex(thoth, stored_identities(thoth, since), console)
+        identities = stored_identities(thoth, since)
+        return _made_again(thoth, config, identities, console, stacks=arguments.stacks)
 
 
 def _since(age: str | None) -> float:
@@ -68,6 +71,23 @@ def _since(age: str | None) -> float:
     if key != "mtime" or not value:
         raise UsageError(f"index: {escaped(age)}: only mtime=AGE can be asked for; 'thoth load' takes specifications")
     return time.time() - age_seconds(value)
+
+
+def _add_stacks(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--stacks",
+        action="store_true",
+        help="walk the stacks of the cores again, too; what is better than what is noted takes its place",
+    )
+
+
+def _made_again(
+    thoth: Thoth, config: Config, identities: Sequence[Identity], console: Console, *, stacks: bool
+) -> int:
+    from thoth.cli.stacks import restacked
+
+    code = _reindex(thoth, identities, console)
+    return max(code, restacked(thoth, config, identities, console)) if stacks else code
 
 
 def _reindex(thoth: Thoth, identities: Sequence[Identity], console: Console) -> int:
@@ -101,10 +121,12 @@ examples:
   thoth load 3e166b93871e7747c799008f58bd30b9
   thoth load mtime=1d type=crash
   thoth load dump=stdin < identities
+  thoth load --stacks node=cn7 mtime=1w     with what debuginfod, or a newer Thoth, knows by now
 
 exit status: 0 all of them are in the index; 2 no such dump; 1 some are not, each of which has its
 line on stderr
 """
+    _add_stacks(parser)
     parser.add_argument(
         "words", nargs="+", type=word, metavar="DUMP|SPEC", help="identity, local dump, or constraint"
     )
@@ -120,7 +142,8 @@ def load(arguments: Namespace, console: Console) -> int:
     require_store(config)
     with opened(config, console) as thoth:
         identities = in_store(thoth, arguments.words, console)
-        return max(_reindex(thoth, identities, console), _sign(thoth, identities, console))
+        code = _made_again(thoth, config, identities, console, stacks=arguments.stacks)
+        return max(code, _sign(thoth, identities, console))
 
 
 def _sign(thoth: Thoth, identities: Sequence[Identity], console: Console) -> int:

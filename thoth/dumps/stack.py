@@ -6,9 +6,10 @@ lie: what is read, walked and kept has a bound.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 from thoth.dumps.allowance import Allowance
 from thoth.dumps.binaries import Binaries, NoBinaries
@@ -77,26 +78,52 @@ class Stacks:
     fault_address: int | None = None
 
 
-def read_stacks(source: ReadAt, binaries: Binaries | None = None, *, page: int = PAGE) -> Stacks | None:
+class ToldFrame(NamedTuple):
+    """A frame that somebody else has found. ``name`` is its function's, if that is known there."""
+
+    pc: int
+    called: bool  # pc is a return address
+    name: bytes | None = None
+    signal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The stacks of a core as somebody else has found them, by thread; ``by`` becomes the trust of their frames."""
+
+    by: str
+    frames: Mapping[int, Sequence[ToldFrame]]
+
+
+def read_stacks(
+    source: ReadAt, binaries: Binaries | None = None, *, page: int = PAGE, told: Told | None = None
+) -> Stacks | None:
     """The stacks of a core; None for a dump that has none which we could walk.
 
-    ``page`` is how many bytes one read fetches at least: more where each costs a round trip. Raises what ``source``
-    raises.
+    ``page`` is how many bytes one read fetches at least: more where each costs a round trip. With ``told`` nothing is
+    walked, and what is told gets its modules and symbols. Raises what ``source`` raises.
     """
     notes = ElfCore.from_source(Paged(source, Allowance(NOTES_LIMIT), page))
     process = process_of(notes) if notes else None
     if notes is None or process is None or not process.threads:
         return None
     core = ElfCore(Paged(source, Allowance(CORE_LIMIT), page), notes.header)
-    walker = _Walker(core, process, binaries or NoBinaries())
+    walker = _Walker(core, process, binaries or NoBinaries(), told)
     return Stacks(tuple(walker.threads()), process.fault_address)
+
+
+def process_in(source: ReadAt) -> Process | None:
+    """What the notes of a core say of its process; None for what is none. Raises what ``source`` raises."""
+    core = ElfCore.from_source(Paged(source, Allowance(NOTES_LIMIT)))
+    process = process_of(core) if core else None
+    return process if process and process.threads else None
 
 
 class _Walker:
     """Walks the threads of one process."""
 
-    def __init__(self, core: ElfCore, process: Process, binaries: Binaries) -> None:
-        self._core, self._process = core, process
+    def __init__(self, core: ElfCore, process: Process, binaries: Binaries, told: Told | None) -> None:
+        self._core, self._process, self._told = core, process, told
         self._frames: dict[Place, Frame] = {}  # threads of a pool all stand in the same places
         self._space = AddressSpace(core, process.machine)
         illumos = process.system == "illumos"
@@ -109,9 +136,20 @@ class _Walker:
         left = ALL_FRAMES
         for number, state in enumerate(self._process.threads):
             most = min(left, MOST_OTHER_FRAMES if number else MOST_FRAMES)
-            places = list(islice(self._places(state), most + 1))
-            left -= len(places[:most])
-            yield Thread(state.id, state.signal, tuple(map(self._frame, places[:most])), cut=len(places) > most)
+            frames = list(islice(self._frames_of(state), most + 1))
+            left -= len(frames[:most])
+            yield Thread(state.id, state.signal, tuple(frames[:most]), cut=len(frames) > most)
+
+    def _frames_of(self, state: ThreadState) -> Iterator[Frame]:
+        if self._told is None:
+            return map(self._frame, self._places(state))
+        by = self._told.by
+        return (self._as_told(each, by) for each in self._told.frames.get(state.id, ()))
+
+    def _as_told(self, told: ToldFrame, by: str) -> Frame:
+        """Its name is the one that its file has, which is mangled; of one that has none the one that is told."""
+        frame = self._frame(Place(told.pc, by, told.called, told.signal))
+        return frame if told.name is None or frame.symbol else replace(frame, symbol=told.name)
 
     def _places(self, state: ThreadState) -> Iterator[Place]:
         if self._unwinder:

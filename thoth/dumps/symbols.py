@@ -17,7 +17,7 @@ from thoth.dumps.elfcore import Header, Section
 from thoth.dumps.image import Image
 from thoth.dumps.source import KnownRanges, ReadAt
 
-SHT_SYMTAB, SHT_DYNSYM = 2, 11
+SHT_SYMTAB, SHT_STRTAB, SHT_DYNSYM = 2, 3, 11
 LONGEST_NAME = 4096  # bytes of a symbol's name that are kept; templates of C++ have names of hundreds
 
 _MOST_BUCKETS = 1 << 19  # of a hash table

@@ -7,14 +7,18 @@ arch/*/kernel/signal*.c for what lies on the stack when a signal's handler retur
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from thoth.dumps.cfi_rules import Rules
 from thoth.dumps.loaded import Loaded
 from thoth.dumps.machine import Registers
 from thoth.dumps.record import ByteOrder, Record
 from thoth.dumps.space import AddressSpace
 from thoth.dumps.threads import Process, ThreadState
 from thoth.dumps.unwind_fp import Place
+
+if TYPE_CHECKING:
+    from thoth.dumps.unwind_cfi import CallFrames
 
 
 class _Trampoline(NamedTuple):
@@ -67,7 +71,7 @@ class Unwinder:
             if (pc, sp) in seen:
                 return
             seen.add((pc, sp))
-            yield Place(pc, step.trust, step.called, signal=self._is_trampoline(pc))
+            yield Place(pc, step.trust, step.called, signal=self._is_handlers(step))
             step = self._up(step, innermost=innermost)
             innermost = False
             if step and not self._is_code(step.registers[self._machine.pc]):
@@ -77,17 +81,33 @@ class Unwinder:
         pc = step.registers[self._machine.pc]
         if innermost and not self._is_code(pc):
             return self._returned(step.registers)
-        # A call that never returns may be the last of a function: its return address lies in the next one.
-        module = self._loaded.modules.at(pc - step.called)
-        frames = self._loaded.frames(module) if module else None
-        if module and frames:
-            rules = frames.rules(module.own(pc - step.called))
-            if rules:
-                above = frames.caller(rules, step.registers, self._space)
-                return self._unsigned(_Step(above, "cfi", not rules.signal), step) if above else None
+        known = self._frame_information(step)
+        if known:
+            frames, rules = known
+            above = frames.caller(rules, step.registers, self._space)
+            return self._unsigned(_Step(above, "cfi", not rules.signal), step) if above else None
         if self._is_trampoline(pc):
             return self._interrupted(step.registers)
         return self._by_frame_pointer(step.registers)
+
+    def _frame_information(self, step: _Step) -> tuple[CallFrames, Rules] | None:
+        """What call frame information there is for a frame.
+
+        A call that never returns may be the last of a function: its return address lies in the next one.
+        """
+        address = step.registers[self._machine.pc] - step.called
+        module = self._loaded.modules.at(address)
+        frames = self._loaded.frames(module) if module else None
+        rules = frames.rules(module.own(address)) if module and frames else None
+        return (frames, rules) if frames and rules else None
+
+    def _is_handlers(self, step: _Step) -> bool:
+        """Whether a frame is the code that a signal's handler returns to.
+
+        Where call frame information tells that it is not, the code itself is not looked at: it may be far away.
+        """
+        known = self._frame_information(step)
+        return (known is None or known[1].signal) and self._is_trampoline(step.registers[self._machine.pc])
 
     def _is_code(self, pc: int) -> bool:
         """Whether there can be code: the core's segments say so, or the module's own where gdb left them out."""

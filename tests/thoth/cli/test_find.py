@@ -170,6 +170,38 @@ class TestInfo:
         assert f"/thoth/stor/thoth/{name}/info.json: not JSON" in ran.err
 
 
+class TestNames:
+    """Of C++ and Rust: as people write them where people look, and as compilers do where programs read."""
+
+    RAW, SHOWN = "app`_ZN12_GLOBAL__N_15crashEv+0x1()", "app`(anonymous namespace)::crash()+0x1()"
+
+    @pytest.fixture
+    def name(self, run: Run, core: Callable[..., Path], stored: Thoth) -> str:
+        name = run("-q", "upload", core(1)).out.strip()
+        frames = [{"symbol": "_ZN12_GLOBAL__N_15crashEv"}]
+        revise(
+            stored,
+            Identity(name),
+            lambda info: info.changed(stack=[self.RAW], threads=[{"id": 1, "frames": frames}]),
+        )
+        return name
+
+    def test_in_info(self, run: Run, on_terminal: Callable[..., tuple[int, bytes]], name: str) -> None:
+        for words in (["info", name], ["info", "type=core"], ["info", name, "0" * 32]):
+            for more, expected in (([], self.RAW), (["--demangle"], self.SHOWN), (["--no-demangle"], self.RAW)):
+                shown = json.loads(run(*words, *more).out)
+                (document,) = shown if isinstance(shown, list) else [shown]
+                assert document["stack"] == [expected]
+                assert ("(anonymous" in document["threads"][0]["frames"][0]["symbol"]) == (expected == self.SHOWN)
+        assert self.SHOWN.encode() in on_terminal("info", name)[1]
+        assert self.RAW.encode() in on_terminal("info", "--no-demangle", name)[1]
+
+    def test_in_columns(self, run: Run, name: str) -> None:
+        assert self.SHOWN in run("ls", "stack").out
+        assert self.RAW in run("ls", "--json").out
+        assert run("ls", "stack=*_ZN12_GLOBAL__N_15crashEv*").out.startswith("NAME")
+
+
 class TestLs:
     def test_on_a_fresh_machine_there_is_a_header_and_nothing_is_made(self, run: Run) -> None:
         assert run("ls") == Ran(0, HEADER + "\n", "")
