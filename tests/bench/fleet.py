@@ -26,7 +26,7 @@ _SIZE = 64 << 10
 _WORKERS = 4
 _ROUNDS = 2
 _PASSES = 200
-_SETTLED = 20  # passes by which memory has what it needs
+_SETTLED = 50  # passes by which memory has what it needs: of 200 connections, caches and logs
 _PLACE = "/var/cores"
 
 
