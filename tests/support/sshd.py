@@ -28,6 +28,7 @@ from tests.support.processes import Process, connections, holds_one_of, process,
 from tests.support.roots import Flavour, Stock, plant, program, write_script
 from tests.support.server import MOST_ADDRESSES, CannotServe, Place, Server, can_isolate, make_key
 from tests.support.smartos import HIDDEN, Machine
+from tests.support.usage import cpu_with_children
 
 _FLEET = uuid.UUID("7b0f3a5e-54a2-5b53-9c2e-0d6a3b1f7c11")  # node UUIDs come from it and the node's name
 _RUN_SSHD = Path("/run/sshd")
@@ -230,6 +231,7 @@ class Fleet:
         self._isolated = isolated
         self._undo = ExitStack()
         self._nodes: dict[str, Node] = {}
+        self._servers: set[Server] = set()
 
     def __enter__(self) -> Self:
         if os.geteuid() != 0:
@@ -256,6 +258,11 @@ class Fleet:
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of CPU that its servers have used, with all that has ended on its nodes."""
+        return sum(cpu_with_children(server.listener()) for server in self._servers)
 
     def write_known_hosts(self, path: Path, *, hashed: bool = False) -> Path:
         """Writes all nodes' host keys as known_hosts, host names hashed if asked for; returns the path."""
@@ -298,6 +305,7 @@ class Fleet:
             plant(spec.flavour, place.root, stock, machine)
             _state_core_pattern(place, spec.core_pattern, isolated)
         servers = self._serve(places, isolated)
+        self._servers = set(servers.values())
         for spec, machine, place in zip(self._specs, machines, places, strict=True):
             self._nodes[spec.name] = Node(
                 spec,
