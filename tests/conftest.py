@@ -47,6 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what runs in the background with SIGINT ignored, which our commands would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # by nohup, likewise; a handler is not inherited
+        signal.signal(signal.SIGHUP, lambda number, frame: None)
     soaking = bool(config.getoption("--soak")) or "soak" in config.getoption("markexpr").replace("not soak", "")
     config.stash[_SOAKING] = soaking
     config.stash[_LEFT_OUT] = 0
