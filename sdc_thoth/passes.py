@@ -34,7 +34,6 @@ from thoth import (
     Binaries,
     Config,
     Debuggers,
-    Debuginfod,
     IndexFailure,
     Outcome,
     Result,
@@ -47,10 +46,7 @@ from thoth import (
 )
 
 _IN_MEMORY: Final = 48 << 20  # bytes of small dumps on their way into the store
-_STORING: Final = (
-    4  # dumps that are written to the store at a time: a disk takes several at once faster than one by one
-)
-
+_STORING: Final = 4  # dumps written to the store at a time: a disk takes several at once faster than one by one
 _NO_LIMIT: Final = 1 << 62
 _NOTING: Final = 5.0  # seconds between two times that what became of nodes is noted
 
@@ -243,7 +239,11 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt, pace: 
 
 
 def _binaries(config: Config, voices: Voices, stack: ExitStack) -> Binaries | None:
-    return stack.enter_context(Debuginfod.of(config, voices.talk)) if config.debuginfod else None
+    if not config.debuginfod:
+        return None
+    from thoth import Debuginfod  # noqa: PLC0415 - requests takes its time to import, and opens a socket for that
+
+    return stack.enter_context(Debuginfod.of(config, voices.talk))
 
 
 def _say_if_unknown(thoth: Thoth, limits: Limits, talk: Callable[[str], None]) -> None:
