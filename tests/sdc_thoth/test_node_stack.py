@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -96,17 +97,24 @@ def test_F74_a_node_with_the_forced_command_decides_itself(smartos: Node, tmp_pa
     assert home.infos()[0].document["stack_by"] == "mdb"
 
 
-def test_a_debugger_of_the_collectors_machine(node: Callable[..., Node], crasher: Crasher, tmp_path: Path) -> None:
+@pytest.fixture
+def cache() -> Iterator[str]:
+    """A directory that others can reach, as /var/tmp is and pytest's are not: debuggers run as nobody."""
+    with TemporaryDirectory(prefix="thoth-cache-") as made:
+        Path(made).chmod(0o755)
+        yield f"{made}/cache"
+
+
+def test_a_debugger_of_the_collectors_machine(
+    node: Callable[..., Node], crasher: Crasher, tmp_path: Path, cache: str
+) -> None:
     """The node has not got the executable; here it is, and gdb finds it."""
     machine = node(flavour="busybox")
     machine.put(f"{PLACE}/core.1", crasher.native(tmp_path / "core"))
     home = collector(tmp_path / "home", [machine])
     place = home.home / ".config/thoth/config.toml"
     place.parent.mkdir(parents=True)
-    place.write_text(f'stack = ["native", "gdb"]\ncache = "{tmp_path}/cache"\n')
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        if parent != Path("/tmp"):
-            parent.chmod(0o755)
+    place.write_text(f'stack = ["native", "gdb"]\ncache = "{cache}"\n')
     ran = home.run()
     assert ran.returncode == 0, ran.stdout
     document = home.infos()[0].document
