@@ -67,7 +67,7 @@ class Wire(socket.socket):
         data = super().recv(min(size, PACKET_BYTES), flags)
         self._left -= len(data)
         if self._left < 0 or size > HANDSHAKE_BYTES:
-            self._fail(NodeUnreachable(f"sent over {HANDSHAKE_BYTES} bytes in place of a {self._step}"))
+            self._fail(NodeUnreachable(f"sent over {HANDSHAKE_BYTES} bytes during the {self._step}"))
         return data
 
     def send(self, data: object, flags: int = 0, /) -> int:

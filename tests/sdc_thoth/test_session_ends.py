@@ -92,7 +92,7 @@ def test_F03_a_packet_that_claims_four_gigabytes(somebody: Credentials) -> None:
             connection.sendall(bytes(65536))
 
     with server(talk) as node, within(10):
-        assert "in place of a key exchange" in str(refused(node, somebody, 5))
+        assert "bytes during the key exchange" in str(refused(node, somebody, 5))
 
 
 def test_F04_stopped_before_the_key_exchange(somebody: Credentials) -> None:
