@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Timer
 
 from sdc_thoth import images as image_protocol
 from sdc_thoth import node as protocol
-from sdc_thoth.errors import Desynchronized, ProtocolError
+from sdc_thoth.errors import Desynchronized, NodeError, ProtocolError
 from sdc_thoth.expand import BLOCK, expanded
 from sdc_thoth.images import Ask, Told
 from sdc_thoth.node import GROUP, UNIT, About, Bad, Found, Get, Odd, Place, Signature, System
@@ -46,7 +47,7 @@ class CannotPress(SourceError):
 
 
 class Asker:
-    """One node's answers about the files that lie in ``places``. ``session``: by which it is asked now."""
+    """One node's answers about the files that lie in ``places``, by a ``session``."""
 
     def __init__(
         self, session: Session | None, places: Sequence[Place], mark: Callable[[], str] = _random_mark
@@ -56,27 +57,40 @@ class Asker:
         self._mark = mark
         self._script = protocol.script()
         self._told: About | None = None
+        self._waiting: deque[Channel] = deque()  # of shells that wait for another request; any thread may take one
+
+    @contextmanager
+    def by(self, session: Session) -> Iterator[None]:
+        """Ask by this session, for the length of a ``with``."""
+        self.session = session
+        try:
+            yield
+        finally:
+            self.session = None
+            while self._waiting:
+                with self._waiting.pop() as channel, suppress(NodeError):
+                    channel.feed(protocol.END)
 
     def discover(self) -> Iterator[System | Found | Odd | Bad]:
         """What lies in the places, as it is found. Raises NodeError."""
-        with self._ask(protocol.discover_request(self._places)) as reply:
+        with self._ask(protocol.discover_request(), last=False) as reply:
             yield from protocol.discovered(reply, self._places)
 
     def about(self) -> About:
         """What the node says of itself; it is asked once. Raises NodeError."""
         if self._told is None:
-            with self._ask(protocol.about_request()) as reply:
+            with self._ask(protocol.about_request(), last=False) as reply:
                 self._told = protocol.about(reply)
         return self._told
 
     def hashes(self, found: Sequence[Found], thoth: str) -> Iterator[tuple[bool, str]]:
         """What the node's own thoth says of each file: whether it succeeded, and its output. Raises NodeError."""
-        with self._ask(protocol.hash_request(self._places, found, thoth)) as reply:
+        with self._ask(protocol.hash_request(found, thoth)) as reply:
             yield from protocol.hashes(reply, len(found))
 
     def debugged(self, found: Found) -> tuple[bool, str]:
         """Whether the node's own debugger was asked about a dump, and what it said. Raises NodeError."""
-        with self._ask(protocol.debug_request(self._places, [found])) as reply, _within(_DEBUGGING, reply):
+        with self._ask(protocol.debug_request([found])) as reply, _within(_DEBUGGING, reply):
             (told,) = protocol.debugged(reply, 1)
         return told
 
@@ -105,7 +119,7 @@ class Asker:
         """Answers for gets from the first on. When a file changes under the reading, the bytes of its group cannot be
         told apart: that group is asked for one by one, and the rest is left for another call."""
         mark = self._mark()
-        with self._ask(protocol.read_request(self._places, gets, mark, skim=True, about=about)) as reply:
+        with self._ask(protocol.read_request(gets, mark, skim=True, about=about)) as reply:
             if about:
                 self._told = protocol.about(reply)
             for start in range(0, len(gets), GROUP):
@@ -137,7 +151,7 @@ class Asker:
     def _fetch_one(self, get: Get) -> bytes | SourceError:
         mark = self._mark()
         try:
-            with self._ask(protocol.read_request(self._places, [get], mark)) as reply:
+            with self._ask(protocol.read_request([get], mark)) as reply:
                 return self._group(reply, [get], mark)[0]
         except Desynchronized:
             return self._what_happened(get.found)
@@ -152,7 +166,7 @@ class Asker:
         """
         get, mark = Get(found, start // UNIT), self._mark()
         try:
-            with self._ask(protocol.read_request(self._places, [get], mark, press=press)) as reply:
+            with self._ask(protocol.read_request([get], mark, press=press)) as reply:
                 (status,) = protocol.statuses(reply, [get], mark)
                 if status != "ok":
                     raise _problem_of(found, status)
@@ -169,15 +183,30 @@ class Asker:
     def _what_happened(self, found: Found) -> SourceError:
         """Why reading a file went wrong: what it is now tells."""
         get, mark = Get(found, units=1), self._mark()
-        with self._ask(protocol.read_request(self._places, [get], mark)) as reply:
+        with self._ask(protocol.read_request([get], mark)) as reply:
             (status,) = protocol.statuses(reply, [get], mark)
         return SourceChanged("changed while it was read") if status == "ok" else _problem_of(found, status)
 
     @contextmanager
-    def _ask(self, request: bytes) -> Iterator[Channel]:
-        assert self.session is not None, "the node is being visited"  # noqa: S101 - to the type checker
-        with self.session.run(protocol.command(len(self._script)), self._script + request) as channel:
+    def _ask(self, request: bytes, *, last: bool = True) -> Iterator[Channel]:
+        """Where the reply comes from. A shell whose ``last`` request it was not gets the next one too, once the reply
+        was read to its end: to start a shell costs a node as much as most of what it is asked."""
+        with ExitStack() as held:
+            channel = held.enter_context(self._shell(request, last))
             yield channel
+            if not last:
+                held.pop_all()
+                self._waiting.append(channel)
+
+    def _shell(self, request: bytes, last: bool) -> Channel:
+        try:
+            channel = self._waiting.pop()
+        except IndexError:
+            assert self.session is not None, "the node is being visited"  # noqa: S101 - to the type checker
+            stdin = self._script + protocol.places_request(self._places) + request
+            return self.session.run(protocol.command(len(self._script)), stdin, last=last)
+        channel.feed(request, last=last)
+        return channel
 
 
 @contextmanager

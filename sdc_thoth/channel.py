@@ -49,6 +49,10 @@ class Channel(Protocol):
     def blocks(self, count: int, size: int = ...) -> Iterator[bytes]:
         """The next ``count`` bytes in blocks of ``size``, the last one shorter. Raises as read_exactly."""
 
+    def feed(self, stdin: bytes, *, last: bool = True) -> None:
+        """Give it more stdin, and with ``last`` the end of that. It may read it when it likes. What goes wrong the
+        reader learns."""
+
     def finish(self) -> tuple[int | None, bytes]:
         """Wait for the command's end: its exit status (None: a signal ended it), and the last 4 KiB of
         stderr.
@@ -69,8 +73,8 @@ class Channel(Protocol):
 class Session(Protocol):
     """A node that proved to be itself and let us in. Several threads may have a channel each."""
 
-    def run(self, command: str, stdin: bytes = b"") -> Channel:
-        """Start a command and give it stdin, of which it may read as much as it likes, when it likes.
+    def run(self, command: str, stdin: bytes = b"", *, last: bool = True) -> Channel:
+        """Start a command and feed it stdin, of which it may read as much as it likes, when it likes.
 
         Raises NodeTimeout, NodeLost, NodeDenied.
         """
@@ -209,17 +213,19 @@ class SshChannel:
 
     # ---- stdin -------------------------------------------------------------------------------------
 
-    def feed(self, stdin: bytes) -> None:
-        """Send stdin and its end. What the node does not take at once is sent from a thread of its own, so
-        that the caller can read meanwhile. Errors are left to the reader, who learns why there is no more
-        output.
-        """
-        sent = self._send(stdin, 0, wait=False)
+    def feed(self, stdin: bytes, *, last: bool = True) -> None:
+        """What the node does not take at once is sent from a thread of its own, so that the caller can read
+        meanwhile."""
+        if self._feeder is not None:  # it has answered what it did not read yet, or is about to have read it
+            self._feeder.join(self._idle)
+            if self._feeder.is_alive():
+                raise ProtocolError(f"{self._where}: answers before it has read what it was asked")
+        sent = self._send(stdin, 0, last, wait=False)
         if sent is not None:
-            self._feeder = threading.Thread(target=self._send, args=(stdin, sent), name="stdin", daemon=True)
+            self._feeder = threading.Thread(target=self._send, args=(stdin, sent, last), name="stdin", daemon=True)
             self._feeder.start()
 
-    def _send(self, stdin: bytes, sent: int, wait: bool = True) -> int | None:
+    def _send(self, stdin: bytes, sent: int, last: bool, wait: bool = True) -> int | None:
         """None: all is sent, or no more can be. Without ``wait``: how much was sent when it would have to."""
         with contextlib.suppress(NodeError), self._link.translated():
             while sent < len(stdin):
@@ -228,7 +234,8 @@ class SshChannel:
                 sent += self._raw.send(stdin[sent : sent + _PIECE])
                 if self._raw.closed:
                     return None
-            self._raw.shutdown_write()
+            if last:
+                self._raw.shutdown_write()
         return None
 
     # ---- the end -----------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class Collection:
             node_stack=task.node_stack,
         )
         self._lookup = Lookup(node, task, self._intake)
-        self._now = task.clock()  # by the node's clock, once it has told
+        self._now = task.clock()  # by the node's clock, where it tells
         self._system = ""
         self._stage = "discover"
         self._listing = _LISTING  # bytes that are left
@@ -84,10 +84,10 @@ class Collection:
     def visit(self, session: Session) -> Iterator[Outcome]:
         """The outcomes of dumps, and when it is over that of the node. What it raises, StoreUnavailable above all,
         comes after those of the dumps, and ends it without that of the node."""
-        self._asker.session = PacedSession(session, self._pace)
         failure: NodeError | None = None
         try:
-            yield from self._turn() if self.surveyed else self._survey()
+            with self._asker.by(PacedSession(session, self._pace)):
+                yield from self._turn() if self.surveyed else self._survey()
         except NodeError as error:
             yield from self._abandon(str(error))
             failure = error
@@ -155,7 +155,6 @@ class Collection:
             self._account_for(item)
             if isinstance(item, System):
                 self._system = item.name
-                self._now = self._task.clock() if item.now is None else item.now
             elif isinstance(item, Bad):
                 self._note_trouble(item)
             elif (path := hash(item.path)) not in self._seen:
@@ -205,8 +204,8 @@ class Collection:
             return Outcome(result, self.node.name, item.path, stage="discover", reason=reason)
         self._ledger.saw(item)
         # A time in the future says that a clock is wrong, not that the dump is being written.
-        now = self._now if item.seen is None else item.seen
-        if abs(now - item.signature.mtime) < self._task.limits.settle:
+        self._now = self._task.clock() if item.seen is None else item.seen
+        if abs(self._now - item.signature.mtime) < self._task.limits.settle:
             return self._outcome(item, Result.SKIPPED, stage="discover", reason="still changing", detail=WAITING)
         return None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Protocol
+from typing import Final, Protocol
 
 from sdc_thoth.errors import Desynchronized, ProtocolError
 from thoth import text
@@ -93,10 +93,9 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The node's ``uname -s``, and its clock in seconds since 1970 (None: it did not tell)."""
+    """The node's ``uname -s``."""
 
     name: str
-    now: int | None
 
 
 def _joined(directory: bytes, name: bytes) -> bytes:
@@ -195,12 +194,21 @@ def command(length: int) -> str:
     return f"""exec /bin/sh -c 'n={length};s=;while [ ${{#s}} -lt $n ];do {block};s=$s$p;done;eval "$s"'"""
 
 
-def discover_request(places: Iterable[Place]) -> bytes:
-    return _places(places) + b"discover\nend\n"
+END: Final = b"end\n"  # behind the last request; before that the node waits for more, unless it says otherwise
+
+
+def places_request(places: Iterable[Place]) -> bytes:
+    """Where dumps lie. It comes before all requests that are about these, and has no reply."""
+    # A place comes from a configuration that was checked: it holds neither a tab nor a newline.
+    return b"".join(f"place\t{p.type}\t{p.system}\t{p.directory}\t{p.name}\n".encode() for p in places)
+
+
+def discover_request() -> bytes:
+    """What lies there. After the reply the node waits for another request."""
+    return b"discover\n"
 
 
 def read_request(
-    places: Iterable[Place],
     gets: Iterable[Get],
     mark: str,
     *,
@@ -208,33 +216,29 @@ def read_request(
     about: bool = False,
     press: str | None = None,
 ) -> bytes:
-    """A request for parts of files. ``mark`` is a random word, of this request alone, that the reply has to repeat.
+    """Parts of files; the last request. ``mark`` is a random word, of this request alone, that the reply repeats.
 
     With ``skim`` the node looks at the files only after the reading: for small parts, which are cheap to drop. With
     ``about`` the reply to that comes first. ``press``: the program by which the bytes of one file are compressed.
     """
     verb = f"press\t{press}" if press else "skim" if skim else "read"
-    first = (b"about\n" if about else b"") + _places(places)
-    return first + f"{verb}\t{mark}\n".encode() + b"".join(map(_get, gets)) + b"end\n"
+    first = about_request() if about else b""
+    return first + f"{verb}\t{mark}\n".encode() + b"".join(map(_get, gets)) + END
 
 
-def hash_request(places: Iterable[Place], found: Iterable[Found], thoth: str) -> bytes:
-    gets = b"".join(_get(Get(each)) for each in found)
-    return _places(places) + b"hash\t" + word(thoth.encode()) + b"\n" + gets + b"end\n"
+def hash_request(found: Iterable[Found], thoth: str) -> bytes:
+    """What the node's own thoth says of files; the last request."""
+    return b"hash\t" + word(thoth.encode()) + b"\n" + b"".join(_get(Get(each)) for each in found) + END
 
 
-def debug_request(places: Iterable[Place], found: Iterable[Found]) -> bytes:
-    gets = b"".join(_get(Get(each)) for each in found)
-    return _places(places) + b"debug\n" + gets + b"end\n"
+def debug_request(found: Iterable[Found]) -> bytes:
+    """What the node's own debugger says of files; the last request."""
+    return b"debug\n" + b"".join(_get(Get(each)) for each in found) + END
 
 
 def about_request() -> bytes:
-    return b"about\nend\n"
-
-
-def _places(places: Iterable[Place]) -> bytes:
-    # A place comes from a configuration that was checked: it holds neither a tab nor a newline.
-    return b"".join(f"place\t{p.type}\t{p.system}\t{p.directory}\t{p.name}\n".encode() for p in places)
+    """What the node is. After the reply it waits for another request."""
+    return b"about\n"
 
 
 def _get(get: Get) -> bytes:
@@ -260,8 +264,8 @@ def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Foun
     """What a discover request found, as it comes. Raises ProtocolError for a file that was not asked for."""
     while (kind := _field(reply, 16)) != b"end":
         if kind == b"system":
-            name, now = _word(reply), _field(reply, 32)
-            yield System(name, int(now) if _NUMBER.fullmatch(now) else None)
+            yield System(_word(reply))
+            _field(reply, 32)  # its time, where an older command is installed
         elif kind == b"found":
             yield from _listed(reply, places)
         elif kind == b"odd":

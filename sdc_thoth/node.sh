@@ -1,7 +1,7 @@
 # What a node runs for sdc-thoth. It needs a POSIX shell, cat, dd, and stat or ls; it writes nothing, anywhere.
 #
-# Requests come on stdin, a line each, words apart by tabs, ended by "end". Replies go to stdout as fields that end in NUL, and raw bytes
-# whose number the asker knows. No name is ever evaluated: names come from a glob or from stdin, and go into quotes.
+# Requests come on stdin, a line each, words apart by tabs, ended by "end"; one that has an "end" of its own is the last.
+# Replies go to stdout as fields that end in NUL, and raw bytes whose number the asker knows. No name is ever evaluated: names come from a glob or from stdin, and go into quotes.
 # (ksh93 itself keeps what $(...) collects in a file of /tmp that has no name.)
 #
 #   about                                what the node is: see about()
@@ -51,7 +51,7 @@ word() { # a word of a request -> $word
 choose_stat() { # -> $format: nanoseconds where this stat knows them; $fds: where an open file can be looked at
     fds=/proc/self/fd
     for format in %d:%i:%s:%.Y:%.Z:%h %d:%i:%s:%Y:%Z:%h; do # one process tells all, on most nodes
-        known=$(with_files stat -L -c "$format" / "$fds/3" 2>/dev/null 3</) || known=
+        known=$(with_files exec stat -L -c "$format" / "$fds/3" 2>/dev/null 3</) || known=
         case $known in
         *[!0-9.:"$newline"]* | *::*) ;;
         *:*"$newline"*:*) [ "${known%"$newline"*}" != "${known#*"$newline"}" ] || return 0 ;;
@@ -142,7 +142,7 @@ look() { # paths of open files -> $looks, a signature each, a line each
             looks=$looks$signature$newline
         done
         ;;
-    *) looks=$(with_files stat -L -c "$format" "$@" 2>/dev/null)$newline ;;
+    *) looks=$(with_files exec stat -L -c "$format" "$@" 2>/dev/null)$newline ;;
     esac
 }
 
@@ -150,7 +150,8 @@ close_files() {
     exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null 7</dev/null 8</dev/null 9</dev/null
 }
 
-with_files() { # a command that gets descriptors 3 to 9: ksh93, the sh of illumos, passes on only those that it is told to
+# ksh93, the sh of illumos, passes on only the descriptors that it is told to. In $(...) "exec" saves a process.
+with_files() { # a command that gets descriptors 3 to 9
     "$@" 3<&3 4<&4 5<&5 6<&6 7<&7 8<&8 9<&9
 }
 
@@ -189,15 +190,14 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
 }
 
 # ---- discovery ---------------------------------------------------------------------------------------------------
-# Replies: "system" NAME NOW, then per directory any number of
+# Replies: "system" NAME and an empty field, then per directory any number of
 #   "found" TYPE DIR NOW COUNT NAME... SIGNATURES    COUNT names, then their signatures, a line each
 #   "odd" TYPE DIR NAME KIND                     a name that matches but is no file that can be read
 #   "bad" TYPE DIR REASON                        a place that could not be searched
 # and at last "end".
 
 discover() {
-    tell_time
-    say system "$system" "$now"
+    say system "$system" ""
     if [ "$fds" = none ]; then
         say bad - - "nothing on this node can look at an open file: it takes stat -c, ls --full-time or ls -E, and /proc" end
         return
@@ -318,7 +318,7 @@ odd_kind() { # a name that is not a regular file
 }
 
 found() { # names in this directory: one stat for all of them, or one each when a name has vanished meanwhile
-    tell_time # again: the listing waits while dumps are transferred, for hours perhaps
+    tell_time # each time: the listing waits while dumps are transferred, for hours perhaps
     if [ "$format" != ls ] && signatures=$(stat -c "$format" -- "$@" 2>/dev/null); then
         say found "$type" "$directory" "$now" $# "$@" "$signatures"
         return
@@ -696,8 +696,8 @@ about() { # Reply: "about", system, node name, release, version, machine, what s
     if command -v sysinfo >/dev/null 2>&1; then
         text=$(sysinfo 2>/dev/null </dev/null) || text=
     fi
-    # NODE RELEASE VERSION MACHINE, of which only the version may have blanks in it.
-    told=$(uname -nrvm)
+    # SYSTEM NODE RELEASE VERSION MACHINE, of which only the version may have blanks in it.
+    told=${uname#* }
     name=${told%% *}
     told=${told#* }
     version=${told#* }
@@ -706,7 +706,8 @@ about() { # Reply: "about", system, node name, release, version, machine, what s
 
 head=
 seek=skip
-system=$(uname -s)
+uname=$(uname -snrvm)
+system=${uname%% *}
 [ "$system" = SunOS ] && seek=iseek
 directory_word=
 no_place="not a place where dumps are collected"

@@ -17,8 +17,8 @@ class PacedSession:
         self._session = session
         self._pace = pace
 
-    def run(self, command: str, stdin: bytes = b"") -> Channel:
-        return PacedChannel(self._session.run(command, stdin), self._pace)
+    def run(self, command: str, stdin: bytes = b"", *, last: bool = True) -> Channel:
+        return PacedChannel(self._session.run(command, stdin, last=last), self._pace)
 
     def close(self, reason: str = "the session was closed") -> None:
         self._session.close(reason)
@@ -70,6 +70,9 @@ class PacedChannel:
             block = self.read_exactly(min(count, size))
             count -= len(block)
             yield block
+
+    def feed(self, stdin: bytes, *, last: bool = True) -> None:
+        self._channel.feed(stdin, last=last)
 
     def finish(self) -> tuple[int | None, bytes]:
         return self._channel.finish()

@@ -263,7 +263,7 @@ class SshSession:
 
     # ---- commands --------------------------------------------------------------------------------
 
-    def run(self, command: str, stdin: bytes = b"") -> SshChannel:
+    def run(self, command: str, stdin: bytes = b"", *, last: bool = True) -> SshChannel:
         raw, inbox = self._open_channel()
         try:
             raw.event = _Patience(self._idle)  # exec_command waits for the node's reply without end
@@ -275,7 +275,7 @@ class SshSession:
                 raise NodeDenied(f"{self._where}: refuses to run a command: {_reason(error)}") from error
             raise self._error(error) from error
         channel = SshChannel(raw, inbox, self, self._where, self._idle)
-        channel.feed(stdin)
+        channel.feed(stdin, last=last)
         return channel
 
     def _open_channel(self) -> tuple[paramiko.Channel, Inbox]:

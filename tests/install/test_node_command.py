@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdc_thoth.images import Ask, image_request
-from sdc_thoth.node import Place, about_request, command, discover_request, hash_request, script
+from sdc_thoth.node import END, Place, about_request, command, discover_request, hash_request, places_request, script
 from tests.support import releases
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core
@@ -62,13 +62,13 @@ def test_F74_whatever_else_is_asked(node: Callable[..., Node]) -> None:
         ("hash; id", b"", "no request of sdc-thoth"),
         (command(length) + "; id", text, "no request of sdc-thoth"),
         (command(length).replace(str(length), "1;id"), text, "no request of sdc-thoth"),
-        (command(length), text + discover_request(places), "not among its directories"),
+        (command(length), text + places_request(places) + discover_request() + END, "not among its directories"),
         (command(length), text + b"place\tcore\t-\t/var/tmp/thoth\t../../../etc/passwd\n", "another directory"),
         (command(length), text + b"place\tcore\t-\t/var/tmp/thoth/../../etc\tpasswd\n", "not among its directories"),
-        (command(length), text + hash_request([], [], "/bin/sh"), "not for dumps"),
+        (command(length), text + hash_request([], "/bin/sh"), "not for dumps"),
         (command(length), text + b"touch /canary\n", "not for dumps"),
         (command(length), text + image_request([Ask(b"/etc/passwd", ((0, 1),))], "m"), None),
-        (command(length), evil + about_request(), None),  # what is sent as a script is not run
+        (command(length), evil + about_request() + END, None),  # what is sent as a script is not run
     ):
         done = ask(machine, asked, stdin)
         if because:
@@ -99,5 +99,5 @@ def test_F74_no_shell_no_files_no_forwarding(node: Callable[..., Node]) -> None:
 def test_the_key_is_of_no_use_from_elsewhere(node: Callable[..., Node]) -> None:
     machine = guarded(node(flavour="gnu"))
     machine.authorize(machine.login_key, options=RESTRICTED.replace("127.0.0.0/8", "10.99.99.7"))
-    done = ask(machine, command(len(script())), script() + about_request())
+    done = ask(machine, command(len(script())), script() + about_request() + END)
     assert done.returncode == 255 and b"Permission denied" in done.stderr

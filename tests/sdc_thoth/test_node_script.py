@@ -108,7 +108,10 @@ class Shell:
 
     def script(self) -> bytes:
         text = protocol.script()
-        return text if self.stat else text.replace(b"\nchoose_stat\n", b"\nstat() { return 1; }\nchoose_stat\n")
+        if self.stat:
+            return text
+        without = text.replace(b"\nchoose_stat\n", b"\nstat() { return 1; }\nchoose_stat\n")
+        return without.replace(b"exec stat", b"stat")
 
 
 @pytest.fixture(params=SHELLS)
@@ -116,9 +119,10 @@ def shell(request: pytest.FixtureRequest) -> Shell:
     return Shell(tuple(SHELLS[request.param]), request.param != "no-stat")
 
 
-def ask(shell: Shell, request: bytes, cwd: Path) -> Pipe:
-    """Run the script as a node does: the shell takes it from stdin, then the request."""
+def ask(shell: Shell, request: bytes, cwd: Path, places: Sequence[Place] = ()) -> Pipe:
+    """Run the script as a node does: the shell takes it from stdin, then the places and the requests."""
     text = shell.script()
+    request = protocol.places_request(places) + request.removesuffix(protocol.END) + protocol.END
     outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
     done = subprocess.run(outer, input=text + request, capture_output=True, cwd=cwd, timeout=30, check=False)
     assert done.stderr == b""
@@ -126,7 +130,7 @@ def ask(shell: Shell, request: bytes, cwd: Path) -> Pipe:
 
 
 def discover(shell: Shell, places: Sequence[Place], cwd: Path) -> list[System | Found | Odd | Bad]:
-    return list(protocol.discovered(ask(shell, protocol.discover_request(places), cwd), places))
+    return list(protocol.discovered(ask(shell, protocol.discover_request(), cwd, places), places))
 
 
 def found_in(shell: Shell, places: Sequence[Place], cwd: Path) -> list[Found]:
@@ -137,7 +141,7 @@ def read(
     shell: Shell, places: Sequence[Place], gets: Sequence[Get], cwd: Path, *, skim: bool = False
 ) -> list[bytes | str]:
     """The bytes of each part, or the status that says why there are none."""
-    reply = ask(shell, protocol.read_request(places, gets, "mark", skim=skim), cwd)
+    reply = ask(shell, protocol.read_request(gets, "mark", skim=skim), cwd, places)
     answers: list[bytes | str] = []
     for start in range(0, len(gets), protocol.GROUP):
         group = gets[start : start + protocol.GROUP]
@@ -152,7 +156,7 @@ def read(
 def test_the_script_may_come_in_pieces(shell: Shell, tmp_path: Path) -> None:
     text = shell.script()
     outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
-    sent = text + protocol.about_request()
+    sent = text + protocol.about_request() + protocol.END
     with subprocess.Popen(outer, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as process:
         assert process.stdin and process.stdout
         ends = (1, 2000, 2001, len(text) - 1, len(text), len(text) + 2, len(sent))
@@ -378,11 +382,11 @@ def test_F74_numbers_are_numbers(evil: str, shell: Shell, cores: Path, places: l
     plant(cores, b"core.1", b"x" * 5000)
     plant(cores, b"app", ELF + bytes(5000))
     (found,) = found_in(shell, places, tmp_path)
-    good = protocol.read_request(places, [Get(found, 1, 1)], "mark")
+    good = protocol.read_request([Get(found, 1, 1)], "mark")
     row = b"\t1\t1\t"
     assert row in good
     for words in (f"\t{evil}\t1\t", f"\t1\t{evil}\t"):
-        reply = ask(shell, good.replace(row, words.encode()), tmp_path)
+        reply = ask(shell, good.replace(row, words.encode()), tmp_path, places)
         assert reply.read_until(b"\0", 100) == b"bad"
     for words in (f"{evil}\t1", f"1\t{evil}"):
         request = image_request([Ask(str(cores / "app").encode(), ((1, 1),))], "mark")
@@ -405,13 +409,40 @@ def test_a_place_that_is_not_there_is_empty(shell: Shell, tmp_path: Path) -> Non
         Place("core", "-", f"{tmp_path}/*/x", "core.*"),
     ]
     (system,) = discover(shell, places, tmp_path)
-    assert isinstance(system, System) and system.name == os.uname().sysname and system.now
+    assert isinstance(system, System) and system.name == os.uname().sysname
 
 
 def test_about(shell: Shell, tmp_path: Path) -> None:
     about = protocol.about(ask(shell, protocol.about_request(), tmp_path))
     uname = os.uname()
     assert (about.system, about.node, about.release) == (uname.sysname, uname.nodename, uname.release)
+
+
+def test_one_shell_answers_what_is_asked_after_its_answer(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
+    plant(cores, b"core.1", b"x" * 5000)
+    text = shell.script()
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
+    with subprocess.Popen(outer, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdin and process.stdout
+
+        def put(request: bytes) -> None:
+            assert process.stdin
+            process.stdin.write(request)
+            process.stdin.flush()
+
+        put(text + protocol.places_request(places) + protocol.discover_request())
+        came = b""
+        while not came.endswith(b"\0end\0"):
+            came += os.read(process.stdout.fileno(), 1000)
+        (found,) = [each for each in protocol.discovered(Pipe(came), places) if isinstance(each, Found)]
+        put(protocol.read_request([Get(found)], "mark", skim=True, about=True))
+        reply = Pipe(process.stdout.read())
+        assert process.wait(10) == 0
+    assert protocol.about(reply).system == os.uname().sysname
+    assert protocol.statuses(reply, [Get(found)], "mark") == ["ok"]
+    assert reply.read_exactly(5000) == b"x" * 5000
 
 
 def test_every_shell_is_there() -> None:
@@ -428,7 +459,7 @@ def test_a_file_comes_compressed(shell: Shell, program: str, start: int, cores: 
     (cores / "core.a b").write_bytes(content)
     (found,) = found_in(shell, places, cores)
     get = Get(found, start // 4096)
-    reply = ask(shell, protocol.read_request(places, [get], "mark", press=program), cores)
+    reply = ask(shell, protocol.read_request([get], "mark", press=program), cores, places)
     assert protocol.statuses(reply, [get], "mark") == ["ok"]
     came: list[int] = []
     assert b"".join(expanded(reply, get.length, program, came.append)) == content[start:]
@@ -441,8 +472,8 @@ def test_a_file_comes_compressed(shell: Shell, program: str, start: int, cores: 
 def test_another_program_is_not_run(shell: Shell, program: str, cores: Path, places: list[Place]) -> None:
     (cores / "core.1").write_bytes(b"x" * 5000)
     (found,) = found_in(shell, places, cores)
-    request = protocol.read_request(places, [Get(found)], "mark", press=program or "-")
-    reply = ask(shell, request, cores)
+    request = protocol.read_request([Get(found)], "mark", press=program or "-")
+    reply = ask(shell, request, cores, places)
     assert protocol.statuses(reply, [Get(found)], "mark") == ["cannot compress"]
     assert list(cores.parent.rglob("CANARY")) == []
 
@@ -451,7 +482,7 @@ def test_what_has_changed_is_not_compressed(shell: Shell, cores: Path, places: l
     (cores / "core.1").write_bytes(b"x" * 5000)
     (found,) = found_in(shell, places, cores)
     (cores / "core.1").write_bytes(b"y" * 6000)
-    reply = ask(shell, protocol.read_request(places, [Get(found)], "mark", press="gzip"), cores)
+    reply = ask(shell, protocol.read_request([Get(found)], "mark", press="gzip"), cores, places)
     (status,) = protocol.statuses(reply, [Get(found)], "mark")
     assert status.startswith("changed ")
     protocol.afterwards(reply, [], "mark")
