@@ -32,7 +32,7 @@ from thoth.patience import Tries, usual_tries
 from thoth.signatures.signature import SIGNATURE_KEYS, signed
 from thoth.stacks import STACK_KEYS, FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
-from thoth.store.names import dump_name, info_name
+from thoth.store.names import dump_dir, dump_name, info_name
 from thoth.transit import Prefix, Seekable, Transit
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
@@ -105,16 +105,18 @@ def _name(thoth: Thoth, arrival: Arrival) -> str:
 
 
 def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float, stacks: FindStacks) -> Receipt:
+    new = isinstance(stream, list) and _is_new(thoth, arrival.identity)
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
         return annotate(thoth, arrival)
     name = _name(thoth, arrival)
-    upload = thoth.store.begin(name, arrival.size, if_match=_displaced(thoth, arrival, name))
+    upload = thoth.store.begin(name, arrival.size, if_match=ABSENT if new else _displaced(thoth, arrival, name))
     try:
         facts, digests = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
         require_storable(info)  # refused now, or the object would be there without its document
-        current = thoth.stored_info(arrival.identity)  # the stream took its time: was somebody faster?
+        # The stream took its time: was somebody faster? In memory there was none.
+        current = None if new else thoth.stored_info(arrival.identity)
         lost = current is not None and _is_lost(thoth, current[0])
         if current is not None and not (lost or may_replace(current[0], digests.size)):
             return _kept(thoth, arrival, info)
@@ -134,6 +136,11 @@ def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binar
     if isinstance(stream, list):
         return stacks_in(in_memory(stream), binaries)
     return stored_stacks(thoth.store, name, binaries)
+
+
+def _is_new(thoth: Thoth, identity: Identity) -> bool:
+    """Whether the store has nothing at all of a dump: one look for what else takes several."""
+    return next(thoth.store.list(dump_dir(thoth.user, identity)), None) is None
 
 
 def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> str:

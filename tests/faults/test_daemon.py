@@ -18,17 +18,17 @@ from tests.support.collector import Collector
 from tests.support.daemon import Daemon
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.invariants import check_store
-from tests.support.mishaps import at_reading, at_session, collector
+from tests.support.mishaps import after_listing, at_reading, at_session, collector
 from tests.support.processes import descendants, send, wait_until
 from tests.support.sshd import Fleet, Node
 
 BIG = 5 * MIB
 HUNG = "sleep 60"
 BRIEF = "[schedule]\nevery = 3600\ngrace = 0.5\n"
-# What makes a node hang in a stage: its script runs once for the listing, then for the heads, then for the bytes.
+# What makes a node hang in a stage: one shell tells what lies there and sends the heads, another sends the bytes.
 STAGES: dict[str, Callable[[Node], None]] = {
     "discover": lambda node: at_session(node, 1, HUNG),
-    "identify": lambda node: at_session(node, 2, HUNG),
+    "identify": lambda node: after_listing(node, HUNG),
     "transfer": lambda node: at_reading(node, 2, HUNG),
 }
 
@@ -104,7 +104,7 @@ def test_F54_a_single_pass_is_told_to_stop(
 def test_F54_a_run_under_nohup_outlives_its_terminal(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     node = fleet(1, flavour="gnu")[0]
     node.put(f"{DUMPS}/core.1", linux_core(1))
-    at_session(node, 2, "sleep 1")
+    after_listing(node, "sleep 1")
     home = collector(tmp_path, [node])
     command = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *home.command("--json")]
     run = subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

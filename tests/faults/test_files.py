@@ -13,7 +13,7 @@ from tests.support.chaos import Link, Proxy
 from tests.support.collector import Pass
 from tests.support.elfwriter import illumos_core
 from tests.support.invariants import check_store
-from tests.support.mishaps import at_reading, at_session, check_settled, collector, wrap
+from tests.support.mishaps import after_listing, at_reading, check_settled, collector, wrap
 from tests.support.roots import program
 from tests.support.sshd import Node
 
@@ -196,7 +196,7 @@ def test_F13_changes_between_its_name_and_its_bytes(gnu: Node, tmp_path: Path) -
 
 def test_F14_deleted_before_it_is_read(gnu: Node, tmp_path: Path) -> None:
     cores = [gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid)) for pid in range(10)]
-    at_session(gnu, 2, f"rm {PLACE}/core.7")
+    after_listing(gnu, f"rm {PLACE}/core.7")
     result = collector(tmp_path, [gnu]).collect()
     assert not cores[7].exists()
     assert result.results.pop(f"{PLACE}/core.7".encode()) == "gone"
@@ -287,7 +287,7 @@ def test_F15_a_file_that_is_closed_after_it_was_found(gnu: Node, tmp_path: Path)
     os.chown(core, NOBODY, NOBODY)
     gnu.put("/usr/bin/busybox", program("busybox")).chmod(0o755)
     be_nobody(gnu)
-    at_session(gnu, 2, f"chmod 0 {PLACE}/core.1")
+    after_listing(gnu, f"chmod 0 {PLACE}/core.1")
     assert outcome(collector(tmp_path, [gnu]).collect()) == ("denied", "permission denied")
     core.chmod(0o644)
     check_taken_next(tmp_path, gnu, core.read_bytes())

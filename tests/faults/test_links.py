@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.elfwriter import illumos_core
-from tests.support.mishaps import at_session, check_settled, collector
+from tests.support.mishaps import after_listing, check_settled, collector
 from tests.support.sshd import Node
 
 PLACE = "/var/tmp/thoth"
@@ -64,7 +64,7 @@ def test_F16_F17_a_dump_that_becomes_something_else(node: Callable[..., Node], t
         gnu.put(f"{PLACE}/core.{pid}", illumos_core(pid))
     commands = [f"rm {PLACE}/core.{n}; {make} {PLACE}/core.{n}" for n, make in enumerate(becomes)]
     commands[1] += " c 1 5"
-    at_session(gnu, 2, "; ".join(commands))
+    after_listing(gnu, "; ".join(commands))
     home = collector(tmp_path, [gnu])
     result = home.collect("-e", "30")
     assert result.results == {
@@ -157,7 +157,7 @@ def test_F17_swapped_between_the_listing_and_the_open(zones: int, node: Callable
     gnu.path("/private").mkdir()
     swaps = "\n".join(_SWAPS[number % len(_SWAPS)].format(number) for number in range(zones))
     gnu.put("/tmp/swaps", swaps.encode())
-    at_session(gnu, 2, "sh -e /tmp/swaps")
+    after_listing(gnu, "sh -e /tmp/swaps")
     home = collector(tmp_path, [gnu], ZONES)
     result = home.collect()
     assert len(result.dumps) == zones

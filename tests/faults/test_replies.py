@@ -39,25 +39,31 @@ AFTER = fields("after @MARK@", SIGNATURE % SIZE + b"\n")
 
 # The verb begins a line, alone or before its arguments; the shell's text, which comes first, has no such line.
 _ANSWER = """
-grep -E '^(about|discover|read|skim|hash)($|\t)' | while IFS='\t' read -r verb mark; do
+while IFS='\t' read -r verb mark; do
+    case $verb in about|discover|read|skim|hash) ;; *) continue ;; esac
     number=0
     while [ -f "/replies/$verb.$number" ]; do
         [ $number -eq 0 ] || printf %s "$mark"
         cat "/replies/$verb.$number"
         number=$((number + 1))
     done
+    [ ! -f "/replies/$verb.last" ] || exit 0
 done
 """
 
 
 def answer(node: Node, replies: Mapping[str, bytes]) -> None:
-    """The node has one reply to each verb, whatever it is asked about; that it is an honest one, if not told."""
+    """The node has one reply to each verb, whatever it is asked about; that it is an honest one, if not told. After
+    the last of them it is gone."""
+    *_, last = replies
     read = {"skim": replies["read"]} if "read" in replies else {}  # a form of it
     for verb, reply in {"about": ABOUT, **replies, **read}.items():
         for number, part in enumerate(reply.split(MARK)):
             path = node.path(f"/replies/{verb}.{number}")
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(part)
+        if verb == last or (last, verb) == ("read", "skim"):
+            node.path(f"/replies/{verb}.last").touch()
     node.force_command(_ANSWER)
 
 

@@ -52,9 +52,14 @@ def at_reading(node: Node, number: int, commands: str) -> None:
         wrap(node, name, guarded)
 
 
+def after_listing(node: Node, commands: str) -> None:
+    """Run ``commands`` on the node, in sh, once: after the listing and before anything is opened. What it is asked
+    then, in a pass that is no dry run, is what it is."""
+    node.replace_program("sysinfo", f"#!/bin/sh\nif mkdir /tmp/listed 2>/dev/null; then {commands}; fi >&2\n")
+
+
 def at_session(node: Node, number: int, commands: str) -> None:
-    """Run ``commands`` on the node, in sh, when its script starts for the n-th time; the second time is after the
-    listing and before anything is opened."""
+    """Run ``commands`` on the node, in sh, when its script starts for the n-th time."""
     count = "n=1; until mkdir /tmp/session.$n 2>/dev/null; do n=$((n + 1)); done"
     # Each time it first sees what the system's stat can do.
     wrap(node, "stat", f'case "$4 $3" in "/ "*.Y*)\n{count}\nif [ $n = {number} ]; then {commands}; fi ;;\nesac')
