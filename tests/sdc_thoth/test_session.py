@@ -83,6 +83,30 @@ def test_a_mebibyte_of_stdin_for_a_command_that_talks_before_it_listens(opened: 
         assert channel.finish() == (0, b"")
 
 
+def test_a_command_gets_more_stdin_when_it_has_answered(opened: SshSession) -> None:
+    with opened.run("while read -r word; do echo $word $word; done; echo end", b"one\n", last=False) as channel:
+        assert channel.read_until(b"\n", 100) == b"one one"
+        channel.feed(b"two\nthree", last=False)
+        assert channel.read_until(b"\n", 100) == b"two two"
+        channel.feed(b"-four\n")
+        assert channel.read_until(b"\n", 100) == b"three-four three-four"
+        assert channel.read_until(b"\n", 100) == b"end"
+        assert channel.finish() == (0, b"")
+
+
+def test_an_answer_before_the_question_was_read(
+    fleet: Callable[..., Fleet], trusted: Callable[..., Credentials]
+) -> None:
+    machine = fleet(1)[0]
+    with (
+        open_session(at(machine), trusted(machine), connect_timeout=5, idle_timeout=0.5) as session,
+        session.run("echo answer; exec sleep 5", os.urandom(6 * MIB), last=False) as channel,
+    ):
+        assert channel.read_until(b"\n", 100) == b"answer"
+        with pytest.raises(ProtocolError, match="answers before it has read what it was asked"):
+            channel.feed(b"more")
+
+
 def test_stdin_larger_than_the_window_does_not_block_the_start(opened: SshSession) -> None:
     stdin = os.urandom(5 * MIB)
     with within(10), opened.run("head -c 4194304 /dev/zero; cat", stdin) as channel:
