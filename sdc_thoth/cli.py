@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sdc_thoth.report import JsonReport, TextReport
 
 _READER_GONE = 141  # as a shell says of a program that SIGPIPE ended
-# Seconds that a thread may compute while others wait. Those come back from the disk or a node and have little to do: with
-# Python's own 5 ms a pass over many small dumps takes 4 % longer.
+# Seconds that a thread may compute while others wait: those come back from the disk or a node, and have little to do.
+# With Python's own 5 ms a pass over many small dumps takes 4 % longer.
 _SWITCH = 0.001
 
 

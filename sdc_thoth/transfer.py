@@ -34,6 +34,7 @@ from thoth import (
     SourceDenied,
     SourceError,
     SourceGone,
+    StoreError,
     StoreUnavailable,
     Thoth,
     ThothError,
@@ -77,7 +78,7 @@ class Intake:
         self._node = node
         self._thoth = thoth
         self._gathering = GatheringIndex(thoth.index)
-        self._gathered = replace(thoth, index=self._gathering)  # the same store
+        self._gathered = replace(thoth, index=self._gathering, store=thoth.store.gathering())
         self._arrivals = arrivals
         self._clock = clock
         self._say = say
@@ -130,7 +131,13 @@ class Intake:
             return receipt
 
     def indexed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-        """Tell the index of what was stored, of all together; the outcomes as they are after that."""
+        """Make what was stored durable and tell the index of it, of all together; the outcomes as they are then."""
+        try:
+            self._gathered.store.flush()
+        except StoreError as error:
+            for each in outcomes:
+                yield replace(each, result=Result.FAILED, stage="store", reason=str(error)) if each.sent else each
+            return
         lost = self._gathering.flush()
         for each in outcomes:
             why = lost.get(each.identity) if each.identity and each.result in _INDEXED else None

@@ -139,7 +139,8 @@ def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binar
 
 
 def _is_new(thoth: Thoth, identity: Identity) -> bool:
-    """Whether the store has nothing at all of a dump: one look for what else takes several."""
+    """Whether the store lists nothing at all of a dump: one look in place of several. Where listings are late, what
+    is there after all refuses to be written to."""
     return next(thoth.store.list(dump_dir(thoth.user, identity)), None) is None
 
 

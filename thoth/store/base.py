@@ -116,6 +116,9 @@ class ObjectStore(Protocol):
       store that can tell what they were of gives those of what was to lie below ``home``.
       ``forget`` removes it; NoSuchObject: it is gone, or an upload goes on with it.
     - ``discard`` throws away what an upload of this object and size has left, if no other goes on with it.
+    - ``gathering`` gives the same store for dumps that are written together: there ``commit`` and ``put`` make them
+      visible, and it is ``flush`` that makes all of them durable, at less cost. A power cut before that may take a
+      dump and its document, or the document alone. A store that gains nothing by it gives itself.
     - ``free`` is how many bytes more the store has room for, by itself and for all who write to the same disk; None
       when it cannot tell.
     """
@@ -141,6 +144,10 @@ class ObjectStore(Protocol):
     def discard(self, name: str, size: int) -> None: ...
 
     def free(self) -> int | None: ...
+
+    def gathering(self) -> ObjectStore: ...
+
+    def flush(self) -> None: ...
 
     def close(self) -> None: ...
 

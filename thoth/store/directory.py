@@ -12,6 +12,8 @@ What is synced, and why. One dump and its document cost five:
 - each file before its rename: or a power cut could leave the name on a file without its bytes (2);
 - the directory that got the name, after it: ``commit`` and ``put`` promise that the name stays (2);
 - the directory in which the dump's own was made (1).
+Of dumps that a ``gathering`` store takes it is three: a document's sync makes the dump beside it durable too, and
+``flush`` syncs what lies above, for all of them at once.
 Not synced: ``.uploads``, where what a power cut brings back is a draft to sweep, or to be held against the bytes
 that come; and directories that were there before, which are synced by who makes them.
 """
@@ -23,8 +25,9 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -39,6 +42,8 @@ from thoth.store.names import parts
 from thoth.store.refusals import reading, writing
 
 _LOCK: Final = ".lock"
+_Parts = tuple[str, ...]  # of a directory's name
+_Lasts = Callable[[_Parts, int, Sequence[int]], None]
 _LATER: Final = (1, 10**3, 10**6, 10**9, 10**10)  # ns: the first that the file system's clock can tell from 0
 
 
@@ -63,6 +68,7 @@ class DirectoryStore:
         self._create = create
         self._now_ns = now_ns
         self._drafts = Drafts(root, now_ns, resume_from)
+        self._unsynced: set[_Parts] | None = None  # directories with names that do not last yet, in a gathering store
 
     def stat(self, name: str) -> ObjectStat:
         with self._parent(name) as (directory, last):
@@ -103,7 +109,7 @@ class DirectoryStore:
             self._drafts.make(root, name, None, len(data)) as draft,
         ):
             draft.write(data)
-            return self._publish(root, name, draft, if_match).etag
+            return self._publish(root, name, draft, if_match, self._document_lasts).etag
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> DirectoryUpload:
         parts(name)
@@ -155,6 +161,22 @@ class DirectoryStore:
             )  # it will lie there
         return system.f_bavail * system.f_frsize if system.f_blocks else None  # some network file systems say 0 of 0
 
+    def gathering(self) -> DirectoryStore:
+        store = copy(self)
+        store._unsynced = set()
+        return store
+
+    def flush(self) -> None:
+        while self._unsynced:
+            place = self._unsynced.pop()
+            with (
+                writing(self._root, "/" + "/".join(place)),
+                self._opened(write=True) as root,
+                suppress(FileNotFoundError),  # it was removed since
+                walk.directory(root, place) as directory,
+            ):
+                _sync(directory)
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -199,9 +221,9 @@ class DirectoryStore:
 
     def _publish_upload(self, name: str, draft: Draft, if_match: str | None) -> ObjectStat:
         with self._opened(write=True) as root:  # the one of the beginning may be none any more
-            return self._publish(root, name, draft, if_match)
+            return self._publish(root, name, draft, if_match, self._dump_lasts)
 
-    def _publish(self, root: int, name: str, draft: Draft, if_match: str | None) -> ObjectStat:
+    def _publish(self, root: int, name: str, draft: Draft, if_match: str | None, lasts: _Lasts) -> ObjectStat:
         *above, last = parts(name)
         now = self._now_ns()
         draft.end()
@@ -215,9 +237,29 @@ class DirectoryStore:
                 _require(name, found, if_match)
                 written = _dated_after(found, draft.fileno())
                 draft.publish(directory, last)
-            for each in (directory, *changed):
-                os.fsync(each)
+            lasts(tuple(above), directory, changed)
         return _object_stat(written)
+
+    def _dump_lasts(self, above: _Parts, directory: int, changed: Sequence[int]) -> None:
+        """Have the name last that a dump got in this directory, and those that directories got ``above`` it."""
+        if self._unsynced is None:
+            _sync(directory, *changed)
+        else:
+            self._unsynced.add(above)
+            self._above_lasts(above, changed)
+
+    def _document_lasts(self, above: _Parts, directory: int, changed: Sequence[int]) -> None:
+        """The same for a document. What lies beside it lasts then as well."""
+        if self._unsynced is None:
+            _sync(directory, *changed)
+        else:
+            self._unsynced.discard(above)  # first: what gets a name from here on comes back into it
+            _sync(directory)
+            self._above_lasts(above, changed)
+
+    def _above_lasts(self, above: _Parts, changed: Sequence[int]) -> None:
+        if self._unsynced is not None and changed:
+            self._unsynced.update(above[:length] for length in range(len(above)))
 
 
 class OpenObject:
@@ -262,6 +304,11 @@ class OpenObject:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sync(*directories: int) -> None:
+    for each in directories:
+        os.fsync(each)
 
 
 def _object_stat(found: os.stat_result) -> ObjectStat:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
 from thoth.store.base import MAX_SMALL, Entry, ObjectStat, Unfinished
@@ -119,6 +119,12 @@ class MantaStore:
 
     def free(self) -> int | None:
         return None  # an account may have a quota; Manta does not tell what is left of it
+
+    def gathering(self) -> Self:
+        return self
+
+    def flush(self) -> None:
+        """What is written here is durable at once."""
 
     def close(self) -> None:
         self._manta.close()

@@ -91,6 +91,12 @@ class MemoryStore:
     def free(self) -> int | None:
         return None
 
+    def gathering(self) -> Self:
+        return self
+
+    def flush(self) -> None:
+        """What is written here is durable at once."""
+
     def close(self) -> None:
         """There is nothing to close."""
 

@@ -65,6 +65,12 @@ class Passing:
     def free(self) -> int | None:
         return self._store.free()
 
+    def gathering(self) -> Self:
+        return self
+
+    def flush(self) -> None:
+        """What is written here is durable at once."""
+
     def close(self) -> None:
         self._store.close()
 
