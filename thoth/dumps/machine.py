@@ -34,9 +34,8 @@ class Machine:
     def registers(self, record: Record, at: int) -> Registers | None:
         """The registers saved at offset ``at`` of a structure; None when it ends before they do."""
         letter = "Q" if self.word == 8 else "I"
-        values = {number: record.number(at + self.word * place, letter) for number, place in self.saved.items()}
-        known = {number: value for number, value in values.items() if value is not None}
-        return known if len(known) == len(values) else None
+        words = record.numbers(at, letter, max(self.saved.values()) + 1)
+        return None if words is None else {number: words[place] for number, place in self.saved.items()}
 
 
 def _amd64(places: Mapping[int, int]) -> Machine:

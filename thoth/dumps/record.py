@@ -27,6 +27,13 @@ class Record:
             return None
         return value
 
+    def numbers(self, at: int, form: str, count: int) -> tuple[int, ...] | None:
+        """So many integers in a row; None when the structure ends before them."""
+        try:
+            return struct.unpack_from(f"{self._order}{count}{form}", self._data, at)
+        except struct.error:
+            return None
+
     def text(self, at: int, size: int) -> bytes | None:
         """The bytes of a char array up to its first NUL; None when the structure ends before the text."""
         field = self._data[at : at + size]
