@@ -17,7 +17,6 @@ from sdc_thoth.errors import NodeError, NodeTimeout, NodeUnreachable, ProtocolEr
 
 HANDSHAKE_BYTES: Final = 1 << 20  # key exchange and authentication of a real server take about 5 KiB
 PACKET_BYTES: Final = 1 << 18  # OpenSSH's own limit for a packet
-_AHEAD: Final = 1 << 16  # bytes
 
 
 class Wire(socket.socket):
@@ -36,7 +35,6 @@ class Wire(socket.socket):
         self._patience = 0.0  # seconds: for a step, then for a send that makes no progress
         self._left = HANDSHAKE_BYTES
         self._stalled: float | None = None  # since when nothing could be sent
-        self._ahead = memoryview(b"")  # has come and was not asked for yet
         self.failure: NodeError | None = None
 
     def begin(self, step: str, seconds: float) -> None:
@@ -60,11 +58,7 @@ class Wire(socket.socket):
             return self._recv_in_handshake(size, flags)
         if size > PACKET_BYTES:
             self._fail(ProtocolError(f"sent a packet that claims {size} bytes"))
-        # paramiko asks for a header, then for the rest: each packet would cost several calls.
-        if not self._ahead:
-            self._ahead = memoryview(super().recv(_AHEAD, flags))
-        data, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
-        return data
+        return super().recv(size, flags)
 
     def _recv_in_handshake(self, size: int, flags: int) -> bytes:
         if self._clock() > self._deadline:

@@ -78,20 +78,6 @@ def test_once_the_peer_is_known_a_packet_has_a_largest_size(pair: tuple[Wire, so
     assert isinstance(wire.failure, ProtocolError)
 
 
-def test_what_comes_together_is_read_at_once_and_given_as_asked(pair: tuple[Wire, socket.socket]) -> None:
-    wire, peer = pair
-    wire.settimeout(5)
-    wire.begin("authentication", 5)
-    peer.sendall(bytes(range(200)))
-    came = [wire.recv(16), wire.recv(84)]
-    wire.established(5)
-    came += [wire.recv(16)]
-    peer.close()  # the rest has been taken out of the socket
-    came += [wire.recv(4), wire.recv(1000), wire.recv(1)]
-    assert list(map(len, came)) == [16, 84, 16, 4, 80, 0]
-    assert b"".join(came) == bytes(range(200))
-
-
 def test_sending_may_stall_only_so_long(pair: tuple[Wire, socket.socket], clock: Clock) -> None:
     wire, peer = pair
     wire.established(5)
