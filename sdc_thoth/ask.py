@@ -61,12 +61,11 @@ class Asker:
 
     @contextmanager
     def by(self, session: Session) -> Iterator[None]:
-        """Ask by this session, for the length of a ``with``."""
-        self.session = session
+        """Ask by this session; no shell waits for a request when the ``with`` is over."""
+        self.session = session  # it stays: who still stores a dump then, and asks, is told that the session has ended
         try:
             yield
         finally:
-            self.session = None
             while self._waiting:
                 with self._waiting.pop() as channel, suppress(NodeError):
                     channel.feed(protocol.END)

@@ -1,7 +1,8 @@
 # What a node runs for sdc-thoth. It needs a POSIX shell, cat, dd, and stat or ls; it writes nothing, anywhere.
 #
 # Requests come on stdin, a line each, words apart by tabs, ended by "end"; one that has an "end" of its own is the last.
-# Replies go to stdout as fields that end in NUL, and raw bytes whose number the asker knows. No name is ever evaluated: names come from a glob or from stdin, and go into quotes.
+# Replies go to stdout as fields that end in NUL, and raw bytes whose number the asker knows. No name is ever evaluated:
+# names come from a glob or from stdin, and go into quotes.
 # (ksh93 itself keeps what $(...) collects in a file of /tmp that has no name.)
 #
 #   about                                what the node is: see about()
