@@ -18,6 +18,7 @@ from typing import Final
 
 from sdc_thoth.desk import Desk
 from sdc_thoth.events import Log, close_log, is_json, open_log
+from sdc_thoth.heap import one_heap
 from sdc_thoth.journal import open_journal
 from sdc_thoth.lock import run_lock
 from sdc_thoth.notify import Notifier
@@ -43,6 +44,7 @@ def run_daemon(plan: Plan) -> int:
     else: then the service is not started again and again. Elsewhere it is what the error says.
     """
     no_core()
+    one_heap()
     parent = detached() if plan.detach else Parent()
     log = open_log(as_json=is_json(plan.log, environment(), terminal=sys.stderr.isatty()), debug=plan.debug)
     try:
