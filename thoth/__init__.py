@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from thoth.http import Service
     from thoth.index.base import Known
     from thoth.index.wrappers import GatheringIndex
-    from thoth.ingest import Arrival, Receipt, Reopened, annotate, give_up, is_wanted, receive
+    from thoth.ingest.annotate import annotate
+    from thoth.ingest.arrival import Arrival, Receipt
+    from thoth.ingest.receive import Reopened, give_up, receive
+    from thoth.ingest.wanted import is_wanted
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
     from thoth.version import __version__
 
 _HOME = {
-    "Arrival": "ingest",
+    "Arrival": "ingest.arrival",
     "Autoanalyzer": "analysis.autoanalyze",
     "BadDocument": "errors",
     "Binaries": "dumps.binaries",
@@ -75,8 +78,8 @@ _HOME = {
     "Prefix": "transit",
     "Range": "dumps.source",
     "ReadAt": "dumps.source",
-    "Receipt": "ingest",
-    "Reopened": "ingest",
+    "Receipt": "ingest.arrival",
+    "Reopened": "ingest.receive",
     "Result": "model",
     "Seekable": "transit",
     "Service": "http",
@@ -94,25 +97,25 @@ _HOME = {
     "Verdict": "analysis.verdicts",
     "__version__": "version",
     "age_text": "render",
-    "annotate": "ingest",
+    "annotate": "ingest.annotate",
     "build_id_of": "dumps.binaries",
     "debug_path": "dumps.binaries",
     "describe": "dumps.describe",
     "environment": "config",
     "escaped": "render",
     "fact_ranges": "dumps.describe",
-    "give_up": "ingest",
+    "give_up": "ingest.receive",
     "identify": "dumps.identity",
     "identity_ranges": "dumps.identity",
     "is_from_illumos": "analysis.restack",
-    "is_wanted": "ingest",
+    "is_wanted": "ingest.wanted",
     "likely_ranges": "dumps.binaries",
     "load_config": "config",
     "note_mdb_stacks": "analysis.restack",
     "one_line": "render",
     "open_thoth": "library",
     "raw_bytes": "naming",
-    "receive": "ingest",
+    "receive": "ingest.receive",
     "size_text": "render",
     "text": "naming",
     "write_durably": "durable",

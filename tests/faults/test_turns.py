@@ -15,7 +15,7 @@ from tests.support.arrivals import CORE, CUT, SHORTER, arrival, objects, take, w
 from thoth.edit import SetTicket, edit_dump
 from thoth.errors import ThothError
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import Receipt
+from thoth.ingest.arrival import Receipt
 from thoth.library import Thoth
 from thoth.maintain import stored_identities
 from thoth.model import DumpInfo, Result

@@ -10,7 +10,8 @@ from tests.support.elfwriter import illumos_core
 from thoth.dumps.describe import fact_ranges
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
-from thoth.ingest import Arrival, Receipt, Reopened, receive
+from thoth.ingest.arrival import Arrival, Receipt
+from thoth.ingest.receive import Reopened, receive
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, text
 from thoth.patience import Patience, Tries

@@ -17,7 +17,9 @@ from thoth.dumps.source import KnownRanges
 from thoth.edit import revise
 from thoth.errors import BadDocument, IndexFailure, NoSuchDump, SourceChanged, StoreTransient
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import Reopened, annotate, may_replace, receive
+from thoth.ingest.annotate import annotate
+from thoth.ingest.receive import Reopened, receive
+from thoth.ingest.wanted import may_replace
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Result, text
 from thoth.store.base import Digests, ObjectStat

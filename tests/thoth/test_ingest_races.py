@@ -12,7 +12,7 @@ from tests.support.arrivals import CORE, CUT, NOW, arrival, in_blocks, objects, 
 from thoth.edit import revise
 from thoth.errors import StoreTransient
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import receive
+from thoth.ingest.receive import receive
 from thoth.library import Thoth
 from thoth.model import Result
 from thoth.store.base import Digests, ObjectStat

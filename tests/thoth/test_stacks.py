@@ -16,7 +16,7 @@ from thoth.dumps.stack import Frame, Stacks, Thread
 from thoth.edit import stored_form
 from thoth.errors import StoreTransient
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import receive
+from thoth.ingest.receive import receive
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Result
 from thoth.signatures.rules import current_rules

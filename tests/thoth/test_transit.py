@@ -13,7 +13,8 @@ import pytest
 from tests.support.arrivals import arrival
 from tests.support.elfwriter import illumos_core
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import Receipt, receive
+from thoth.ingest.arrival import Receipt
+from thoth.ingest.receive import receive
 from thoth.library import Thoth
 from thoth.model import Result
 from thoth.store.directory import DirectoryStore

@@ -14,7 +14,7 @@ from thoth.config import ENGINES, Config
 from thoth.dumps.binaries import Binaries
 from thoth.edit import revise
 from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError
-from thoth.ingest import Receipt
+from thoth.ingest.arrival import Receipt
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Result
 from thoth.signatures.signature import signed

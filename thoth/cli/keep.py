@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from thoth.config import Config
     from thoth.dumps.binaries import Binaries
     from thoth.dumps.source import LocalFile, ReadAt
-    from thoth.ingest import Arrival, Receipt
+    from thoth.ingest.arrival import Arrival, Receipt
     from thoth.library import Thoth
     from thoth.model import DumpInfo, Json
 
@@ -174,7 +174,7 @@ def _upload(
     import time
 
     from thoth.dumps.source import LocalFile
-    from thoth.ingest import Reopened, receive
+    from thoth.ingest.receive import Reopened, receive
 
     with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
@@ -248,7 +248,7 @@ def _arrival(source: LocalFile, node: str) -> Arrival:
 
     from thoth.dumps.describe import fact_ranges
     from thoth.dumps.identity import identify
-    from thoth.ingest import Arrival
+    from thoth.ingest.arrival import Arrival
     from thoth.model import text
 
     path = os.fsencode(Path(source.path).absolute())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from thoth.cli.console import Console
     from thoth.config import Config
     from thoth.dumps.binaries import Binaries
-    from thoth.ingest import Receipt
+    from thoth.ingest.arrival import Receipt
     from thoth.library import Thoth
     from thoth.model import Identity
 

@@ -40,7 +40,7 @@ _MAX_LEVELS: Final = 20
 _PSEUDOTYPE: Final = "$reql_type$"
 _UNHELD: Final = re.compile("[\0\ud800-\udfff]")
 
-# The keys of a document as ``thoth.ingest.compose`` and those who add to it write them; all others, sorted, follow.
+# The keys of a document as thoth.ingest.arrival and those who add to it write them; all others, sorted, follow.
 KEYS: Final = (
     *("name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "type", "properties"),
     *("id", "revision", "size", "md5", "sha256", "complete", "uploaded", "sources", "os", "arch", "release", "zone"),

@@ -12,7 +12,7 @@ from typing import Final
 from thoth.dumps.describe import describe
 from thoth.edit import revise, stored_form
 from thoth.errors import IndexFailure, StoreUnavailable, ThothError
-from thoth.ingest import Arrival, compose
+from thoth.ingest.arrival import Arrival, compose
 from thoth.library import Thoth
 from thoth.maintain import reindex
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes

@@ -38,12 +38,12 @@ from thoth.store import walk
 from thoth.store.base import ABSENT, MAX_SMALL, Entry, ObjectStat, Unfinished
 from thoth.store.drafts import RESUME_FROM, UPLOADS, Drafts
 from thoth.store.incoming import DirectoryUpload
+from thoth.store.lasting import AtOnce, Parts, Together, sync
 from thoth.store.names import parts
 from thoth.store.refusals import reading, writing
 
 _LOCK: Final = ".lock"
-_Parts = tuple[str, ...]  # of a directory's name
-_Lasts = Callable[[_Parts, int, Sequence[int]], None]
+_Lasts = Callable[[Parts, int, Sequence[int]], None]
 _LATER: Final = (1, 10**3, 10**6, 10**9, 10**10)  # ns: the first that the file system's clock can tell from 0
 
 
@@ -68,7 +68,7 @@ class DirectoryStore:
         self._create = create
         self._now_ns = now_ns
         self._drafts = Drafts(root, now_ns, resume_from)
-        self._unsynced: set[_Parts] | None = None  # directories with names that do not last yet, in a gathering store
+        self._names: AtOnce | Together = AtOnce()
 
     def stat(self, name: str) -> ObjectStat:
         with self._parent(name) as (directory, last):
@@ -109,7 +109,7 @@ class DirectoryStore:
             self._drafts.make(root, name, None, len(data)) as draft,
         ):
             draft.write(data)
-            return self._publish(root, name, draft, if_match, self._document_lasts).etag
+            return self._publish(root, name, draft, if_match, self._names.of_document).etag
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> DirectoryUpload:
         parts(name)
@@ -163,19 +163,18 @@ class DirectoryStore:
 
     def gathering(self) -> DirectoryStore:
         store = copy(self)
-        store._unsynced = set()
+        store._names = Together()
         return store
 
     def flush(self) -> None:
-        while self._unsynced:
-            place = self._unsynced.pop()
+        for place in self._names.due():
             with (
                 writing(self._root, "/" + "/".join(place)),
                 self._opened(write=True) as root,
                 suppress(FileNotFoundError),  # it was removed since
                 walk.directory(root, place) as directory,
             ):
-                _sync(directory)
+                sync(directory)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -221,7 +220,7 @@ class DirectoryStore:
 
     def _publish_upload(self, name: str, draft: Draft, if_match: str | None) -> ObjectStat:
         with self._opened(write=True) as root:  # the one of the beginning may be none any more
-            return self._publish(root, name, draft, if_match, self._dump_lasts)
+            return self._publish(root, name, draft, if_match, self._names.of_dump)
 
     def _publish(self, root: int, name: str, draft: Draft, if_match: str | None, lasts: _Lasts) -> ObjectStat:
         *above, last = parts(name)
@@ -239,27 +238,6 @@ class DirectoryStore:
                 draft.publish(directory, last)
             lasts(tuple(above), directory, changed)
         return _object_stat(written)
-
-    def _dump_lasts(self, above: _Parts, directory: int, changed: Sequence[int]) -> None:
-        """Have the name last that a dump got in this directory, and those that directories got ``above`` it."""
-        if self._unsynced is None:
-            _sync(directory, *changed)
-        else:
-            self._unsynced.add(above)
-            self._above_lasts(above, changed)
-
-    def _document_lasts(self, above: _Parts, directory: int, changed: Sequence[int]) -> None:
-        """The same for a document. What lies beside it lasts then as well."""
-        if self._unsynced is None:
-            _sync(directory, *changed)
-        else:
-            self._unsynced.discard(above)  # first: what gets a name from here on comes back into it
-            _sync(directory)
-            self._above_lasts(above, changed)
-
-    def _above_lasts(self, above: _Parts, changed: Sequence[int]) -> None:
-        if self._unsynced is not None and changed:
-            self._unsynced.update(above[:length] for length in range(len(above)))
 
 
 class OpenObject:
@@ -304,11 +282,6 @@ class OpenObject:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _sync(*directories: int) -> None:
-    for each in directories:
-        os.fsync(each)
 
 
 def _object_stat(found: os.stat_result) -> ObjectStat:

@@ -14,7 +14,7 @@ from tests.support.manta_server import MantaServer
 from tests.support.manta_store import manta
 from thoth.errors import StoreTransient
 from thoth.index.memory import MemoryIndex
-from thoth.ingest import Reopened, receive
+from thoth.ingest.receive import Reopened, receive
 from thoth.library import Thoth
 from thoth.model import Result
 from thoth.store.manta import PartSizes

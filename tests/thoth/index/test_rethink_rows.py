@@ -15,7 +15,7 @@ from thoth.dumps.describe import describe
 from thoth.dumps.source import KnownRanges
 from thoth.errors import BadDocument, IndexFailure
 from thoth.index.rethink_rows import EXACT, FIELD, MAX_WHOLE, arranged, info_of, is_short, ratio, row_of
-from thoth.ingest import compose
+from thoth.ingest.arrival import compose
 from thoth.model import DumpInfo, Json
 from thoth.store.base import Digests
 

@@ -1,0 +1,166 @@
+"""A dump is received: streamed into the store while it is looked at, then published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from thoth.dumps.binaries import Binaries
+from thoth.dumps.describe import facts_of
+from thoth.dumps.identity import identify
+from thoth.dumps.source import KnownRanges, MissingRange, in_memory
+from thoth.edit import require_storable
+from thoth.errors import NoSuchObject, NotADump, PreconditionFailed, SourceChanged, StoreTransient
+from thoth.ingest.annotate import annotate
+from thoth.ingest.arrival import Arrival, Receipt, compose
+from thoth.ingest.publish import Committed, kept, publish
+from thoth.ingest.wanted import is_lost, is_wanted, may_replace
+from thoth.library import Thoth
+from thoth.model import DumpFacts, DumpInfo, Identity, Json
+from thoth.patience import Tries, usual_tries
+from thoth.signatures.signature import signed
+from thoth.stacks import FindStacks, stacks_in, stored_stacks
+from thoth.store.base import ABSENT, Digests, Upload
+from thoth.store.names import dump_dir, dump_name
+from thoth.transit import Seekable, Transit
+
+
+class Reopened:
+    """A stream that can be read again from its beginning: ``start`` begins it anew each time."""
+
+    def __init__(self, start: Callable[[], Iterator[bytes]]) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._start()
+
+
+def receive(
+    thoth: Thoth,
+    arrival: Arrival,
+    stream: Iterable[bytes],
+    *,
+    now: float,
+    tries: Callable[[], Tries] = usual_tries,
+    stacks: FindStacks | None = None,
+    binaries: Binaries | None = None,
+) -> Receipt:
+    """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
+
+    The stream is not read at all when the dump turns out to be there; a list of blocks that are in memory costs
+    nothing to read, and is. Where the store fails in a way that passes, the stream is begun anew and sent again; an
+    iterator, which cannot be, is sent once. What it raises goes through, after the upload was abandoned. Raises
+    SourceChanged when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since
+    1970. ``stacks`` finds the keys of thoth.stacks for a dump that came whole; without it what was stored is read for
+    them, in small parts, together with ``binaries`` where there are some.
+    """
+    found = stacks or (lambda: _stacks_in(thoth, _name(thoth, arrival), stream, binaries))
+    if isinstance(stream, Iterator):
+        return _received(thoth, arrival, stream, now, found)
+    return tries().run(lambda: _received(thoth, arrival, stream, now, found))
+
+
+def _name(thoth: Thoth, arrival: Arrival) -> str:
+    return dump_name(thoth.user, arrival.identity, arrival.filename)
+
+
+def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float, stacks: FindStacks) -> Receipt:
+    new = isinstance(stream, list) and _is_new(thoth, arrival.identity)
+    current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
+    if current is not None and not is_wanted(thoth, current[0], arrival.size):
+        return annotate(thoth, arrival)
+    name = _name(thoth, arrival)
+    upload = thoth.store.begin(name, arrival.size, if_match=ABSENT if new else _displaced(thoth, arrival, name))
+    try:
+        facts, digests = _streamed(arrival, stream, upload)
+        info = compose(arrival, facts, digests, name, now)
+        require_storable(info)  # refused now, or the object would be there without its document
+        # The stream took its time: was somebody faster? In memory there was none.
+        current = None if new else thoth.stored_info(arrival.identity)
+        lost = current is not None and is_lost(thoth, current[0])
+        if current is not None and not (lost or may_replace(current[0], digests.size)):
+            return kept(thoth, arrival, info)
+        try:
+            etag = upload.commit(digests).etag
+        except PreconditionFailed:
+            return _overtaken(thoth, arrival, info)
+    finally:
+        upload.abort()
+    if info.document["type"] == "core":
+        info = DumpInfo({**info.document, **stacks()})
+    return publish(thoth, Committed(arrival, signed(info), name, etag, lost))
+
+
+def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binaries | None) -> Mapping[str, Json]:
+    """The stacks in a dump that has just been stored; out of memory, when that is where it came from."""
+    if isinstance(stream, list):
+        return stacks_in(in_memory(stream), binaries)
+    return stored_stacks(thoth.store, name, binaries)
+
+
+def _is_new(thoth: Thoth, identity: Identity) -> bool:
+    """Whether the store lists nothing at all of a dump: one look in place of several. Where listings are late, what
+    is there after all refuses to be written to."""
+    return next(thoth.store.list(dump_dir(thoth.user, identity)), None) is None
+
+
+def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> str:
+    """The etag of the object whose place an upload may take.
+
+    A longer one that has no document may be a better dump that is about to get one.
+    """
+    try:
+        found = thoth.store.stat(name)
+    except NoSuchObject:
+        return ABSENT
+    if found.size > arrival.size and thoth.stored_info(arrival.identity) is None:
+        raise StoreTransient(f"{name}: a longer upload has no document yet; 'thoth scrub --repair' gives it one")
+    return found.etag
+
+
+def _overtaken(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
+    """Another upload put an object in the place of ours: it stays unless ours turns out to be the better one."""
+    current = thoth.stored_info(info.id)
+    if current is None or is_wanted(thoth, current[0], info.size or 0):
+        raise _came_between(str(info.document["dump"]))
+    return kept(thoth, arrival, info)
+
+
+def _came_between(what: str) -> StoreTransient:
+    return StoreTransient(f"{what}: another upload of it came between; upload it again")
+
+
+def give_up(thoth: Thoth, identity: Identity, filename: bytes, size: int) -> None:
+    """Throw away what an upload of such a dump has left in the store: none will go on with it. Raises StoreError."""
+    thoth.store.discard(dump_name(thoth.user, identity, filename), size)
+
+
+def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests]:
+    """Send the stream and look at it as it passes: what the dump tells, and the digests of its bytes."""
+    transit = Transit(arrival.ranges)
+    try:
+        if isinstance(stream, Seekable):
+            if not (arrival.earlier and transit.resume(upload, arrival.earlier)):
+                transit.close()
+                transit = Transit(arrival.ranges)
+            transit.pump(stream.start(transit.size), upload, stream.came)
+        else:
+            transit.pump(stream, upload)
+        digests = transit.digests()
+    except PreconditionFailed as error:  # a store may compare before it has everything
+        raise _came_between(str(arrival.identity)) from error
+    finally:
+        transit.close()
+    known = in_memory(stream) if isinstance(stream, list) else transit.recorder.known()
+    return _verified(arrival, digests, known), digests
+
+
+def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFacts:
+    """What the dump tells, once it is sure that the bytes which came are those that were identified."""
+    if digests.size != arrival.size:
+        raise SourceChanged(f"{digests.size} bytes came where {arrival.size} were announced")
+    try:
+        if identify(known) == arrival.identity:
+            return facts_of(known)
+    except (MissingRange, NotADump):
+        pass  # other headers lead to other ranges, or to none
+    raise SourceChanged("its headers changed between identification and transfer")

@@ -1,0 +1,64 @@
+"""Names that last: the directories in which objects got them are synced, at once or for many objects together.
+
+What the two do is how a directory store is durable; it says what one dump costs in each way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+Parts = tuple[str, ...]  # of a directory's name
+
+
+class AtOnce:
+    """Each name lasts when its object is there."""
+
+    def of_dump(self, above: Parts, directory: int, changed: Sequence[int]) -> None:
+        """A dump got its name in ``directory``, which is ``above``; ``changed`` got new directories on the way there.
+
+        Both as file descriptors. Raises OSError.
+        """
+        sync(directory, *changed)
+
+    of_document = of_dump
+
+    def due(self) -> Iterator[Parts]:
+        """The directories that are still to be synced, each once."""
+        return iter(())
+
+
+class Together:
+    """A document's name lasts at once, and with it that of the dump beside it; what lies above is left to a flush.
+
+    For one thread, as the store that it belongs to.
+    """
+
+    def __init__(self) -> None:
+        self._due: set[Parts] = set()
+
+    def of_dump(self, above: Parts, directory: int, changed: Sequence[int]) -> None:
+        """As AtOnce.of_dump, but all of it is due."""
+        self._due.add(above)
+        self._due_above(above, changed)
+
+    def of_document(self, above: Parts, directory: int, changed: Sequence[int]) -> None:
+        """As AtOnce.of_document; what is above is due."""
+        self._due.discard(above)  # first: what gets a name from here on comes back into it
+        sync(directory)
+        self._due_above(above, changed)
+
+    def due(self) -> Iterator[Parts]:
+        """The directories that are still to be synced, each once; what is due meanwhile comes, too."""
+        while self._due:
+            yield self._due.pop()
+
+    def _due_above(self, above: Parts, changed: Sequence[int]) -> None:
+        if changed:
+            self._due.update(above[:length] for length in range(len(above)))
+
+
+def sync(*directories: int) -> None:
+    """Raises OSError."""
+    for each in directories:
+        os.fsync(each)
