@@ -1,4 +1,4 @@
-"""Sessions: commands on a node, over SSH. The only module that knows paramiko.
+"""Sessions: commands on a node, over SSH. Only this module and ``packets`` know paramiko.
 
 paramiko does the cryptography and the protocol. Trust, deadlines, limits and buffers are ours: see
 ``known_hosts``, ``wire`` and ``inbox``. Each of its exceptions, and each of the socket's, becomes a NodeError
@@ -17,9 +17,6 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 import paramiko
-from cryptography.exceptions import InvalidTag
-from paramiko.common import MSG_DISCONNECT, MSG_EXT_INFO, MSG_KEXINIT
-from paramiko.packet import Packetizer
 
 from sdc_thoth import wire as wires
 from sdc_thoth.algorithms import (
@@ -36,6 +33,7 @@ from sdc_thoth.errors import NodeDenied, NodeError, NodeLost, NodeTimeout, NodeU
 from sdc_thoth.inbox import Inbox, Overrun
 from sdc_thoth.inventory import Node
 from sdc_thoth.known_hosts import HostKey, KnownHosts
+from sdc_thoth.packets import Packets, Patience
 from sdc_thoth.private_key import read_private_key
 from sdc_thoth.wire import Wire
 from thoth import UsageError, escaped
@@ -81,61 +79,7 @@ _WINDOW: Final = 2 << 20  # bytes; four times as much made it no faster
 _KEEPALIVE: Final = 30.0  # seconds without anything sent
 _ATTENTIVE: Final = 0.1  # seconds between looks of a session in use, as paramiko has it
 _RESTING: Final = 5.0  # of one that rests
-_EXTENSIONS_MAX: Final = 64
 _REMEMBERED: Final = 16  # channels of a session that rests
-
-
-class _Packets(Packetizer):
-    """paramiko's packets, with what it drops: why a peer said goodbye and what it offered."""
-
-    # A re-key that paramiko starts can hang while data is under way, one that the server starts does not. So
-    # the server decides; OpenSSH does after 64 GiB with these ciphers.
-    REKEY_BYTES = 1 << 40
-    REKEY_PACKETS = 1 << 32
-
-    def __init__(self, wire: Wire) -> None:
-        super().__init__(wire)
-        self._wire = wire
-        self.offers: Mapping[str, Sequence[str]] = {}  # kind of algorithm -> names
-        self.farewell = ""
-
-    def start_handshake(self, timeout: float) -> None:
-        # paramiko would start a timer, whose thread outlives a handshake that fails. The wire keeps the time.
-        self._wire.begin("key exchange", timeout)
-
-    def read_message(self) -> tuple[int, paramiko.Message]:
-        try:
-            kind, message = super().read_message()
-        except InvalidTag as error:  # paramiko lets it through
-            raise paramiko.SSHException("a packet was damaged on its way") from error
-        if kind == MSG_KEXINIT:
-            message.get_bytes(16)
-            names = ("key exchange", "host key", "cipher", "", "MAC")
-            self.offers = {name: message.get_list() for name in names}
-            message.rewind()
-        elif kind == MSG_DISCONNECT:
-            message.get_int()
-            self.farewell = escaped(message.get_string()[:200])
-            message.rewind()
-        elif kind == MSG_EXT_INFO:
-            # paramiko loops as often as this number says, up to 2^32 times.
-            if message.get_int() > _EXTENSIONS_MAX:
-                raise paramiko.SSHException("announces too many extensions")
-            message.rewind()
-        return kind, message
-
-
-class _Patience(threading.Event):
-    """An event that nobody waits for without end: after that time TimeoutError is raised."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds = seconds
-
-    def wait(self, timeout: float | None = None) -> bool:
-        if timeout is None and not super().wait(self._seconds):
-            raise TimeoutError
-        return super().wait(timeout)
 
 
 class SshSession:
@@ -151,8 +95,8 @@ class SshSession:
         self._ended_because: str | None = None
         self._cause: Exception | None = None
         wire.begin("SSH banner", connect_timeout)
-        self._transport = paramiko.Transport(wire, packetizer_class=_Packets)
-        self._packets = cast(_Packets, self._transport.packetizer)
+        self._transport = paramiko.Transport(wire, packetizer_class=Packets)
+        self._packets = cast(Packets, self._transport.packetizer)
         self._set_up()
 
     def _set_up(self) -> None:
@@ -266,7 +210,7 @@ class SshSession:
     def run(self, command: str, stdin: bytes = b"", *, last: bool = True) -> SshChannel:
         raw, inbox = self._open_channel()
         try:
-            raw.event = _Patience(self._idle)  # exec_command waits for the node's reply without end
+            raw.event = Patience(self._idle)  # exec_command waits for the node's reply without end
             raw.exec_command(command)
         except (paramiko.SSHException, OSError, EOFError) as error:
             with contextlib.suppress(NodeError), self.translated():

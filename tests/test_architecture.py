@@ -146,10 +146,10 @@ ROOMS: dict[str, set[str]] = {
 
 # Each of these is wrapped by one module that translates its errors and sets its timeouts.
 ONLY_IMPORTERS: dict[str, set[str]] = {
-    "paramiko": {"sdc_thoth/session.py", "thoth/store/agentkeys.py"},
+    "paramiko": {"sdc_thoth/packets.py", "sdc_thoth/session.py", "thoth/store/agentkeys.py"},
     "cryptography": {
+        "sdc_thoth/packets.py",  # an exception of it that paramiko lets through
         "sdc_thoth/private_key.py",
-        "sdc_thoth/session.py",  # an exception of it that paramiko lets through
         "thoth/store/keyfiles.py",
         "thoth/store/signing.py",
     },
