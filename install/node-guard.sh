@@ -61,7 +61,7 @@ filtered() { # requests as node.sh takes them, from stdin to stdout
             allowed "$directory" || refuse "a place that is not among its directories"
             ;;
         about | discover | end | "read$tab"* | "skim$tab"* | "press$tab"* | "get$tab"*) ;;
-        "image$tab"* | "file$tab"* | "part$tab"*) ;; # what follows reads nothing but executables and libraries
+        "image$tab"* | "file$tab"* | "part$tab"* | over) ;; # what follows reads nothing but executables and libraries
         debug) [ "$debugger" = yes ] || refuse "a request for its debugger" ;;
         *) refuse "a request that is not for dumps" ;;
         esac

@@ -6,11 +6,11 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from threading import Timer
+from threading import Event, Timer
 
 from sdc_thoth import images as image_protocol
 from sdc_thoth import node as protocol
-from sdc_thoth.errors import Desynchronized, NodeError, ProtocolError
+from sdc_thoth.errors import Desynchronized, NodeError, NodeLost, ProtocolError
 from sdc_thoth.expand import BLOCK, expanded
 from sdc_thoth.images import Ask, Told
 from sdc_thoth.node import GROUP, UNIT, About, Bad, Found, Get, Odd, Place, Signature, System
@@ -99,7 +99,8 @@ class Asker:
         Raises NodeError, also when one changes meanwhile.
         """
         mark = self._mark()
-        with self._ask(image_protocol.image_request(asks, mark)) as reply, _within(seconds, reply):
+        request = image_protocol.image_request(asks, mark)
+        with self._ask(request, last=False) as reply, _within(seconds, reply):
             return list(image_protocol.images(reply, asks, mark))
 
     def fetch(self, gets: Sequence[Get], *, about: bool = False) -> Iterator[bytes | SourceError]:
@@ -210,8 +211,14 @@ class Asker:
 
 @contextmanager
 def _within(seconds: float, reply: Channel) -> Iterator[None]:
-    """After that time the command is given up, and who reads from it gets NodeLost."""
-    timer = Timer(seconds, reply.close)
+    """After that time the command is given up, and who reads from it gets NodeLost; so does who has just read all."""
+    late = Event()
+
+    def give_up() -> None:
+        late.set()
+        reply.close()
+
+    timer = Timer(seconds, give_up)
     timer.daemon = True
     timer.start()
     try:
@@ -219,6 +226,8 @@ def _within(seconds: float, reply: Channel) -> Iterator[None]:
     finally:
         timer.cancel()
         timer.join(1.0)
+    if late.is_set():  # nothing more can be asked through it
+        raise NodeLost("answered too late")
 
 
 def _problem_of(found: Found, status: str) -> SourceError:

@@ -36,13 +36,14 @@ class Told:
 
 
 def image_request(asks: Sequence[Ask], mark: str) -> bytes:
-    """A request for parts of files. ``mark`` is a random word, of this request alone, that the reply repeats."""
+    """A request for parts of files. ``mark`` is a random word, of this request alone, that the reply repeats. After
+    the reply the node waits for another request."""
     lines = [f"image\t{mark}\n".encode()]
     for ask in asks:
         directory, name = os.path.split(ask.path)
         lines.append(b"file\t%b\t%b\n" % (word(directory), word(name)))
         lines += [b"part\t%d\t%d\n" % part for part in ask.parts]
-    return b"".join([*lines, b"end\n"])
+    return b"".join([*lines, b"over\n"])
 
 
 def images(reply: Reader, asks: Sequence[Ask], mark: str) -> Iterator[Told]:

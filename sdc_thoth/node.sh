@@ -13,7 +13,7 @@
 #   press TOOL MARK; get ...; end        the same for one file, its bytes compressed by gzip or zstd
 #   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
 #   debug; get ...; end                  what the node's mdb says of their stacks: see debug_files()
-#   image MARK; file DIR NAME; part SKIP COUNT; ...; end    bytes of executables and libraries: see read_images()
+#   image MARK; file DIR NAME; part SKIP COUNT; ...; over   bytes of executables and libraries: see read_images()
 #
 # A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
 # A signature is what the stat of a file must say: device:inode:size:mtime:ctime:links.
@@ -754,7 +754,6 @@ while IFS= read -r request; do
     "image$tab"*)
         mark=${request#*"$tab"}
         read_images
-        exit 0
         ;;
     *) refuse_request ;;
     esac

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from sdc_thoth.ask import Asker
 from sdc_thoth.binaries import NodeBinaries
+from sdc_thoth.images import Ask, Told
 from sdc_thoth.session import Credentials, SshSession, open_session
 from tests.install.test_node_command import guarded
 from tests.sdc_thoth.reaching import at
@@ -136,7 +137,19 @@ def build_id(path: Path) -> str:
         return build_id_of(file) or ""
 
 
-def sessions(machine: Node) -> int:
+class Counting(Asker):
+    """Counts what it asks."""
+
+    def __init__(self, session: SshSession) -> None:
+        super().__init__(session, ())
+        self.asked = 0
+
+    def images(self, asks: Sequence[Ask], seconds: float) -> list[Told]:
+        self.asked += 1
+        return super().images(asks, seconds)
+
+
+def shells(machine: Node) -> int:
     """How often the node's script has run."""
     return len(machine.path("/asked").read_text().splitlines()) if machine.path("/asked").exists() else 0
 
@@ -152,22 +165,22 @@ def whole(file: ReadAt | None) -> bytes:
 
 def test_few_questions_bring_a_whole_file(machine: Node, session: SshSession, built: Path) -> None:
     count(machine)
-    binaries = NodeBinaries(Asker(session, ()))
+    binaries = NodeBinaries(asker := Counting(session))
     assert whole(binaries.ration().open(b"/opt/program", build_id(built))) == built.read_bytes()
-    once = sessions(machine)
+    once = asker.asked
     assert 1 <= once <= 4
     assert whole(binaries.ration().open(b"/elsewhere/program", build_id(built))) == built.read_bytes()
-    assert sessions(machine) == once
+    assert asker.asked == once
+    assert shells(machine) == 1
 
 
 def test_what_is_not_there_is_asked_for_once(machine: Node, session: SshSession, built: Path) -> None:
-    count(machine)
-    binaries = NodeBinaries(Asker(session, ()))
+    binaries = NodeBinaries(asker := Counting(session))
     for _ in range(3):
         assert binaries.ration().open(b"/opt/gone", build_id(built)) is None
         assert binaries.ration().symbols("ab" * 20) is None
         assert binaries.ration().open(b"relative", build_id(built)) is None
-    assert sessions(machine) == 2
+    assert asker.asked == 2
     assert binaries.ration().open(b"/opt/program", "ab" * 20) is None
 
 
