@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from sdc_thoth.ask import Asker
@@ -114,8 +115,9 @@ class Collection:
         """Outcomes for all dumps that have none yet when the node, the store or the pass is lost."""
         stored = [flying.result() for flying in self._flying if flying.exception() is None]
         self._flying.clear()
-        for outcome in self._intake.indexed(stored):
-            yield self._settled(outcome)
+        with suppress(StoreUnavailable):  # the outcomes say it
+            for outcome in self._intake.indexed(stored):
+                yield self._settled(outcome)
         if self._under_way is not None and self._task.halt.reason is None:
             # It may be this dump that ends the session each time: then those behind it must get their turn.
             self._ledger.fail(self._under_way, reason, self._ledger.failing(self._under_way))

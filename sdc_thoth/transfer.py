@@ -131,12 +131,17 @@ class Intake:
             return receipt
 
     def indexed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-        """Make what was stored durable and tell the index of it, of all together; the outcomes as they are then."""
+        """Make what was stored durable and tell the index of it, of all together; the outcomes as they are then.
+
+        Raises StoreUnavailable behind them when the store cannot do it.
+        """
         try:
             self._gathered.store.flush()
         except StoreError as error:
             for each in outcomes:
                 yield replace(each, result=Result.FAILED, stage="store", reason=str(error)) if each.sent else each
+            if isinstance(error, StoreUnavailable):
+                raise
             return
         lost = self._gathering.flush()
         for each in outcomes:

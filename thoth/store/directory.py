@@ -167,14 +167,16 @@ class DirectoryStore:
         return store
 
     def flush(self) -> None:
-        for place in self._names.due():
-            with (
-                writing(self._root, "/" + "/".join(place)),
-                self._opened(write=True) as root,
-                suppress(FileNotFoundError),  # it was removed since
-                walk.directory(root, place) as directory,
-            ):
-                sync(directory)
+        self._names.flush(self._sync_directory)
+
+    def _sync_directory(self, place: Parts) -> None:
+        with (
+            writing(self._root, "/" + "/".join(place)),
+            self._opened(write=True) as root,
+            suppress(FileNotFoundError),  # it was removed since
+            walk.directory(root, place) as directory,
+        ):
+            sync(directory)
 
     def close(self) -> None:
         """There is nothing to close."""

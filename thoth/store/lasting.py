@@ -6,7 +6,7 @@ What the two do is how a directory store is durable; it says what one dump costs
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 Parts = tuple[str, ...]  # of a directory's name
 
@@ -23,15 +23,14 @@ class AtOnce:
 
     of_document = of_dump
 
-    def due(self) -> Iterator[Parts]:
-        """The directories that are still to be synced, each once."""
-        return iter(())
+    def flush(self, sync_one: Callable[[Parts], None]) -> None:
+        """Have ``sync_one`` sync what is due: nothing is. Raises what that raises."""
 
 
 class Together:
     """A document's name lasts at once, and with it that of the dump beside it; what lies above is left to a flush.
 
-    For one thread, as the store that it belongs to.
+    Several threads may store at a time. One of them flushes.
     """
 
     def __init__(self) -> None:
@@ -48,10 +47,15 @@ class Together:
         sync(directory)
         self._due_above(above, changed)
 
-    def due(self) -> Iterator[Parts]:
-        """The directories that are still to be synced, each once; what is due meanwhile comes, too."""
+    def flush(self, sync_one: Callable[[Parts], None]) -> None:
+        """Have ``sync_one`` sync each directory that is due; where it fails that stays due. Raises what it raises."""
         while self._due:
-            yield self._due.pop()
+            place = self._due.pop()  # first: what gets a name from here on comes back
+            try:
+                sync_one(place)
+            except BaseException:
+                self._due.add(place)
+                raise
 
     def _due_above(self, above: Parts, changed: Sequence[int]) -> None:
         if changed:

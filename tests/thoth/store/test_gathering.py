@@ -111,6 +111,9 @@ def test_a_disk_that_fails_is_told(root: Path, syncs: Syncs) -> None:
     syncs.refused = "alice/stor/thoth"
     with pytest.raises(StoreUnavailable, match=r"I/O error; check the disk \(/alice/stor/thoth\)"):
         store.flush()
+    syncs.refused = None
+    store.flush()  # what could not be synced still waits for it
+    assert syncs.counted["alice/stor/thoth"] == 1
 
 
 def test_two_gatherings_do_not_wait_for_each_other(root: Path, syncs: Syncs) -> None:
