@@ -90,16 +90,22 @@ class Drafts:
         return draft
 
     def _make_room(self, root: int, size: int) -> os.statvfs_result:
-        """Sweep what is of no use any more, and all that can be swept if else there is no room for ``size`` bytes.
-        What the file system is like after that."""
+        """Sweep what is of no use any more, and all that can be swept if that makes room for ``size`` bytes and
+        nothing else does. What the file system is like after that."""
         if not self._swept:
             _sweep(root, self._is_old)
             self._swept = True
-        system = os.fstatvfs(root)
-        if _has_room(system, size + _SPARE_ROOM):
+        system, wanted = os.fstatvfs(root), size + _SPARE_ROOM
+        if _has_room(system, wanted) or not _fits(system, wanted - sum(left.size for left in self._left(root))):
             return system
         _sweep(root, lambda left: True)  # but what was taken up, which is locked
         return os.fstatvfs(root)
+
+    def _left(self, root: int) -> Iterator[Unfinished]:
+        try:
+            yield from self.dead(root)
+        except FileNotFoundError:
+            return
 
     def _require_room(self, system: os.statvfs_result, name: str, size: int, there: int) -> None:
         if not _fits(system, max(0, size - there)):

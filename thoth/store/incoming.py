@@ -11,7 +11,7 @@ from typing import Final
 from thoth.durable import HOLE, Draft
 from thoth.errors import CorruptTransfer, NoRoom, StoreError
 from thoth.store.base import Digests, ObjectStat
-from thoth.store.refusals import reading, writing
+from thoth.store.refusals import writing
 
 WINDOW: Final = 8 << 20  # bytes of an upload that may wait in memory before the disk is set to work
 _READ: Final = 1 << 20  # bytes per read of what is compared; a multiple of a hole
@@ -49,9 +49,14 @@ class DirectoryUpload:
         return self._read(draft, length)
 
     def _read(self, draft: Draft, length: int) -> Iterator[bytes]:
-        with reading(self._root, self._name):
-            for at in range(0, length, _READ):
-                yield os.pread(draft.fileno(), min(_READ, length - at), at)
+        for at in range(0, length, _READ):
+            try:
+                block = os.pread(draft.fileno(), min(_READ, length - at), at)
+            except OSError:  # a bad block: then this is no beginning, and the next one does not try it again
+                with writing(self._root, self._name):
+                    self._cut(draft, 0)
+                return
+            yield block
 
     def go_on(self, length: int) -> None:
         self._size = self._nudged = length
@@ -65,7 +70,10 @@ class DirectoryUpload:
 
     def _write(self, draft: Draft, data: bytes) -> None:
         if self._earlier is not None:
-            equal = self._earlier.equal(data, self._size)
+            try:
+                equal = self._earlier.equal(data, self._size)
+            except OSError:  # a bad block: what the disk cannot read is written anew
+                equal = 0
             if equal == len(data):
                 return
             self._cut(draft, self._size + equal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,6 +183,26 @@ def test_a_byte_that_went_wrong(root: Path, at: int) -> None:
         file.write(bytes([byte[0] ^ 1]))
     count = store(root, LETTERS)
     assert SIZE - at <= count <= SIZE - at + PIECE
+    assert_stored(root)
+
+
+@pytest.mark.parametrize("by", ["pread", "preadv"])
+def test_a_block_that_the_disk_cannot_read(root: Path, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """Neither when its digest is made nor when it is compared; the upload goes on as if nothing were there."""
+    killed(root)
+    real = getattr(os, by)
+
+    def read(fd: int, what: Any, at: int) -> Any:
+        if at >= 3 * MEGABYTE and ".uploads" in Path(f"/proc/self/fd/{fd}").readlink().parts:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, what, at)
+
+    monkeypatch.setattr(os, by, read)
+    upload = opened(root).begin(NAME, SIZE)
+    kept = b"".join(upload.kept(5 * MEGABYTE) or ())
+    assert len(kept) == {"pread": 3 * MEGABYTE, "preadv": 5 * MEGABYTE}[by]
+    send(upload, content(LETTERS))
+    upload.commit(Digests(SIZE, "", ""))
     assert_stored(root)
 
 

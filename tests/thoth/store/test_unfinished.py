@@ -172,6 +172,13 @@ def test_F10_there_is_no_room_for_the_rest(disk: Path) -> None:
     assert gone_on_with(disk) == 4
 
 
+def test_F10_what_never_fits_takes_no_room_from_others(disk: Path) -> None:
+    left = killed(disk)
+    with pytest.raises(NoRoom):
+        opened(disk).begin(OTHER, 1 << 60)
+    assert drafts(disk) == [left]
+
+
 def test_F10_a_disk_that_fills_up_while_it_is_gone_on_with(disk: Path) -> None:
     killed(disk)
     with begun(disk, NAME, SIZE) as upload:
