@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sdc_thoth import journal_file
-from sdc_thoth.notes import SEEN_AGAIN, Amount, Begun, Failing, NodeNote, PassNote
+from sdc_thoth.notes import MOST_BYTES, SEEN_AGAIN, Amount, Begun, Failing, NodeNote, PassNote
 from sdc_thoth.state import own_directory, shown
 from thoth import CannotWrite, Identity, Outcome, Result, ThothError, UsageError
 
@@ -84,7 +84,7 @@ class Journal:
             return {path: _entry(row) for row in rows if wanted[path := row[0]] == row[1]}
         return {}
 
-    def record(self, node: str, entries: Iterable[Entry]) -> None:
+    def record(self, node: str, entries: Sequence[Entry]) -> None:
         """Note what became of files, in one transaction. Raises CannotWrite on a journal for a dry run."""
         self._require_writable()
         day = self._today()
@@ -92,7 +92,9 @@ class Journal:
         with self._lock, self._healed(), self._db:
             self._db.executemany("REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             self._db.executemany("DELETE FROM failing WHERE node = ? AND path = ?", (row[:2] for row in rows))
-            self._db.executemany("DELETE FROM uploads WHERE node = ? AND path = ?", (row[:2] for row in rows))
+            # One that a limit keeps out is gone on with when there is room for it.
+            over = [row[:2] for row, entry in zip(rows, entries, strict=True) if entry.done or entry.identity is None]
+            self._db.executemany("DELETE FROM uploads WHERE node = ? AND path = ?", over)
 
     def forget(self, days: int = KEEP_DAYS) -> int:
         """Drop the paths that no pass has seen for so many days; returns how many."""
@@ -129,8 +131,14 @@ class Journal:
             gone = [(node, path) for path in paths if not still_there(path)]
             self._db.executemany("DELETE FROM failing WHERE node = ? AND path = ?", gone)
 
+    def count_failing(self) -> int:
+        """How many dumps fail."""
+        with self._lock, self._healed():
+            return int(self._db.execute("SELECT count(*) FROM failing").fetchone()[0])
+        return 0
+
     def all_failing(self, limit: int = 1000) -> list[tuple[str, Failing]]:
-        """The dumps that fail, each with its node; those that have failed the longest first."""
+        """The dumps that fail, each with its node; those that have failed the longest first, up to so many."""
         question = "SELECT node, path, signature, tries, since, due, reason FROM failing ORDER BY since LIMIT ?"
         with self._lock, self._healed():
             return [(row[0], Failing(*row[1:])) for row in self._db.execute(question, (limit,))]
@@ -196,8 +204,8 @@ class Journal:
             for result, amount in note.news.items():
                 self._db.execute(
                     "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT (result)"
-                    " DO UPDATE SET dumps = dumps + excluded.dumps, bytes = bytes + excluded.bytes",
-                    (result, amount.dumps, amount.bytes),
+                    " DO UPDATE SET dumps = dumps + excluded.dumps, bytes = min(bytes + excluded.bytes, ?)",
+                    (result, amount.dumps, amount.bytes, MOST_BYTES),
                 )
 
     def nodes(self) -> list[NodeNote]:

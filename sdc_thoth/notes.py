@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 _FIRST_DELAY: Final = 15 * 60.0  # seconds that a dump waits after it has failed for the second time
 LONGEST_DELAY: Final = 6 * 3600.0  # a node keeps its cores for a week: there must be many tries left
+MOST_BYTES: Final = (1 << 63) - 1  # that an SQLite database can hold as a number; nodes may claim more
 # What becomes of the same dump in each pass, while all is well: a sum over passes would say nothing.
 SEEN_AGAIN: Final = frozenset({"present", "skipped"})
 
@@ -66,7 +67,7 @@ class Amount:
     bytes: int = 0
 
     def plus(self, size: int) -> Amount:
-        return Amount(self.dumps + 1, self.bytes + size)
+        return Amount(self.dumps + 1, min(self.bytes + size, MOST_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,9 @@ class Pending:
 
     def clear(self) -> Iterator[Due]:
         """All that are left."""
-        yield from self.take(len(self._due), 1 << 63)
-        yield from self.take(len(self._due), 1 << 63)
+        self._sort()
+        while self._due:
+            yield self._due.pop()
 
     def _sort(self) -> None:
         if not self._sorted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,11 +129,27 @@ def test_what_was_told_and_begun_is_forgotten_with_its_node(directory: Path, clo
         assert (journal.told(), journal.begun("new")) == (set(), {})
 
 
+def test_a_dump_that_a_limit_keeps_out_is_gone_on_with_later(directory: Path, clock: Clock) -> None:
+    begun = Begun(b"/a", "s", ID, 4096, "0" * 64)
+    with opened(directory, clock) as journal:
+        journal.record_begun(NODE, begun)
+        journal.record(NODE, [Entry(b"/a", "s", ID, done=False)])
+        assert journal.begun(NODE) == {b"/a": begun}
+        journal.record(NODE, [Entry(b"/a", "s", None, done=False, reason="not a dump")])
+        assert journal.begun(NODE) == {}
+
+
 def test_a_dump_that_is_stored_is_on_its_way_no_more(directory: Path, clock: Clock) -> None:
     with opened(directory, clock) as journal:
         journal.record_begun(NODE, Begun(b"/a", "s", ID, 4096, "0" * 64))
         journal.record(NODE, [Entry(b"/a", "s", ID, done=True)])
         assert journal.begun(NODE) == {}
+
+
+def test_all_that_fail_are_counted(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        journal.record_failing(NODE, [failing(b"/%d" % number) for number in range(5)])
+        assert (journal.count_failing(), len(journal.all_failing(3))) == (5, 3)
 
 
 # ---- passes --------------------------------------------------------------------------------------------
@@ -161,6 +178,17 @@ def test_the_rate_is_that_of_the_last_passes_that_brought_something(directory: P
         for number in range(30):
             journal.ended(a_pass(100.0 + number), all_nodes=True)
         assert journal.rate() == 500.0
+
+
+def test_sizes_that_no_file_has_are_noted_as_the_most_there_is(directory: Path, clock: Clock) -> None:
+    most = (1 << 63) - 1  # that a node may claim of a file
+    amount = Amount().plus(most).plus(most)
+    with opened(directory, clock) as journal:
+        for started in (1.0, 2.0):
+            journal.ended(replace(a_pass(started), dumps={"failed": amount}), all_nodes=False)
+        assert journal.totals() == {"failed": Amount(4, most)}
+        last = journal.last_pass()
+        assert last is not None and last.dumps == {"failed": Amount(2, most)}
 
 
 def test_passes_of_long_ago_are_forgotten(directory: Path, clock: Clock) -> None:

@@ -67,6 +67,13 @@ def test_what_is_about_to_be_deleted_comes_first_then_the_oldest() -> None:
     assert len(waiting) == 0 and names(waiting) == []
 
 
+def test_all_that_are_left_whatever_their_size() -> None:
+    most = (1 << 63) - 1  # that a node may claim
+    waiting = pending(*(found(f"core.{n}", 10 - n, size=most) for n in range(5)), found("core.near", 6.5 * DAY))
+    assert [due.found.name for due in waiting.clear()] == [b"core.near", *(b"core.%d" % n for n in range(5))]
+    assert len(waiting) == 0
+
+
 def test_a_turn_has_an_end() -> None:
     dumps = [found(f"{number}", 1000 - number, size=100) for number in range(5)]
     waiting = pending(*dumps)
