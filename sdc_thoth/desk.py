@@ -56,9 +56,10 @@ class Desk:
         """When the next pass is due; None: not known, or never."""
         return self._next_due()
 
-    def state(self, state: State) -> None:
-        """The daemon does something else now."""
-        self._say(state=state, since=self._clock())
+    def state(self, state: State, *, most: float | None = None) -> None:
+        """The daemon does something else now, for ``most`` seconds at most; None: nobody knows."""
+        now = self._clock()
+        self._say(state=state, since=now, until=None if most is None else now + most)
 
     def changed(self) -> None:
         """Something else is different: when the next pass is due, what became of a pass."""

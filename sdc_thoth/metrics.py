@@ -37,7 +37,7 @@ class _Told:
 def _metrics(status: Status) -> Iterator[Metric]:
     yield from _of_totals(status)
     yield from _of_nodes(status)
-    yield _gauge("failing_dumps", "Dumps that fail.", len(status.failing))
+    yield _gauge("failing_dumps", "Dumps that fail.", status.failing_dumps)
     if status.last_pass is not None:
         note = status.last_pass
         yield _gauge("last_pass_start_timestamp_seconds", "When the last pass began.", note.started)

@@ -97,7 +97,7 @@ class Rounds:
         began = time.time()
         self._began = time.monotonic()
         try:
-            self._desk.state(State.COLLECTING)
+            self._desk.state(State.COLLECTING, most=self._plan.orders.deadline + _OVERDUE)
             self._collect()
         except AlreadyRunning as error:
             self.passed_over(PassedOver(1, str(error)))

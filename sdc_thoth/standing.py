@@ -52,8 +52,8 @@ def troubles_of(status: Status, now: float) -> Iterator[str]:
     failing = sum(node.failing_since is not None for node in status.nodes)
     if failing:
         yield f"{failing} of {len(status.nodes)} nodes cannot be collected from"
-    if status.failing:
-        yield f"{len(status.failing)} dumps fail"
+    if status.failing_dumps:
+        yield "1 dump fails" if status.failing_dumps == 1 else f"{status.failing_dumps} dumps fail"
 
 
 def _troubles_of_daemon(daemon: DaemonNote, now: float) -> Iterator[str]:
@@ -67,6 +67,8 @@ def _troubles_of_daemon(daemon: DaemonNote, now: float) -> Iterator[str]:
         late = now - daemon.next_pass - daemon.late
         if late > _LATE:
             yield f"a pass was due {_ago(daemon.next_pass, now)} and has not begun"
+    elif daemon.state is State.COLLECTING and daemon.until is not None and now > daemon.until:
+        yield f"a pass has been under way since {_time(daemon.since)} and should be over"
 
 
 # ---- in words --------------------------------------------------------------------------------------
@@ -86,10 +88,12 @@ def lines_of(status: Status, now: float) -> Iterator[str]:
     yield f"nodes: {len(status.nodes)}"
     for node in status.nodes:
         yield f"  {_of_node(node, now)}"
-    if status.failing:
-        yield f"dumps that fail: {len(status.failing)}"
+    if status.failing_dumps:
+        yield f"dumps that fail: {status.failing_dumps}"
     for dump in status.failing:
         yield f"  {_of_dump(dump, now)}"
+    if status.failing_dumps > len(status.failing):
+        yield f"  and {status.failing_dumps - len(status.failing)} more"
 
 
 def _of_daemon(daemon: DaemonNote | None, now: float) -> str:

@@ -47,6 +47,7 @@ class DaemonNote:
     passed_over_because: str | None = None  # the last of them
     limits: str = ""  # of a pass, in words
     refused_configuration: str | None = None  # why the last reload was not taken; None: it was
+    until: float | None = None  # when what it does should be over
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class Status:
     totals: Mapping[str, Amount]
     rate: float | None  # bytes a second
     nodes: Sequence[NodeNote]
-    failing: Sequence[FailingNote]
+    failing: Sequence[FailingNote]  # those that have failed the longest
+    failing_dumps: int  # how many fail
 
     def to_json(self) -> str:
         document = {"version": _VERSION, **asdict(self)}
@@ -94,6 +96,7 @@ class Status:
                 rate=None if told["rate"] is None else float(told["rate"]),
                 nodes=tuple(NodeNote(**each) for each in told["nodes"]),
                 failing=tuple(FailingNote(**each) for each in told["failing"]),
+                failing_dumps=int(told.get("failing_dumps", len(told["failing"]))),  # older versions told all
             )
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"not a status: {error!r}") from error
@@ -109,7 +112,16 @@ def gathered(journal: Journal, daemon: DaemonNote | None, now: float) -> Status:
         FailingNote(node, text(each.path), each.tries, each.since, each.due, each.reason)
         for node, each in journal.all_failing()
     )
-    return Status(now, daemon, journal.last_pass(), journal.totals(), journal.rate(), tuple(journal.nodes()), failing)
+    return Status(
+        now,
+        daemon,
+        journal.last_pass(),
+        journal.totals(),
+        journal.rate(),
+        tuple(journal.nodes()),
+        failing,
+        journal.count_failing(),
+    )
 
 
 def write_status(directory: Path, status: Status) -> None:

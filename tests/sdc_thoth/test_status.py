@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from dataclasses import replace
@@ -35,8 +36,8 @@ PASS = PassNote(
 GOOD = NodeNote("cn0", "reached", None, NOW - HOUR, None, 0)
 BAD = NodeNote("cn1", "unreachable", f"cn1 (10.0.0.1): no answer {HOSTILE}", NOW - 9 * DAY, NOW - 8 * DAY, 190)
 DUMP = FailingNote("cn0", f"/cores/core.{HOSTILE}", 3, NOW - DAY, NOW + 600, "changed while it was read")
-WELL = Status(NOW, DAEMON, PASS, {"stored": Amount(9, 9 << 20)}, 1 << 20, (GOOD,), ())
-ILL = replace(WELL, nodes=(GOOD, BAD), failing=(DUMP,), last_pass=replace(PASS, good=False))
+WELL = Status(NOW, DAEMON, PASS, {"stored": Amount(9, 9 << 20)}, 1 << 20, (GOOD,), (), 0)
+ILL = replace(WELL, nodes=(GOOD, BAD), failing=(DUMP,), failing_dumps=1, last_pass=replace(PASS, good=False))
 
 
 def words(status: Status) -> list[str]:
@@ -50,7 +51,7 @@ def troubles(status: Status) -> list[str]:
 # ---- the file ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [WELL, ILL, Status(NOW, None, None, {}, None, (), ())])
+@pytest.mark.parametrize("status", [WELL, ILL, Status(NOW, None, None, {}, None, (), (), 0)])
 def test_it_comes_back_as_it_went(tmp_path: Path, status: Status) -> None:
     assert read_status(tmp_path) is None
     write_status(tmp_path, status)
@@ -122,7 +123,7 @@ def test_what_fails_and_since_when() -> None:
         " changed while it was read"
     ) in shown
     assert all(line.isprintable() for line in shown)
-    assert troubles(ILL) == ["the last pass had failures", "1 of 2 nodes cannot be collected from", "1 dumps fail"]
+    assert troubles(ILL) == ["the last pass had failures", "1 of 2 nodes cannot be collected from", "1 dump fails"]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,11 @@ def test_what_fails_and_since_when() -> None:
         (replace(DAEMON, pid=2**22 + 1), f"the daemon is gone: there is no process {2**22 + 1}"),
         (replace(DAEMON, next_pass=NOW - HOUR), "a pass was due 1 h ago and has not begun"),
         (replace(DAEMON, next_pass=NOW - HOUR, state=State.COLLECTING), None),
+        (replace(DAEMON, state=State.COLLECTING, until=NOW + 1), None),
+        (
+            replace(DAEMON, state=State.COLLECTING, until=NOW - 1),
+            "a pass has been under way since 2027-01-15T07:00:00Z and should be over",
+        ),
         (replace(DAEMON, next_pass=NOW - HOUR, late=2 * HOUR), None),
         (replace(DAEMON, next_pass=NOW - 60), None),
         (replace(DAEMON, pid=2**22 + 1, state=State.STOPPED), None),
@@ -140,6 +146,15 @@ def test_what_fails_and_since_when() -> None:
 )
 def test_troubles_of_the_daemon(daemon: DaemonNote | None, trouble: str | None) -> None:
     assert troubles(replace(WELL, daemon=daemon)) == ([trouble] if trouble else [])
+
+
+def test_more_dumps_fail_than_are_listed(tmp_path: Path) -> None:
+    many = replace(ILL, failing_dumps=2500)
+    assert "2500 dumps fail" in troubles(many)
+    assert "dumps that fail: 2500" in words(many) and words(many)[-1] == "  and 2499 more"
+    told = json.loads(many.to_json())
+    del told["failing_dumps"]  # as an older version wrote it
+    assert Status.from_json(json.dumps(told).encode()) == ILL
 
 
 def test_a_pass_that_broke_off_and_none_at_all() -> None:
@@ -207,7 +222,7 @@ def test_metrics(tmp_path: Path) -> None:
         "sdc_thoth_passes_missed_total": 0,
         "sdc_thoth_next_pass_timestamp_seconds": NOW + 60,
     }
-    before = metrics(tmp_path, Status(NOW, None, None, {}, None, (), ()))
+    before = metrics(tmp_path, Status(NOW, None, None, {}, None, (), (), 0))
     assert before == {"sdc_thoth_failing_dumps": 0}
 
 
