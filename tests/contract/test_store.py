@@ -17,7 +17,7 @@ from thoth.store.base import ABSENT, MAX_SMALL, Digests, ObjectStat, ObjectStore
 from thoth.store.directory import DirectoryStore
 from thoth.store.manta import PartSizes
 from thoth.store.memory import MemoryStore
-from thoth.store.wrappers import Retrying, Verifying
+from thoth.store.wrappers import Retrying
 
 
 def _retrying(store: ObjectStore) -> ObjectStore:
@@ -39,8 +39,6 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[ObjectStore]]] = {
     "memory": lambda root: closing(MemoryStore()),
     "manta": lambda root: _manta(),
     "manta in parts": lambda root: _manta(in_parts=True, root=root),
-    "verifying directory": lambda root: closing(Verifying(DirectoryStore(root))),
-    "verifying memory": lambda root: closing(Verifying(MemoryStore())),
     "retrying directory": lambda root: closing(_retrying(DirectoryStore(root))),
     "retrying memory": lambda root: closing(_retrying(MemoryStore())),
 }

@@ -44,11 +44,6 @@ class Finding:
         """What the finding is about, in one word: the dump, or a name in the store."""
         return self.identity or self.name or ""
 
-    @property
-    def is_problem(self) -> bool:
-        """Whether something is still wrong."""
-        return self.kind not in NO_PROBLEM and not self.repaired
-
 
 @dataclass(frozen=True, slots=True)
 class Scrubbed:

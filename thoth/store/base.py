@@ -73,15 +73,16 @@ class Upload(Protocol):
     - ``part`` takes the next bytes, in order, of any length.
     - ``commit`` makes the object durable and visible at once, taking the place of an older one. Bytes that are
       not as many as ``digests`` says raise CorruptTransfer, and the object is as it was before. Their content is
-      compared where that costs nothing (by a server that digests what it gets), or by ``wrappers.Verifying``.
+      compared where that costs nothing: by a server that digests what it gets.
       When ``begin`` was told what has to be there, and something else is, it raises PreconditionFailed.
     - ``abort`` leaves nothing that anybody sees under a name. It may be called at any time, any number of times, and
       after ``commit``, when it does nothing. What was sent of a large object may be kept for the next upload of the
       same name and size, but not when ``part`` or ``commit`` raised CorruptTransfer or PreconditionFailed. What
       nobody goes on with is swept away by later uploads, as that of a process that died is.
     - ``kept`` gives the first ``length`` bytes that an earlier upload has left, as the store has them now: who has
-      their digest from when they came can tell whether they are right. None when the store has not so many, or cannot
-      read them. ``go_on`` says that they are: what comes next follows them. Both before the first ``part``.
+      their digest from when they came can tell whether they are right. None when the store has not so many; it
+      ends early where the store cannot read them. ``go_on`` says that they are: what comes next follows them. Both
+      before the first ``part``.
     """
 
     def kept(self, length: int) -> Iterator[bytes] | None: ...

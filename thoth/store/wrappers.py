@@ -9,10 +9,8 @@ from typing import Final, Never, Self
 from thoth.digest import digests_of
 from thoth.errors import (
     CannotWrite,
-    CorruptTransfer,
     NoSuchObject,
     PreconditionFailed,
-    StoreError,
     StoreTransient,
 )
 from thoth.patience import USUAL, Patience, Tries
@@ -96,57 +94,6 @@ class DryRun(Passing):
 
 def _cannot_write(name: str) -> CannotWrite:
     return CannotWrite(f"{name}: would be written in a dry run; this is a defect, please report it")
-
-
-class Verifying(Passing):
-    """A store whose uploads are read back and held against size, MD5 and SHA-256 before ``commit`` returns.
-
-    When they differ, what was stored is deleted and ``commit`` raises CorruptTransfer. An older object whose
-    place it had taken does not come back. ``put`` is passed on.
-    """
-
-    def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
-        return _VerifiedUpload(self._store, name, self._store.begin(name, size, if_match=if_match))
-
-
-class _VerifiedUpload:
-    def __init__(self, store: ObjectStore, name: str, upload: Upload) -> None:
-        self._store = store
-        self._name = name
-        self._upload = upload
-
-    def kept(self, length: int) -> Iterator[bytes] | None:
-        return self._upload.kept(length)
-
-    def go_on(self, length: int) -> None:
-        self._upload.go_on(length)
-
-    def part(self, data: bytes) -> None:
-        self._upload.part(data)
-
-    def abort(self) -> None:
-        self._upload.abort()
-
-    def commit(self, digests: Digests) -> ObjectStat:
-        stored = self._upload.commit(digests)
-        try:
-            found = read_back(self._store, self._name)
-        except NoSuchObject as error:
-            raise CorruptTransfer(f"{self._name}: the store took it and does not have it") from error
-        if found != digests:
-            self._take_back(stored, found, digests)
-        return stored
-
-    def _take_back(self, stored: ObjectStat, found: Digests, digests: Digests) -> Never:
-        if self._store.stat(self._name).etag != stored.etag:
-            raise PreconditionFailed(f"{self._name}: another writer replaced it before it was verified")
-        what = "size" if found.size != digests.size else "digest"
-        fault = f"{self._name}: the {what} of what was stored is not that of what was read"
-        try:
-            self._store.delete(self._name)
-        except StoreError as error:
-            raise CorruptTransfer(f"{fault}, and it cannot be deleted: {error}") from error
-        raise CorruptTransfer(f"{fault}; it was deleted, upload it again")
 
 
 def read_back(store: ObjectStore, name: str) -> Digests:

@@ -11,7 +11,7 @@ from tests.thoth.scrub.conftest import LONG, OTHER, Stage, replaced
 from thoth.edit import SetTicket, edit_dump, revise
 from thoth.model import DumpInfo
 from thoth.purge import Rules, purge_dump
-from thoth.scrub.findings import Kind
+from thoth.scrub.findings import NO_PROBLEM, Kind
 from thoth.scrub.mend import mend
 from thoth.store.names import info_name
 
@@ -119,7 +119,7 @@ class TestDocuments:
         stage.write(bare)
         stage.thoth.index.put(bare)
         (finding,) = stage.found()
-        assert (finding.kind, finding.is_problem) == (Kind.UNRECORDED, False)
+        assert finding.kind is Kind.UNRECORDED and finding.kind in NO_PROBLEM
         assert [each.repaired for each in stage.mended()] == [True]
         after = stage.document(info.id)
         assert after == stage.thoth.index.get(info.id)
