@@ -22,6 +22,7 @@ from thoth.settings import (
     DEFAULT,
     ENGINES,
     MANTA,
+    NEVER,
     Config,
     MantaSettings,
     Setting,
@@ -29,6 +30,7 @@ from thoth.settings import (
     without_credentials,
 )
 from thoth.settings_file import json_database, rethink_url, toml_settings, with_password
+from thoth.sizes import parsed_size
 
 __all__ = [
     "DEFAULT",
@@ -58,6 +60,7 @@ _TOML: Final = {
     **dict.fromkeys((*_KEYS, "debuginfod"), str),
     "stack": list,
     **{key: bool if key in _FLAGS else str for key in (f"manta.{each}" for each in _MANTA_KEYS)},
+    "manta.parts_from": int,
 }
 
 
@@ -139,6 +142,7 @@ def survey(
         "cache": _check_cache,
         "stack": _check_stack,
         "debuginfod": _check_debuginfod,
+        "manta.parts_from": _check_parts,
     }
     for name, check in checks.items():
         with _noted(faults, name):
@@ -150,7 +154,7 @@ def survey(
 
 def _in_order(told: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings in the order in which they are shown; those of Manta where it is the store."""
-    ours = ("manta.no_jobs", "manta.proxy")
+    ours = ("manta.parts_from", "manta.no_jobs", "manta.proxy")
     always = (*_KEYS, *_FOR_STACKS)
     names = [*always, *(f"manta.{each}" for each in _MANTA_KEYS), *ours] if _is_manta(told) else always
     return {name: told[name] for name in names if name in told}
@@ -177,6 +181,7 @@ _VARIABLES: Final = {
     "debuginfod": ("DEBUGINFOD_URLS",),
     "debuginfod_cache": ("DEBUGINFOD_CACHE_PATH",),
     **{f"manta.{each}": (f"MANTA_{each.upper()}",) for each in _MANTA_KEYS},
+    "manta.parts_from": ("THOTH_PARTS_FROM",),
     "manta.no_jobs": ("THOTH_NO_JOBS",),
     "manta.proxy": ("THOTH_PROXY",),
     "manta.home": ("HOME",),
@@ -230,6 +235,7 @@ def _manta(told: Mapping[str, Setting]) -> MantaSettings:
         roles=tuple(role for role in values.get("role", "").replace(" ", "").split(",") if role),
         tls_insecure=values.get("tls_insecure", "0") != "0",
         no_auth=values.get("no_auth", "0") != "0",
+        parts_from=_parts_from(values.get("parts_from", "")),
         no_jobs=values.get("no_jobs", "0") != "0",
         proxy=values.get("proxy", ""),
         home=values.get("home", ""),
@@ -256,6 +262,19 @@ def _check_store(told: Mapping[str, Setting]) -> None:
     role = told.get("manta.role", Setting("", DEFAULT))
     if not (role.value.isascii() and role.value.isprintable()):
         raise UsageError(f"{role.origin}: roles are names in ASCII, with a comma between two of them")
+
+
+def _parts_from(value: str) -> int | None:
+    return NEVER if value == "none" else parsed_size(value)
+
+
+def _check_parts(told: Mapping[str, Setting]) -> None:
+    setting = told.get("manta.parts_from")
+    if setting and _is_manta(told) and _parts_from(setting.value) is None:
+        raise UsageError(
+            f"{setting.origin}: parts_from is the size from which on dumps go to Manta in parts: a whole number and"
+            " K, M, G, T or P, as in 256M; or none: never in parts"
+        )
 
 
 def _check_user(told: Mapping[str, Setting]) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 DEFAULT: Final = "default"  # the origin of a value that nobody gave
 ENGINES: Final = ("native", "mdb", "gdb")  # that can find the stacks of a core: we, or a debugger
 MANTA: Final = "manta"  # the store that the original's variables ask for
+NEVER: Final = 1 << 63  # bytes: more than any dump has
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/].*@|\?.*", re.DOTALL)
 
 
@@ -35,6 +36,7 @@ class MantaSettings:
     roles: tuple[str, ...] = ()
     tls_insecure: bool = False  # whatever certificate the server shows is taken
     no_auth: bool = False  # requests are not signed
+    parts_from: int | None = None  # bytes from which on a dump goes in parts; None: nobody says
     no_jobs: bool = False  # what Manta v1 could do in a job is done on this machine
     proxy: str = field(default="", repr=False)  # the URL of an HTTP proxy on the way there, with its password
     home: str = ""  # whose .ssh has the key
