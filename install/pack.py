@@ -6,7 +6,8 @@
 The tarball holds ``manta-thoth-VERSION/``: wheels/ with our wheel, pip and all that they need; install/, smf/, cron/,
 systemd/; nodes/thoth-node; VERSION; and its own SHA256SUMS. Of a package that is compiled it holds a wheel of pure
 Python where there is one, and the wheel for the platform that the release was made on, which pip leaves alone
-elsewhere. For illumos nobody makes wheels, so there such packages come from pkgsrc. Same files in, same bytes out.
+elsewhere. For illumos nobody makes wheels, so there such packages come from pkgsrc, as does zstandard, an extra,
+which is not in the tarball. Same files in, same bytes out.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@
 # A virtual environment holds its own path, so it is made where it stays, and only the link moves.
 
 packages="py311-cryptography py311-bcrypt py311-nacl" # pkgsrc's, compiled
+wished="py311-zstandard"                              # without it, nodes compress with gzip alone
 
 # ---- Python -------------------------------------------------------------------------------------------------------
 
@@ -31,7 +32,7 @@ find_python() { # [PYTHON] -> $python, absolute
     done
     die "no Python of 3.11 or newer with venv, sqlite3, ssl and zlib. A global zone has none of its own: set up pkgsrc" \
         "(its tools set, in /opt/tools, is made for global zones), then run: pkgin install python311 py311-sqlite3" \
-        "$packages; or name another Python with --python"
+        "$packages, and, if nodes have zstd, $wished; or name another Python with --python"
 }
 
 # ---- fetching and checking ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from thoth.analysis.autoanalyze import Autoanalyzer, Held
     from thoth.analysis.restack import Debuggers, is_from_illumos, note_mdb_stacks
     from thoth.analysis.verdicts import Verdict
-    from thoth.config import Config, environment, load_config
+    from thoth.config import environment, load_config
     from thoth.debuginfod import Debuginfod
     from thoth.dumps.binaries import Binaries, FirstOf, build_id_of, debug_path, likely_ranges
     from thoth.dumps.describe import describe, fact_ranges
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
     from thoth.render import age_text, escaped, one_line, size_text
+    from thoth.settings import Config
     from thoth.transit import Prefix, Seekable
     from thoth.version import __version__
 
@@ -57,7 +58,7 @@ _HOME = {
     "BadDocument": "errors",
     "Binaries": "dumps.binaries",
     "CannotWrite": "errors",
-    "Config": "config",
+    "Config": "settings",
     "CorruptTransfer": "errors",
     "Debuggers": "analysis.restack",
     "Debuginfod": "debuginfod",

@@ -13,77 +13,44 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from thoth.errors import UsageError
+from thoth.settings import (
+    DEFAULT,
+    ENGINES,
+    MANTA,
+    NEVER,
+    Config,
+    MantaSettings,
+    Setting,
+    described,
+    without_credentials,
+)
 from thoth.settings_file import json_database, rethink_url, toml_settings, with_password
+from thoth.sizes import parsed_size
 
-DEFAULT: Final = "default"  # the origin of a value that nobody gave
+__all__ = [
+    "DEFAULT",
+    "ENGINES",
+    "MANTA",
+    "Config",
+    "MantaSettings",
+    "Setting",
+    "Survey",
+    "described",
+    "environment",
+    "load_config",
+    "survey",
+    "without_credentials",
+]
+
 _CACHE: Final = "/var/tmp/thoth/cache"  # noqa: S108 - where the original has it; what opens it checks whose it is
 _OWN_CACHE: Final = "/var/tmp/thoth-{uid}/cache"  # noqa: S108 - of an ordinary user: root's is closed to others
-ENGINES: Final = ("native", "mdb", "gdb")  # that can find the stacks of a core: we, or a debugger
-MANTA: Final = "manta"  # the store that the original's variables ask for
 # Part of every name in the store, of the database's name, and of paths: Manta's logins, without '%'.
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/].*@|\?.*", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One value and where it came from: ``default``, a file, a variable of the environment, or a flag."""
-
-    value: str = field(repr=False)  # of an index with its password
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class MantaSettings:
-    """How to reach Manta, with the names of node-manta's variables; empty: nobody says."""
-
-    url: str = ""
-    user: str = ""  # the account
-    subuser: str = ""
-    key_id: str = ""  # a fingerprint, MD5 or SHA256, or the path of a private key
-    roles: tuple[str, ...] = ()
-    tls_insecure: bool = False  # whatever certificate the server shows is taken
-    no_auth: bool = False  # requests are not signed
-    no_jobs: bool = False  # what Manta v1 could do in a job is done on this machine
-    proxy: str = field(default="", repr=False)  # the URL of an HTTP proxy on the way there, with its password
-    home: str = ""  # whose .ssh has the key
-    agent: str = ""  # the socket of an ssh-agent that may have it
-    unfinished: str = ""  # the directory that remembers uploads to go on with; empty: nowhere
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What a Thoth is opened with: its store and index, whose dumps they are, and where copies go."""
-
-    store: str  # a URL, or ``manta``
-    db: str = field(repr=False)  # a URL, with the password when it has one
-    user: str
-    cache: str  # the directory of the dumps that are fetched to be debugged or analyzed
-    origins: Mapping[str, str]  # of each of the fields above
-    manta: MantaSettings = MantaSettings()
-    stack: tuple[str, ...] = ENGINES[:1]  # who is asked for stacks, in this order
-    debuginfod: str = ""  # URLs of debuginfod servers, with blanks between them
-    debuginfod_cache: str = ""  # the directory of what came from them
-
-    def described(self, name: str) -> str:
-        """A setting as people may see it, without credentials: ``URL (configured from THOTH_STORE)``."""
-        value = self.manta.url if (name, self.store) == ("store", MANTA) else getattr(self, name)
-        return described(value, self.origins[name])
-
-
-def described(url: str, origin: str) -> str:
-    """A URL as people may see it, and where it came from; of a RethinkDB ``HOST:PORT``, as in the original."""
-    where = DEFAULT if origin == DEFAULT else f"configured from {origin}"
-    shown = without_credentials(url)
-    if shown.startswith("rethinkdb://"):
-        shown = shown.removeprefix("rethinkdb://").partition("/")[0]
-    return f"{shown} ({where})"
-
 
 _KEYS: Final = ("store", "db", "user", "cache")
 _FOR_STACKS: Final = ("stack", "debuginfod", "debuginfod_cache")  # shown only where somebody has set them
@@ -93,6 +60,7 @@ _TOML: Final = {
     **dict.fromkeys((*_KEYS, "debuginfod"), str),
     "stack": list,
     **{key: bool if key in _FLAGS else str for key in (f"manta.{each}" for each in _MANTA_KEYS)},
+    "manta.parts_from": int,
 }
 
 
@@ -174,6 +142,7 @@ def survey(
         "cache": _check_cache,
         "stack": _check_stack,
         "debuginfod": _check_debuginfod,
+        "manta.parts_from": _check_parts,
     }
     for name, check in checks.items():
         with _noted(faults, name):
@@ -185,7 +154,7 @@ def survey(
 
 def _in_order(told: Mapping[str, Setting]) -> dict[str, Setting]:
     """The settings in the order in which they are shown; those of Manta where it is the store."""
-    ours = ("manta.no_jobs", "manta.proxy")
+    ours = ("manta.parts_from", "manta.no_jobs", "manta.proxy")
     always = (*_KEYS, *_FOR_STACKS)
     names = [*always, *(f"manta.{each}" for each in _MANTA_KEYS), *ours] if _is_manta(told) else always
     return {name: told[name] for name in names if name in told}
@@ -200,11 +169,6 @@ def _noted(faults: dict[str, UsageError], name: str) -> Iterator[None]:
         faults.setdefault(name, error)
 
 
-def without_credentials(url: str) -> str:
-    """A URL without what may be secret: user and password before its host, and its query."""
-    return _CREDENTIALS.sub("", url)
-
-
 # ---- the environment ------------------------------------------------------------------------------
 
 
@@ -217,6 +181,7 @@ _VARIABLES: Final = {
     "debuginfod": ("DEBUGINFOD_URLS",),
     "debuginfod_cache": ("DEBUGINFOD_CACHE_PATH",),
     **{f"manta.{each}": (f"MANTA_{each.upper()}",) for each in _MANTA_KEYS},
+    "manta.parts_from": ("THOTH_PARTS_FROM",),
     "manta.no_jobs": ("THOTH_NO_JOBS",),
     "manta.proxy": ("THOTH_PROXY",),
     "manta.home": ("HOME",),
@@ -270,6 +235,7 @@ def _manta(told: Mapping[str, Setting]) -> MantaSettings:
         roles=tuple(role for role in values.get("role", "").replace(" ", "").split(",") if role),
         tls_insecure=values.get("tls_insecure", "0") != "0",
         no_auth=values.get("no_auth", "0") != "0",
+        parts_from=_parts_from(values.get("parts_from", "")),
         no_jobs=values.get("no_jobs", "0") != "0",
         proxy=values.get("proxy", ""),
         home=values.get("home", ""),
@@ -296,6 +262,19 @@ def _check_store(told: Mapping[str, Setting]) -> None:
     role = told.get("manta.role", Setting("", DEFAULT))
     if not (role.value.isascii() and role.value.isprintable()):
         raise UsageError(f"{role.origin}: roles are names in ASCII, with a comma between two of them")
+
+
+def _parts_from(value: str) -> int | None:
+    return NEVER if value == "none" else parsed_size(value)
+
+
+def _check_parts(told: Mapping[str, Setting]) -> None:
+    setting = told.get("manta.parts_from")
+    if setting and _is_manta(told) and _parts_from(setting.value) is None:
+        raise UsageError(
+            f"{setting.origin}: parts_from is the size from which on dumps go to Manta in parts: a whole number and"
+            " K, M, G, T or P, as in 256M; or none: never in parts"
+        )
 
 
 def _check_user(told: Mapping[str, Setting]) -> None:

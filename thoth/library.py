@@ -195,7 +195,7 @@ def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
     import time
 
     from thoth.store.keys import KeyOwner, KeyPlaces, find_signer
-    from thoth.store.manta import MantaAccess, MantaStore
+    from thoth.store.manta import MantaAccess, MantaStore, PartSizes
     from thoth.store.wrappers import Retrying
 
     signer = None
@@ -210,7 +210,8 @@ def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
         tls_insecure=settings.tls_insecure,
         proxy=settings.proxy or None,
     )
-    store = MantaStore(access, signer, unfinished=_path(settings.unfinished))
+    sizes = None if settings.parts_from is None else PartSizes(threshold=settings.parts_from)
+    store = MantaStore(access, signer, sizes=sizes, unfinished=_path(settings.unfinished))
     return Retrying(store, sleep=time.sleep, clock=time.monotonic, random=random.random)
 
 

@@ -1,7 +1,7 @@
 """The files that hold a configuration: ours, in TOML, and the original's, in JSON.
 
 Ours has the keys ``store``, ``db``, ``user``, ``cache`` and ``debuginfod``, each a text, ``stack``, a text or a list
-of texts, and a table ``[manta]``. The original's is
+of texts, and a table ``[manta]`` of texts, true or false, and a size, which may be a number. The original's is
 ``~/.thoth.config.json``, or ``config.json`` in the store: an object of which ``db`` tells where RethinkDB is, as
 ``{"host", "port", "db", "authKey"}``; we add ``user``, ``password`` for ``authKey``, ``tls`` and ``ca``.
 """
@@ -17,14 +17,15 @@ from urllib.parse import quote
 from thoth.errors import UsageError
 
 _LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
+_MOST: Final = (1 << 63) - 1  # a number in TOML
 _PORT: Final = 28015  # of RethinkDB's drivers
 
 
 def toml_settings(path: Path, keys: Mapping[str, type], *, must_exist: bool) -> dict[str, str]:
-    """What a TOML file says, by dotted key; ``keys`` are those known, each with its type: str, bool or list.
+    """What a TOML file says, by dotted key; ``keys`` are those known, each with its type: str, bool, list or int.
 
-    True comes as ``1`` and False as ``0``, a list of texts as one with commas between them. Raises UsageError, which
-    never holds a value that may be secret.
+    True comes as ``1`` and False as ``0``, a list of texts as one with commas between them; where a list or a number
+    may stand, so may a text. Raises UsageError, which never holds a value that may be secret.
     """
     told = _parsed(path, _read(path, must_exist=must_exist))
     settings = dict(_flat(path, told, keys))
@@ -153,6 +154,8 @@ def _value(path: Path, key: str, value: object, keys: Mapping[str, type]) -> str
         return str(int(value))
     if keys[key] is list and isinstance(value, list) and value and all(isinstance(each, str) for each in value):
         return ",".join(value)
+    if keys[key] is int and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST:
+        return str(value)
     if not isinstance(value, str) or not value:
         raise UsageError(f"{path}: {key}: must be a text in quotes, not {_kind(value)}")
     return value
@@ -182,7 +185,7 @@ def _parsed(path: Path, data: bytes) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}: line {line}: not UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError alone: a number of thousands of digits
         raise UsageError(f"{path}: not TOML: {error}") from error
 
 

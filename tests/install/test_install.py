@@ -185,6 +185,7 @@ def test_without_a_python_it_says_how_to_get_one(hn: Headnode, small: Small, tmp
     before = hn.tree()
     done = hn.run(small("1.0") / "install/sdc-thoth-install", "--root", hn.root, env={"PATH": str(tmp_path)})
     assert done.returncode == 1 and "pkgin install python311" in done.stderr
+    assert "and, if nodes have zstd, py311-zstandard; or name another Python" in done.stderr
     assert hn.tree() == before
 
 

@@ -51,7 +51,7 @@ class Terminal:
 
     def write(self, text: str) -> None:
         """Type this; ``\\n`` is the return key, ``\\x03`` Ctrl-C."""
-        os.write(self._ours, text.encode())
+        os.write(self._ours, os.fsencode(text))
 
     def modes(self) -> list[object]:
         """What the terminal does with what is typed: its flags, and not what each key does."""

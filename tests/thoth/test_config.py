@@ -9,6 +9,7 @@ import pytest
 
 from thoth.config import Config, Setting, environment, load_config, survey, without_credentials
 from thoth.errors import UsageError
+from thoth.settings import NEVER
 
 SECRET = "I<3dumps"
 
@@ -258,6 +259,53 @@ class TestManta:
         config = load_config({"MANTA_KEY_ID": "cc:dd"}, file=str(toml))
         assert (config.store, config.user, config.manta.key_id) == ("manta", "bc", "cc:dd")
         assert not config.manta.tls_insecure
+
+    @pytest.mark.parametrize(
+        ("written", "size"),
+        [("256M", 256 << 20), ("1g", 1 << 30), ("2GiB", 2 << 30), ("5000000", 5_000_000), ("0", 0), ("none", NEVER)],
+    )
+    def test_from_which_size_on_dumps_go_in_parts(self, written: str, size: int, toml: Path) -> None:
+        environ = {**MANTA, "THOTH_PARTS_FROM": written}
+        assert load_config(environ).manta.parts_from == size
+        assert survey(environ).settings["manta.parts_from"] == Setting(written, "THOTH_PARTS_FROM")
+        toml.write_text(f'[manta]\nparts_from = "{written}"\n')
+        found = survey(MANTA, file=str(toml))
+        assert (found.manta.parts_from, found.settings["manta.parts_from"].origin) == (size, str(toml))
+
+    def test_nobody_need_say_it_and_a_number_is_a_size(self, toml: Path) -> None:
+        assert load_config({**MANTA, "THOTH_PARTS_FROM": ""}).manta.parts_from is None
+        assert "manta.parts_from" not in survey(MANTA).settings
+        toml.write_text("[manta]\nparts_from = 10000000\n")
+        assert load_config(MANTA, file=str(toml)).manta.parts_from == 10_000_000
+        assert load_config({**MANTA, "THOTH_PARTS_FROM": "1M"}, file=str(toml)).manta.parts_from == 1 << 20
+
+    @pytest.mark.parametrize("written", ["M", "-1", "1.5G", "1 G", "never", "٣G", "9" * 16, "1M\n"])
+    def test_what_is_no_size_is_refused_where_it_is_used(self, written: str) -> None:
+        environ = {**MANTA, "THOTH_PARTS_FROM": written}
+        message = refused(environ)
+        assert message.startswith(
+            "THOTH_PARTS_FROM: parts_from is the size from which on dumps go to Manta in parts:"
+        )
+        assert "\n" not in message
+        assert survey(environ).settings["manta.parts_from"].value == written  # shown all the same
+        assert load_config({**environ, "THOTH_STORE": "file:///s"}).store == "file:///s"
+
+    @pytest.mark.parametrize(
+        ("written", "words"),
+        [
+            ('"many"', ": parts_from is the size from which on dumps go to Manta in parts: a whole number and"),
+            ("-1", ": parts_from is the size from which on"),
+            ("true", ": manta.parts_from: must be a text in quotes, not true or false"),
+            ("1.5", ": manta.parts_from: must be a text in quotes, not a number or date"),
+            (f"0x{'f' * 5000}", ": manta.parts_from: must be a text in quotes, not a number or date"),
+            ("9" * 5000, ": not TOML: "),
+        ],
+    )
+    def test_what_is_no_size_in_the_file(self, written: str, words: str, toml: Path) -> None:
+        toml.write_text(f"[manta]\nparts_from = {written}\n")
+        message = refused(MANTA, file=str(toml))
+        assert message.startswith(f"{toml}{words}"), message
+        assert "\n" not in message
 
     def test_keys_are_looked_for_where_ssh_has_them(self, fresh_home: Path) -> None:
         manta = load_config({**MANTA, "HOME": str(fresh_home), "SSH_AUTH_SOCK": "/a"}).manta

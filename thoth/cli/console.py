@@ -100,12 +100,13 @@ class Console:
         self.complain(f"{about}: {reason.removeprefix(f'{about}: ')}" if about else reason)
 
     def asks(self) -> Callable[[str], str] | None:
-        """What asks a person for a secret, which the terminal does not show; None when there is nobody to ask."""
-        if sys.stdin is None or not sys.stdin.isatty() or self._err is None or not self._err.isatty():
-            return None
-        from getpass import getpass
+        """What asks a person for a secret, on the terminal and unseen; None when there is nobody to ask.
 
-        return getpass
+        It raises EOFError when none is given.
+        """
+        from thoth.cli.passphrase import ask, can_ask
+
+        return ask if can_ask() else None
 
     def lines_in(self) -> Iterator[str]:
         """The lines of stdin; bytes that are not UTF-8 are carried as ``thoth.model.text`` does."""

@@ -57,7 +57,8 @@ def declare_set(parser: ArgumentParser) -> None:
     parser.description = (
         "Set a user property of one dump, or of all dumps of a specification.\n"
         "It is kept in 'properties' of what `thoth info` shows; a dotted name reaches into an object.\n"
-        "VALUE is JSON when it reads as JSON, else text. Without VALUE, JSON is read from standard input."
+        "VALUE is JSON when it reads as JSON, else text. Without VALUE, JSON is read from standard input; a dump's\n"
+        "whole document may have 64 MiB."
     )
     parser.epilog = f"""\
 {_NOTES}

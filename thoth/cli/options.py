@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from thoth.errors import UsageError
 from thoth.render import escaped
+from thoth.sizes import parsed_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from thoth.cli.console import Console
     from thoth.config import Config
     from thoth.library import Thoth
-
-_UNITS: Final = ("", "K", "M", "G", "T", "P")  # each is 1,024 of the one before
 
 
 class TextAsked(Exception):
@@ -101,10 +100,10 @@ def word(argument: str) -> str:
 
 def size_bytes(text: str) -> int:
     """Bytes that a size such as ``500M`` or ``10G`` writes; a unit is 1,024 of the one before. Raises UsageError."""
-    written = re.fullmatch(r"([0-9]{1,15})([KMGTP]?)(?:i?B)?", text, re.IGNORECASE)
-    if written is None:
+    size = parsed_size(text)
+    if size is None:
         raise UsageError(f"'{escaped(text)}' is not a size: a whole number and K, M, G, T or P, as in 10G")
-    return int(written[1]) << 10 * _UNITS.index(written[2].upper())
+    return size
 
 
 def whole_number(text: str) -> int:

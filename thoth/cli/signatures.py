@@ -32,7 +32,8 @@ def declare_top(parser: ArgumentParser) -> None:
     parser.description = (
         "List the signatures that most dumps have: of all dumps, or of those of a specification.\n"
         "A signature is made of the innermost frames of a stack that say something, so dumps of the same\n"
-        "crash have the same one. VERSIONS are platforms. Of several tickets the one of most dumps is shown."
+        "crash have the same one. VERSIONS are platforms, which cores of Linux do not tell. Of several tickets the\n"
+        "one of most dumps is shown."
     )
     parser.epilog = f"""\
 {SPECIFICATION}
@@ -85,11 +86,16 @@ def _top_row(group: Together, bar: str) -> tuple[str, ...]:
         bar,
         time_text(group.first),
         time_text(group.last),
-        str(len(group.nodes)),
-        str(len(group.platforms)),
+        _number(group.nodes),
+        _number(group.platforms),
         _ticket(group.tickets),
         escaped(group.signature),
     )
+
+
+def _number(places: Mapping[str, int]) -> str:
+    """How many there are; none is that no dump tells: each was somewhere."""
+    return str(len(places)) if places else UNSET
 
 
 def _ticket(tickets: Mapping[str, int]) -> str:

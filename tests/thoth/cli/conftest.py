@@ -93,6 +93,48 @@ def spawn(child_environment: dict[str, str]) -> Run:
     return spawn
 
 
+# As much as the examples of the original's README use of https://github.com/trentm/json: a dotted name prints what is
+# there, text as it is; with -a of each item of an array, in one line when they are text; -g gathers what is no array.
+_JSON = f"""#!{sys.executable}
+import json, sys
+names = sys.argv[1:]
+each = names[0] == "-ga" and names.pop(0)
+value = json.load(sys.stdin)
+def shown(value, name):
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else "" if value is None else json.dumps(value, indent=2)
+if each:
+    for item in value if isinstance(value, list) else [value]:
+        print(*(shown(item, name) for name in names))
+else:
+    for text in filter(None, (shown(value, name) for name in names)):
+        print(text)
+"""
+
+Shell = Callable[[str], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, child_environment: dict[str, str]) -> Shell:
+    """``shell("thoth ls | head -1")``: bash, with ``thoth`` and ``json`` as its commands."""
+    programs = {"thoth": f'#!/bin/sh\nexec {sys.executable} -m thoth "$@"\n', "json": _JSON}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = {**child_environment, "PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def shell(typed: str) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", typed],
+            env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert_harmless(ran.stdout + ran.stderr)
+        return ran
+
+    return shell
+
+
 @pytest.fixture
 def on_terminal(child_environment: dict[str, str]) -> Callable[..., tuple[int, bytes]]:
     """``on_terminal("ls")`` gives the exit code and every byte that reached the terminal."""

@@ -19,6 +19,7 @@ from tests.thoth.cli.conftest import COMMAND, Ran, Run, until_hangup
 from thoth.edit import revise
 from thoth.library import Thoth
 from thoth.model import Identity
+from thoth.store.base import MAX_SMALL
 
 Core = Callable[..., Path]
 Uploaded = Callable[..., str]
@@ -179,6 +180,17 @@ class TestStandardInput:
         feed(data)
         assert run("set", name, "triage") == Ran(1, "", said)
         assert run("info", name) == before
+
+    def test_F37_more_than_a_document_holds(self, run: Run, uploaded: Uploaded, feed: Feed) -> None:
+        name = uploaded(1)
+        before = run("info", name)
+        feed(b'"%s"' % (b"x" * (MAX_SMALL - 2)))
+        assert f"{name}: the document would be over 64 MiB" in run("set", name, "triage").err
+        feed(b'"%s"' % (b"x" * (MAX_SMALL - 1)))
+        said = "thoth: standard input has over 67108864 bytes, which is too much for JSON for 'triage'\n"
+        assert run("set", name, "triage") == Ran(1, "", said)
+        assert run("info", name) == before
+        assert f"may have {MAX_SMALL >> 20} MiB" in run("set", "--help").out
 
     def test_F38_names_and_the_value_do_not_both_fit(self, run: Run, feed: Feed) -> None:
         said = "thoth: set: dump=stdin and the value: standard input can be read once; give VALUE as a word\n"

@@ -4,51 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.thoth.cli.conftest import assert_harmless
+from tests.thoth.cli.conftest import Shell
 from thoth.edit import stored_form
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 
 TRIAGED = "086d664357716ae7" + "0" * 16  # the README tells the first half
 OTHER = "0ecc8338c5949ea7" + "0" * 16
-
-# As much as the examples use of https://github.com/trentm/json: a dotted name prints what is there, text as it is.
-JSON = f"""#!{sys.executable}
-import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1].split("."):
-    value = value.get(key) if isinstance(value, dict) else None
-if value is not None:
-    print(value if isinstance(value, str) else json.dumps(value, indent=2))
-"""
-
-Shell = Callable[[str], subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def shell(tmp_path: Path, child_environment: dict[str, str]) -> Shell:
-    """``shell("thoth ls | head -1")``: bash, with ``thoth`` and ``json`` as its commands."""
-    programs = {"thoth": f'#!/bin/sh\nexec {sys.executable} -m thoth "$@"\n', "json": JSON}
-    for name, text in programs.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
-    environment = {**child_environment, "PATH": f"{tmp_path}:/usr/bin:/bin"}
-
-    def shell(typed: str) -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", typed],
-            env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert_harmless(ran.stdout + ran.stderr)
-        return ran
-
-    return shell
 
 
 @pytest.fixture(autouse=True)

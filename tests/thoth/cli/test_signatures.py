@@ -66,7 +66,7 @@ class TestTop:
             0,
             "DUMPS            FIRST               LAST                NODES VERSIONS TICKET SIGNATURE\n"
             "    3 ########## 1970-01-02T00:00:00 1970-01-04T00:00:00     2        2 OS-1   bc: a | b\n"
-            "    1 ###        1970-01-05T00:00:00 1970-01-05T00:00:00     1        0 OS-2   bc: a | c\n",
+            "    1 ###        1970-01-05T00:00:00 1970-01-05T00:00:00     1        - OS-2   bc: a | c\n",
             REST,
         )
 
@@ -86,6 +86,12 @@ class TestTop:
             }
         ]
         assert told == {"version": 1, "dumps": 5, "unsigned": 1, "signatures": 2}
+
+    def test_what_no_dump_tells(self, run: Run, kept: Kept) -> None:
+        kept(1, "a", signature="a", node=None)
+        assert run("top").lines[1].split()[-4:] == ["-", "-", "-", "a"]
+        (told,) = json.loads(run("top", "--json").out)["top"]
+        assert (told["nodes"], told["versions"]) == ({}, {})
 
     def test_a_specification(self, run: Run, some: list[Identity]) -> None:
         assert [line.split()[0] for line in run("top", "ticket=undefined").lines[1:]] == ["2"]
