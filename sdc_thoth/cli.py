@@ -116,7 +116,7 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.halt import Halt
     from sdc_thoth.lock import run_lock
     from sdc_thoth.options import hostkeys_command, limits
-    from sdc_thoth.passes import Voices, check_types, note_broken, run_pass
+    from sdc_thoth.passes import Voices, broken, check_types, note_broken, run_pass
     from sdc_thoth.process import no_core
 
     no_core()
@@ -135,13 +135,13 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     report, say = _report(arguments, console)
     # A dry run takes no lock: it writes nothing, and must not keep a real run from starting.
     lock = nullcontext() if orders.dry_run else run_lock(settings.directory, arguments.lockfile)
-    began = time.time()
+    began, started = time.time(), time.monotonic()
     with lock:
         try:
             run_pass(orders, settings, nodes, connections, report, voices=Voices(say, say, console.talk), halt=Halt())
         except ThothError as error:
             if not orders.dry_run:
-                note_broken(settings, began, error, console.talk)
+                note_broken(settings, broken(began, started, str(error)), console.talk)
             raise
     return report.tally.exit_code
 

@@ -201,7 +201,8 @@ class Collection:
     def _refused(self, item: Found | Odd) -> Outcome | None:
         """The outcome of what is not even looked into."""
         if isinstance(item, Odd):
-            result = {"denied": Result.DENIED, "gone": Result.GONE}.get(item.kind, Result.SKIPPED)
+            usual = Result.FAILED if item.failed else Result.SKIPPED
+            result = {"denied": Result.DENIED, "gone": Result.GONE}.get(item.kind, usual)
             reason = "permission denied" if item.kind == "denied" else item.kind
             return Outcome(result, self.node.name, item.path, stage="discover", reason=reason)
         self._ledger.saw(item)

@@ -41,6 +41,10 @@ class Desynchronized(ProtocolError):
     """A reply does not hold as many bytes as announced: a file changed its size while it was read."""
 
 
+class NoTimes(ProtocolError):
+    """What a node's stat says of one file holds no times that can be read."""
+
+
 class AlreadyRunning(ThothError):
     """Another run holds the lock."""
 

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, Protocol
 
-from sdc_thoth.errors import Desynchronized, ProtocolError
+from sdc_thoth.errors import Desynchronized, NoTimes, ProtocolError
 from thoth import text
 
 UNIT = 4096  # bytes of the unit in which parts of a file are asked for
@@ -76,15 +76,15 @@ class Signature:
 
     @classmethod
     def parse(cls, raw: bytes) -> Signature:
-        """Parse ``device:inode:size:mtime:ctime:links``; raises ProtocolError."""
+        """Parse ``device:inode:size:mtime:ctime:links``; raises NoTimes, and ProtocolError for all else."""
         fields = raw.split(b":")
         if len(fields) != 6 or not all(map(_NUMBER.fullmatch, (fields[0], fields[1], fields[2], fields[5]))):
             raise ProtocolError(f"not a file's signature: {raw[:80]!r}")
-        if not (_SECONDS.fullmatch(fields[3]) and _SECONDS.fullmatch(fields[4])):
-            raise ProtocolError(f"not a file's times: {raw[:80]!r}")
         size = int(fields[2])
         if size >= 1 << 63:
             raise ProtocolError(f"no file has {size} bytes")
+        if not (_SECONDS.fullmatch(fields[3]) and _SECONDS.fullmatch(fields[4])):
+            raise NoTimes(f"not a file's times: {raw[:80]!r}")
         return cls(raw, int(fields[0]), int(fields[1]), size, float(fields[3]), float(fields[4]), int(fields[5]))
 
     def same_file(self, other: Signature) -> bool:
@@ -123,12 +123,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Odd:
-    """A name that matches but is nothing to read: ``kind`` is "a link", "a FIFO", "denied", "gone", ..."""
+    """A name that matches but is nothing to read: ``kind`` is "a link", "a FIFO", "denied", "gone", ...
+
+    ``failed``: it may be a dump, but what the node's stat says of it cannot be told; ``kind`` says what that is.
+    """
 
     type: str
     directory: bytes
     name: bytes
     kind: str
+    failed: bool = False
 
     @property
     def path(self) -> bytes:
@@ -277,7 +281,7 @@ def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Foun
             raise ProtocolError(f"not a reply to discover: {kind!r}")
 
 
-def _listed(reply: Reader, places: Sequence[Place]) -> Iterator[Found]:
+def _listed(reply: Reader, places: Sequence[Place]) -> Iterator[Found | Odd]:
     type, directory = _word(reply), _field(reply)
     now = _field(reply, 32)
     seen = int(now) if _NUMBER.fullmatch(now) else None
@@ -287,7 +291,10 @@ def _listed(reply: Reader, places: Sequence[Place]) -> Iterator[Found]:
     if len(signatures) != count:
         raise ProtocolError(f"{count} names came with {len(signatures)} signatures")
     for name, signature in zip(names, signatures, strict=True):
-        yield Found(type, directory, name, Signature.parse(signature), seen)
+        try:
+            yield Found(type, directory, name, Signature.parse(signature), seen)
+        except NoTimes as error:  # any tenant sets the times of a file: that must not cost the others
+            yield Odd(type, directory, name, f"{error}; 'touch' it", failed=True)
 
 
 def _odd(reply: Reader, places: Sequence[Place]) -> Odd:

@@ -55,7 +55,15 @@ choose_stat() { # -> $format: nanoseconds where this stat knows them; $fds: wher
         known=$(with_files exec stat -L -c "$format" / "$fds/3" 2>/dev/null 3</) || known=
         case $known in
         *[!0-9.:"$newline"]* | *::*) ;;
-        *:*"$newline"*:*) [ "${known%"$newline"*}" != "${known#*"$newline"}" ] || return 0 ;;
+        *:*"$newline"*:*)
+            [ "${known%"$newline"*}" = "${known#*"$newline"}" ] || continue
+            # A stat that shows no fraction has taken the dot for a precision: of a time that is 0 it prints nothing.
+            case $known in
+            *.*) ;;
+            *) format=%d:%i:%s:%Y:%Z:%h ;;
+            esac
+            return 0
+            ;;
         esac
     done
     fds=none
@@ -116,7 +124,12 @@ seconds_of() { # YEAR MONTH-DAY HOUR:MINUTE:SECOND, in UTC -> $seconds since 197
     year=${1#"${1%%[1-9]*}"}
     year=$((${year:-0} - (month < 3))) month=$(((month + 9) % 12))
     days=$((year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719469))
-    seconds=$((days * 86400 + hour * 3600 + minute * 60 + second))$fraction
+    seconds=$((days * 86400 + hour * 3600 + minute * 60 + second))
+    # Before 1970 the fraction would count the wrong way.
+    case $seconds in
+    -*) ;;
+    *) seconds=$seconds$fraction ;;
+    esac
 }
 
 signature() { # a name in this directory -> $signature, empty when it cannot be had

@@ -42,7 +42,7 @@ class Packets(Packetizer):
             raise paramiko.SSHException("a packet was damaged on its way") from error
         if kind == MSG_KEXINIT:
             message.get_bytes(16)
-            names = ("key exchange", "host key", "cipher", "", "MAC")
+            names = ("key exchange", "host key", "cipher", "", "MAC", "", "compression")
             self.offers = {name: message.get_list() for name in names}
             message.rewind()
         elif kind == MSG_DISCONNECT:

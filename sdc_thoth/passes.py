@@ -124,9 +124,13 @@ def run_pass(
     return note
 
 
-def note_broken(settings: Settings, began: float, error: ThothError, talk: Callable[[str], None]) -> None:
-    """Note that a pass, begun at that time, broke off. Raises ThothError when there is no journal to be had."""
-    note = PassNote(started=began, seconds=time.time() - began, error=str(error), good=False)
+def broken(began: float, started: float, reason: str) -> PassNote:
+    """Of a pass that broke off just now; it began at ``began`` by time.time, ``started`` by time.monotonic."""
+    return PassNote(started=began, seconds=time.monotonic() - started, error=reason, good=False)
+
+
+def note_broken(settings: Settings, note: PassNote, talk: Callable[[str], None]) -> None:
+    """Take note of a pass that broke off. Raises ThothError when there is no journal to be had."""
     with open_journal(settings.directory, say=talk) as journal:
         journal.ended(note, all_nodes=False)
         _publish(settings, journal, Voices(talk, talk, talk))

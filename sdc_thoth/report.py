@@ -110,7 +110,8 @@ class TextReport:
                 word = _word(outcome).replace(f": {escaped(host)} (", " (", 1)
                 self._failed[host] = f"{host}: {word}"
             elif outcome.result is Result.NOT_RUNNING:
-                self._failed[host] = f"{host}: not running"
+                why = f": {escaped(outcome.reason)}" if outcome.reason else ""
+                self._failed[host] = f"{host}: not running{why}"
             return
         name, size = escaped(outcome.path), size_text(outcome.size or 0)
         if planned:

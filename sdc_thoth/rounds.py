@@ -18,9 +18,8 @@ from sdc_thoth.events import Log
 from sdc_thoth.halt import Halt
 from sdc_thoth.inventory import Node
 from sdc_thoth.lock import run_lock
-from sdc_thoth.notes import PassNote
 from sdc_thoth.pace import Pace
-from sdc_thoth.passes import Voices, check_types, run_pass
+from sdc_thoth.passes import Voices, broken, check_types, run_pass
 from sdc_thoth.plan import Plan
 from sdc_thoth.service import PassedOver
 from sdc_thoth.session import read_credentials
@@ -103,9 +102,9 @@ class Rounds:
             self.passed_over(PassedOver(1, str(error)))
         except ThothError as error:
             self._log.error("the pass failed", reason=str(error))
-            self._desk.broken(_broken(began, self._began, str(error)))
+            self._desk.broken(broken(began, self._began, str(error)))
         except Exception as error:
-            self._desk.broken(_broken(began, self._began, f"internal error: {type(error).__name__}: {error}"))
+            self._desk.broken(broken(began, self._began, f"internal error: {type(error).__name__}: {error}"))
             raise
         finally:
             self._ended()
@@ -173,7 +172,3 @@ class Rounds:
         self._log.warning("what is under way is cut off", after=grace)
         self._halt.cut(reason)
         return self._idle.wait(last)
-
-
-def _broken(began: float, started: float, reason: str) -> PassNote:
-    return PassNote(started=began, seconds=time.monotonic() - started, error=reason, good=False)

@@ -145,6 +145,7 @@ class SshSession:
             "host key": options.key_types,
             "cipher": options.ciphers,
             "MAC": options.digests,
+            "compression": options.compression,
         }
         return disagreement(ours, self.offers)
 

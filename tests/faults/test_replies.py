@@ -130,7 +130,6 @@ LISTINGS = {
     "negative": (SYSTEM + found(NAME, signatures=SIGNATURE % -5) + END, "not a file's signature"),
     "huge": (SYSTEM + found(NAME, signatures=SIGNATURE % 10**30) + END, "not a file's signature"),
     "too-large": (SYSTEM + found(NAME, signatures=SIGNATURE % 2**63) + END, "no file has 9223372036854775808 bytes"),
-    "no-times": (SYSTEM + found(NAME, signatures=b"1:2:3:nan:inf:1") + END, "not a file's times"),
     "elsewhere": (
         SYSTEM + fields("found", "gcore", "/etc", "1700000000", "1", "core.shadow", SIGNATURE % SIZE) + END,
         "not asked for: b'/etc' b'core.shadow'",
@@ -228,6 +227,28 @@ def test_F21_a_lie_about_one_file_costs_one_file(fleet: Callable[..., Fleet], tm
     assert {node["result"] for node in seen.nodes.values()} == {"reached"}
     assert seen.code == 1
     assert len(scene.collector.stored()) == 1
+    check_honest_again(scene)
+
+
+def test_F19_F21_times_that_cannot_be_read_cost_one_file(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    reading = DUBIOUS["gone"][0]  # of the other file
+    lines = {"none": b"1:2:5:::1", "words": b"1:2:5:nan:inf:1", "control": b"1:2:5:\x1b[31m:1:1"}
+    both = {name: b"\n".join([line, SIGNATURE % SIZE]) for name, line in lines.items()}
+    lies = {
+        name: {"discover": SYSTEM + found(NAME, b"core.y", count="2", signatures=two) + END, "read": reading}
+        for name, two in both.items()
+    }
+    scene = lying(fleet, tmp_path / "home", lies)
+    with within(10):
+        seen = scene.collector.collect("-e", "2", "-p", "8")
+    told = {(dump["node"], dump["path"].endswith("core.y")): dump for dump in of_liars(seen)}
+    assert {key: each["result"] for key, each in told.items()} == {
+        (name, other): "gone" if other else "failed" for name in lies for other in (False, True)
+    }
+    for name, line in lines.items():
+        assert told[name, False]["reason"] == f"not a file's times: {line!r}; 'touch' it"
+    assert {node["result"] for node in seen.nodes.values()} == {"reached"}
+    assert (seen.code, len(scene.collector.stored())) == (1, 1)
     check_honest_again(scene)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,10 @@ from sdc_thoth.node import END, Place, about_request, command, discover_request,
 from tests.support import releases
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core
+from tests.support.processes import wait_until
 from tests.support.roots import Flavour
+from tests.support.server import free_port
+from tests.support.sshagent import SshAgent
 from tests.support.sshd import Node
 
 PLACE = "/opt/custom/thoth-node"
@@ -94,6 +100,73 @@ def test_F74_no_shell_no_files_no_forwarding(node: Callable[..., Node]) -> None:
     terminal = [*base[:-1], "-tt", base[-1]]
     done = subprocess.run(terminal, input=b"id\n", capture_output=True, timeout=30, check=False)
     assert b"uid=" not in done.stdout, shlex.join(terminal)
+
+
+def let_in(node: Node, restricted: bool) -> Node:
+    """With the command in place; where the key is not ``restricted``, that alone is all that stands in the way."""
+    machine = guarded(node)
+    if not restricted:
+        machine.authorize(machine.login_key, options=RESTRICTED.removeprefix("restrict,"))
+    return machine
+
+
+@contextmanager
+def ssh(node: Node, *options: str, asked: tuple[str, ...], env: Mapping[str, str]) -> Iterator[None]:
+    """OpenSSH's client, with these options, while the ``with`` lasts."""
+    *base, where = node.ssh("x")[:-2]
+    with subprocess.Popen(
+        [*base, *options, where, *asked], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env}
+    ) as client:
+        try:
+            yield
+        finally:
+            client.kill()
+
+
+@pytest.mark.parametrize("restricted", [True, False])
+def test_F74_no_way_to_others(node: Callable[..., Node], restricted: bool) -> None:
+    """``ssh -L``: the client listens, and the node connects to nobody for it. Without ``restrict`` it would."""
+    machine, port = let_in(node(flavour="gnu"), restricted), free_port("127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(5)
+        way = f"127.0.0.1:{port}:127.0.0.1:{other.getsockname()[1]}"
+        with ssh(machine, "-N", "-L", way, asked=(), env={}), connected(port) as ours:
+            if restricted:
+                assert ours.recv(100) == b""  # refused
+                other.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    other.accept()
+            else:
+                theirs, _ = other.accept()
+                with theirs:
+                    theirs.sendall(b"hello")
+                    assert ours.recv(100) == b"hello"
+
+
+def connected(port: int) -> socket.socket:
+    """A connection to a port of this machine, once somebody listens there."""
+    made: list[socket.socket] = []
+
+    def attempt() -> bool:
+        with suppress(ConnectionRefusedError):
+            made.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+        return bool(made)
+
+    assert wait_until(attempt, 15)
+    return made[0]
+
+
+@pytest.mark.parametrize("restricted", [True, False])
+def test_F74_no_way_to_our_agent(node: Callable[..., Node], restricted: bool) -> None:
+    """``ssh -A``: what runs on the node is not told of an agent. Without ``restrict`` it would be."""
+    machine = let_in(node(flavour="gnu"), restricted)
+    with SshAgent() as agent:
+        waiting = (command(len(script())),)  # for its script
+        with ssh(machine, "-A", asked=waiting, env={"SSH_AUTH_SOCK": agent.socket}):
+            assert wait_until(lambda: any(each.command == "dd" for each in machine.commands()), 15)
+            told = [Path(f"/proc/{each.pid}/environ").read_bytes() for each in machine.commands()]
+    assert any(b"SSH_ORIGINAL_COMMAND=" in each for each in told)
+    assert any(b"SSH_AUTH_SOCK=" in each for each in told) is not restricted
 
 
 def test_the_key_is_of_no_use_from_elsewhere(node: Callable[..., Node]) -> None:

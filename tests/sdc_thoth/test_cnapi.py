@@ -274,7 +274,7 @@ def test_a_pass_over_a_data_center(fleet: Callable[..., Fleet], tmp_path: Path, 
     }
     assert set(result.results.values()) == {"stored"} and result.code == 1
     shown = home.run("-x", "-N", "lost").stdout.splitlines()
-    assert "dark: not running" in shown and "headnode: nothing to do" in shown
+    assert "dark: not running: its status is unknown" in shown and "headnode: nothing to do" in shown
     assert home.collect("-N", f"dark,{nodes['cn1'].uuid}").code == 0
     refused = home.run("-N", "cn7")
     assert (refused.returncode, refused.stderr) == (1, "sdc-thoth: not in the inventory: cn7\n")

@@ -24,7 +24,8 @@ from tests.support.daemon import Daemon
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.invariants import check_store
 from tests.support.mishaps import collector
-from tests.support.processes import process, wait_until
+from tests.support.processes import listeners, process, wait_until
+from tests.support.server import free_port
 from tests.support.sshd import Fleet, Node
 
 PLACE = "/var/tmp/thoth"
@@ -44,22 +45,6 @@ def limit_of_cores(pid: int) -> str:
     found = re.search(r"^Max core file size\s+(\S+)\s+(\S+)", limits, re.MULTILINE)
     assert found
     return f"{found[1]} {found[2]}"
-
-
-def listeners(pid: int) -> set[str]:
-    """The addresses, as the kernel writes them, at which the process listens."""
-    folder = Path(f"/proc/{pid}/fd")
-    held = {str(entry.readlink()) for entry in folder.iterdir()}
-    rows = [
-        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()
-    ]
-    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 # ---- passes ------------------------------------------------------------------------------------------
@@ -336,13 +321,13 @@ def test_systemd_is_told(only: Node, tmp_path: Path) -> None:
 
 
 def test_metrics_by_port_and_by_file(only: Node, tmp_path: Path) -> None:
-    port = free_port()
+    port = free_port("127.0.0.1")
     textfile = tmp_path / "textfiles" / "sdc-thoth.prom"
     textfile.parent.mkdir()
     home = collector(tmp_path / "home", [only], f'{OFTEN}[metrics]\nport = {port}\ntextfile = "{textfile}"\n')
     with Daemon(home) as daemon:
         daemon.wait_for_passes(2)
-        assert listeners(daemon.process.pid) == {f"0100007F:{port:04X}"}
+        assert listeners(daemon.process.pid) == {f"tcp 0100007F:{port:04X}"}
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             by_port = answer.read().decode()
         for line in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from sdc_thoth import node as protocol
 from sdc_thoth.errors import Desynchronized, NodeError, ProtocolError
-from sdc_thoth.node import Found, Get, Place, Signature
+from sdc_thoth.node import Found, Get, Odd, Place, Signature
 from tests.sdc_thoth.test_node_script import Pipe
 
 PLACES = [Place("core", "-", "/zones/*/cores", "core.*"), Place("kernel", "Linux", "@core_pattern", "*")]
@@ -52,6 +53,25 @@ def test_a_listing() -> None:
     two = SIGNATURE + b"\n" + SIGNATURE
     items = listing(b"found", b"core", b"/zones/z/cores", b"", b"2", b"core.1", b"core.\n", two, b"end")
     assert items == [FOUND, Found("core", b"/zones/z/cores", b"core.\n", Signature.parse(SIGNATURE))]
+
+
+@pytest.mark.parametrize("times", [b":", b"nan:inf", b"1e9:2", b"x:1", b"1.:2", b"--1:2", b"1:"])
+def test_F19_a_file_without_times_costs_no_other(times: bytes) -> None:
+    line = b"1:2:300:" + times + b":1"
+    signatures = SIGNATURE + b"\n" + line + b"\n" + SIGNATURE
+    names = (b"core.1", b"core.2", b"core.3")
+    first, second, third = listing(b"found", b"core", b"/zones/z/cores", b"", b"3", *names, signatures, b"end")
+    assert (first, third) == (FOUND, replace(FOUND, name=b"core.3"))
+    kind = f"not a file's times: {line!r}; 'touch' it"
+    assert second == Odd("core", b"/zones/z/cores", b"core.2", kind, failed=True)
+
+
+@pytest.mark.parametrize(
+    "line", [b"1:2:-3:::1", b"1:2:9999999999999999999:::1", b"1:2:3::", b":2:3:::1", b"1:2:3:::", b"1:2:3:::1:5"]
+)
+def test_F21_without_times_all_else_has_to_be_right(line: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        listing(b"found", b"core", b"/zones/z/cores", b"", b"1", b"core.1", line, b"end")
 
 
 @pytest.mark.parametrize(

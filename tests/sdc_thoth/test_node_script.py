@@ -230,6 +230,38 @@ def test_parts_of_files(shell: Shell, cores: Path, places: list[Place], tmp_path
     assert answers == [content[skip * 4096 : end] for (skip, _), end in zip(parts, ends, strict=True)]
 
 
+# The times of files, in nanoseconds since 1970, and how a stat tells them that knows such.
+TIMES = {
+    0: "0.000000000",
+    1: "0.000000001",
+    1_600_000_000_123_456_789: "1600000000.123456789",
+    (1 << 31) * 10**9: "2147483648.000000000",
+    -(10**9): "-1.000000000",
+    -1_500_000_000: "-1.500000000",
+}
+
+
+def test_F19_what_a_signature_says(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
+    """To the digit: the journal knows a file by it."""
+    expected = {}
+    for number, (ns, exact) in enumerate(TIMES.items()):
+        core = plant(cores, b"core.%d" % number, b"x" * number)
+        os.utime(core, ns=(ns, ns))
+        stat = core.stat()
+        if stat.st_mtime_ns != ns:  # by a file system that has no such time
+            assert ns < 0 or ns >= (1 << 31) * 10**9
+            core.unlink()
+            continue
+        whole = shell.words[0] == "busybox"
+        modified = str(ns // 10**9) if whole or (not shell.stat and ns < 0) else exact
+        changed = str(stat.st_ctime_ns // 10**9) + ("" if whole else f".{stat.st_ctime_ns % 10**9:09}")
+        device = stat.st_dev if shell.stat else 0
+        expected[core.name.encode()] = f"{device}:{stat.st_ino}:{number}:{modified}:{changed}:1".encode()
+    found = found_in(shell, places, tmp_path)
+    assert {each.name: each.signature.raw for each in found} == expected
+    assert read(shell, places, [Get(each) for each in found], tmp_path) == [b"x" * each.size for each in found]
+
+
 def test_more_than_one_listing(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     for number in range(450):
         plant(cores, b"core.%d" % number, b"%d" % number)

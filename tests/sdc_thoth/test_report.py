@@ -113,6 +113,8 @@ def test_nothing_to_do_is_only_said_of_a_node_that_was_searched() -> None:
 
 def test_a_node_that_does_not_run() -> None:
     assert "cn0: not running" in lines([Outcome(Result.NOT_RUNNING, "cn0")])
+    away = Outcome(Result.NOT_RUNNING, "cn0", stage="inventory", reason="its status is rebooting\x1b[2J")
+    assert "cn0: not running: its status is rebooting\\x1b[2J" in lines([away])
 
 
 def test_what_failed_says_where_and_why() -> None:

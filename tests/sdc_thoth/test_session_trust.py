@@ -230,6 +230,32 @@ def test_F75_the_algorithm_that_is_missing_is_named(
     assert f"no {kind} algorithm in common: it offers only {named}" in str(error)
 
 
+@pytest.mark.parametrize("offered", ["zlib", "zlib@openssh.com"])
+def test_F75_a_server_that_wants_to_compress_everything_is_refused(
+    offered: str, somebody: Credentials, tmp_path: Path
+) -> None:
+    """A few bytes of its could fill our memory; each sshd also knows ``none``, so it takes a server of our own."""
+    host_key = make_key(tmp_path / "host_key")
+
+    def talk(connection: socket.socket) -> None:
+        transport = paramiko.Transport(connection)
+        transport._compression_info = {  # type: ignore[attr-defined]
+            offered: transport._compression_info["zlib"]  # type: ignore[attr-defined]
+        }
+        transport.get_security_options().compression = (offered,)
+        transport.add_server_key(paramiko.Ed25519Key.from_private_key_file(str(tmp_path / "host_key")))
+        transport.start_server(event=threading.Event(), server=paramiko.ServerInterface())
+        transport.join(10)
+        transport.packetizer.complete_handshake()  # its timer outlives it
+
+    with server(talk) as node, within(10):
+        known = tmp_path / "hosts"
+        known.write_text(f"{node.place} {host_key}\n")
+        error = refused(node, dataclasses.replace(somebody, known_hosts=KnownHosts.read(known)), 5)
+    assert isinstance(error, NodeUnreachable)
+    assert f"no compression algorithm in common: it offers only {offered}, needed is one of none" in str(error)
+
+
 def test_F75_rsa_signatures_with_sha1_only(trusted: Callable[..., Credentials], tmp_path: Path) -> None:
     # OpenSSH names all algorithms that it knows, so an old server's list needs a server of our own.
     make_key(tmp_path / "key", "rsa")

@@ -27,7 +27,7 @@ class Daemon:
         self, home: Collector, *flags: str, environment: Mapping[str, str] | None = None, log: str = "json"
     ) -> None:
         self.home = home
-        self._flags = (*_IMPATIENT, "--log", log, *flags)
+        self.flags = (*_IMPATIENT, "--log", log, *flags)
         self._environment = {**home.environment, **(environment or {})}
         self._changed = threading.Condition()
         self._lines: list[str] = []
@@ -36,7 +36,7 @@ class Daemon:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            self.home.command("--daemon", *self._flags),
+            self.home.command("--daemon", *self.flags),
             env=self._environment,
             cwd=self.home.home,
             stdin=subprocess.DEVNULL,

@@ -88,6 +88,27 @@ def holds_one_of(pid: int, sockets: set[int]) -> bool:
         return False
 
 
+def listeners(pid: int) -> set[str]:
+    """The sockets at which anybody can reach the process: its kind and address, as the kernel writes them.
+
+    ``tcp 0100007F:23F4``, ``unix /tmp/x``. Sources of the fields: proc(5), /proc/PID/net.
+    """
+    held = {str(entry.readlink()) for entry in (PROC / str(pid) / "fd").iterdir()}
+    found = set()
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        for row in _rows(pid, kind):
+            if row[3] == ("0A" if kind.startswith("tcp") else "07") and f"socket:[{row[9]}]" in held:
+                found.add(f"{kind} {row[1]}")
+    for row in _rows(pid, "unix"):
+        if int(row[3], 16) & 0x10000 and f"socket:[{row[6]}]" in held:  # 0x10000: __SO_ACCEPTCON
+            found.add(f"unix {row[7] if len(row) > 7 else ''}")
+    return found
+
+
+def _rows(pid: int, kind: str) -> list[list[str]]:
+    return [line.split() for line in (PROC / str(pid) / "net" / kind).read_text().splitlines()[1:]]
+
+
 def send(signal_number: signal.Signals, pids: Iterable[int]) -> None:
     """Sends a signal to each process that is still there."""
     for pid in pids:

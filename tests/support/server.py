@@ -102,7 +102,7 @@ class Server:
         """
         if not self.host_keys:
             self.make_host_keys()
-        ports = [self.port] if self.port else [_free_port(self.places[0].address) for _ in range(_TRIES)]
+        ports = [self.port] if self.port else [free_port(self.places[0].address) for _ in range(_TRIES)]
         for port in ports:
             if self._listens_on(port):
                 self.port = port
@@ -224,7 +224,8 @@ def _killed(root: Path) -> list[Process]:
     return left
 
 
-def _free_port(address: str) -> int:
+def free_port(address: str) -> int:
+    """A port at which nobody listens just now."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
