@@ -13,6 +13,7 @@ from thoth import Identity, Outcome, Prefix, Result, Thoth, give_up
 SEEN_BEFORE = {"seen_before": True}  # the detail of an outcome that the journal knew
 LEFT = {"left": True}  # of one that a pass which was told to end has left to the next
 WAITING = {"waiting": True}  # of one that is still being written, and comes another time
+RULES_PENDING = {"rules_pending": True}  # of one that is in Thoth and whose rules have not all been run
 
 
 class Ledger:
@@ -51,7 +52,9 @@ class Ledger:
         named = "limit" in outcome.detail and outcome.identity is not None
         if stored or no_dump or named:
             reason = outcome.reason if no_dump else None
-            self._noted.append(Entry(found.path, _signature(found), outcome.identity, done=stored, reason=reason))
+            # The next pass looks at the document, which knows whether they have been by then.
+            done = stored and "rules_pending" not in outcome.detail
+            self._noted.append(Entry(found.path, _signature(found), outcome.identity, done=done, reason=reason))
         elif not outcome.result.good and self._halt.reason is None:
             self.fail(found, outcome.reason or outcome.result.value, before)
 

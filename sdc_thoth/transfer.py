@@ -15,7 +15,7 @@ from sdc_thoth.binaries import NodeBinaries
 from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
-from sdc_thoth.ledger import Ledger
+from sdc_thoth.ledger import RULES_PENDING, Ledger
 from sdc_thoth.node import About, Found, Get
 from sdc_thoth.press import Press
 from thoth import (
@@ -101,20 +101,18 @@ class Intake:
         if stored is None or is_wanted(self._thoth, stored[0], found.size):
             return None
         arrival = self._arrival(found, identity, ())
-        return self._outcome(arrival, found, lambda: annotate(self._thoth, arrival))
+        return self._outcome(arrival, found, self._thoth, lambda: annotate(self._thoth, arrival))
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that
         the store has no room for it: there may be room for smaller ones. The outcome is to go through ``indexed``."""
-        return self._outcome(arrival, found, lambda: self._received(arrival, found, stream))
+        return self._outcome(arrival, found, self._gathered, lambda: self._received(arrival, found, stream))
 
     def _received(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Receipt:
         binaries = FirstOf([self._of_node.ration(), *self._elsewhere])
-        receipt = receive(self._gathered, arrival, stream, now=self._clock(), binaries=binaries)
-        if self._ask_mdb and is_from_illumos(receipt):
-            receipt = self._debugged(receipt, found)
-        self._arrivals.take(receipt)
-        return receipt
+        rules = self._arrivals.any_rules
+        receipt = receive(self._gathered, arrival, stream, now=self._clock(), binaries=binaries, rules=rules)
+        return self._debugged(receipt, found) if self._ask_mdb and is_from_illumos(receipt) else receipt
 
     def _debugged(self, receipt: Receipt, found: Found) -> Receipt:
         """The same with the stacks that the node's own debugger tells, where they are better.
@@ -220,7 +218,7 @@ class Intake:
             self._properties = {"sysinfo": sysinfo_of(self._asker.about(), self._node.name, self._say)}
         return self._properties
 
-    def _outcome(self, arrival: Arrival, found: Found, work: Callable[[], Receipt]) -> Outcome:
+    def _outcome(self, arrival: Arrival, found: Found, thoth: Thoth, work: Callable[[], Receipt]) -> Outcome:
         try:
             receipt = work()
         except NoRoom as error:
@@ -229,6 +227,9 @@ class Intake:
             raise
         except ThothError as error:
             return failed(self._node, found, error, "transfer", arrival.identity)
+        # One that was there, and that the index cannot be told of, is looked at again when it can.
+        present = receipt.result is Result.STORED_UNINDEXED and not receipt.sent
+        pending = not present and self._arrivals.take(receipt, thoth)
         return Outcome(
             receipt.result,
             self._node.name,
@@ -238,6 +239,7 @@ class Intake:
             receipt.sent,
             None if receipt.result.good else "store",
             receipt.reason or ("cut short" if receipt.info.complete is False else None),
+            RULES_PENDING if pending else {},
         )
 
 

@@ -63,9 +63,11 @@ ROOMS: dict[str, set[str]] = {
     "objects": {"errors", "model", "store"},
     "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
     "crashes": {"errors", "library", "model", "query", "signatures"},
+    "pending": {"model"},
     "resign": {"edit", "errors", "library", "model", "query", "signatures"},
     "maintain": {"errors", "library", "model", "naming", "store", "store.base"},
     "scrub": {
+        "pending",
         "signatures",
         "stacks",
         "dumps",
@@ -83,6 +85,7 @@ ROOMS: dict[str, set[str]] = {
     "purge": {"edit", "errors", "library", "model", "objects", "query"},
     "logs": {"digest", "errors", "library", "store", "store.base"},
     "analysis": {
+        "pending",
         "signatures",
         "config",  # which debuggers are asked for stacks
         "ingest",
@@ -103,6 +106,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "transit": {"digest", "dumps", "store.base"},
     "ingest": {
+        "pending",
         "signatures",
         "stacks",
         "transit",

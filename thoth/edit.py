@@ -42,7 +42,7 @@ LONGEST_TICKET: Final = 256  # characters
 SYSTEM: Final = frozenset(
     {"name", "dump", "platform", "node", "version", "type", "time", "stack", "id", "size", "md5", "sha256"}
     | {"complete", "revision", "uploaded", "sources", "purged", "expanded", "autoanalyzed", "stack_by", "properties"}
-    | {"threads", "fault_address", "stack_failed", "signature", "signature_rules"}
+    | {"threads", "fault_address", "stack_failed", "signature", "signature_rules", "rules_pending"}
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -181,6 +182,42 @@ def test_F30_collector_killed_more_often(collecting: Command, tmp_path: Path) ->
 
 def test_F30_upload_killed(uploading: Command, tmp_path: Path) -> None:
     sample(uploading, tmp_path / "trace", SAMPLES)
+
+
+def with_rule(command: Command) -> Command:
+    rule = {"name": "every", "version": 1, "matches": ["type=core"], "ticket": "OS-1"}
+    path = command.home.home / "rule.json"
+    path.write_text(json.dumps(rule))
+    done = command.home.thoth("autoanalyzers", "upload", str(path))
+    assert done.returncode == 0, done.stderr
+    return command
+
+
+def every_rename(command: Command) -> None:
+    """Kill at the first, then at the second and so on, of a run that takes one dump in and has a rule for it."""
+    for number in count(1):
+        command.add(linux_core(number))
+        if not command.killed("rename", number):
+            break
+        command.check()
+        check_rules(command)
+    assert number > 3  # the dump, its document, and what the rule makes of that
+    check_rules(command)
+
+
+def check_rules(command: Command) -> None:
+    """The rule was run on each dump, and once: the document has been changed by nothing else."""
+    for info in command.home.infos():
+        assert (info.document.get("ticket"), info.document.get("rules_pending"), info.revision) == ("OS-1", None, 1)
+        assert info.document["autoanalyzed"].keys() == {"every"}
+
+
+def test_F30_upload_killed_at_every_rename_with_a_rule(uploading: Command) -> None:
+    every_rename(with_rule(uploading))
+
+
+def test_F30_collector_killed_at_every_rename_with_a_rule(collecting: Command) -> None:
+    every_rename(with_rule(collecting))
 
 
 @pytest.mark.soak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,7 +13,10 @@ from typing import Final
 import pytest
 
 from tests.support.arrivals import CORE, CUT, SHORTER, arrival, objects, take, whole
-from thoth.edit import SetTicket, edit_dump
+from thoth.analysis.autoanalyze import Autoanalyzer
+from thoth.analysis.rules import parse_rules
+from thoth.analysis.stored_rules import upload_rules
+from thoth.edit import SetTicket, Unticket, edit_dump
 from thoth.errors import ThothError
 from thoth.index.memory import MemoryIndex
 from thoth.ingest.arrival import Receipt
@@ -292,3 +296,48 @@ def test_F39_an_upload_in_the_middle_of_a_purge_leaves_no_object_behind(scene: S
     assert info is not None
     assert info[0].document["purged"]
     assert [*objects(scene.thoth)] == [info_name("bmc", IDENTITY)]
+
+
+# ---- rules --------------------------------------------------------------------------------------------
+
+
+def ruled(thoth: Thoth, data: bytes) -> Receipt:
+    """An upload of this, with the rules of the store behind it."""
+    rules = Autoanalyzer(thoth, cache=Path("/nowhere"), environ={}, clock=time.time, say=pytest.fail)
+    receipt = take(thoth, data, rules=rules.any_rules)
+    assert not any(each.stands_in_the_way for each in rules.arrived(receipt.result, receipt.info).verdicts)
+    return receipt
+
+
+def indexed(scene: Scene) -> DumpInfo:
+    found = scene.thoth.stored_info(IDENTITY)
+    assert found is not None
+    assert scene.index.get(IDENTITY) == found[0]
+    return found[0]
+
+
+@pytest.mark.parametrize("before", ["nothing", "cut", "orphan"])
+@pytest.mark.parametrize("healed", ["upload", "scrub --repair"])
+def test_F30_killed_at_every_call_of_an_upload_with_rules(before: str, healed: str) -> None:
+    """Whoever puts the dump right, the next upload of it has its rule run, and run once."""
+    rule = {"name": "r", "version": 1, "matches": ["complete=true"], "ticket": "OS-1"}
+    for number in count(1):
+        scene = Scene(MemoryStore(now=time.time))
+        BEFORE[before](scene, scene.thoth)
+        scene.pass_time()
+        upload_rules(scene.thoth, parse_rules(json.dumps(rule).encode(), "x"))
+        scene.turns.wait_for(number, lambda scene=scene: die(scene))  # type: ignore[misc]  # as above
+        with suppress(Killed):
+            ruled(scene.interrupted, CORE)
+        if not scene.turns.came:
+            break
+        if healed != "upload":
+            scene.pass_time()
+            scene.repair(scene.thoth)
+        ruled(scene.thoth, CORE)
+        info = indexed(scene)
+        assert (info.document["ticket"], "rules_pending" in info.document) == ("OS-1", False)
+        edit_dump(scene.thoth, IDENTITY, [Unticket()])
+        ruled(scene.thoth, CORE)
+        assert "ticket" not in indexed(scene).document
+    assert number > 4

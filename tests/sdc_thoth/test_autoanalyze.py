@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +63,24 @@ class Scene(NamedTuple):
         """By pid, what is known of each dump."""
         return {info.document["pid"]: info.document for info in self.home.infos()}
 
+    def done(self) -> list[int]:
+        """Of each dump, least first, whether the collector need not look at it any more."""
+        with closing(sqlite3.connect(self.home.home / ".local/state/sdc-thoth" / "journal.sqlite")) as journal:
+            return sorted(done for (done,) in journal.execute("SELECT done FROM seen"))
+
+    def check_completed(self, pids: set[str]) -> dict[bytes, str]:
+        """The next pass runs what an earlier one has left, and the one behind it has nothing to do."""
+        self.analyzer("fmri", "exit 0\n")
+        result = self.home.collect()
+        assert {pid for pid, each in self.documents().items() if "fmri" in each.get("autoanalyzed", {})} == pids
+        for document in self.documents().values():
+            assert "failed" not in document["autoanalyzed"]["fmri"]
+            assert "rules_pending" not in document
+        before = self.documents()
+        self.home.collect()
+        assert self.documents() == before
+        return result.results
+
 
 @pytest.fixture
 def scene(node: Callable[..., Node], tmp_path: Path) -> Iterator[Scene]:
@@ -102,7 +122,7 @@ def test_a_dump_that_is_seen_again_is_left_alone(scene: Scene) -> None:
     scene.rules(TICKET)
     assert scene.home.collect().results == {path: "present"}
     assert "ticket" not in scene.documents()["1"]
-    # What came before the rule did, or when a collector was killed, is found by that it has no record.
+    # What came before the rule did is found by that it has no record.
     assert scene.home.thoth("autoanalyzers", "run", "autoanalyzed=undefined").returncode == 0
     assert scene.documents()["1"]["ticket"] == "OS-2359"
 
@@ -165,12 +185,82 @@ def test_a_signal_ends_an_analyzer_and_what_is_left_is_told(scene: Scene) -> Non
             process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert "1 dump not analyzed; 'thoth autoanalyzers run' does it" in out.splitlines()
+    left = "1 dump not analyzed; the next pass does it, or 'thoth autoanalyzers run rules_pending=*'"
+    assert left in out.splitlines()
     assert "=== Completed ===" in out
     assert "autoanalyzed" not in scene.documents()["1"]
+    scene.check_completed({"1"})
+
+
+def test_F30_killed_while_an_analyzer_runs(scene: Scene) -> None:
+    """What the first pass has set stays; what was under way, or had not begun, is run in the next pass."""
+    started = scene.ground / "started"
+    os.mkfifo(started)
+    started.chmod(0o666)
+    scene.analyzer("fmri", f"echo >{started}; sleep 60\n")
+    scene.rules(FMRI, TICKET)
+    paths = [scene.put(1, "bc"), scene.put(2, "svc.startd")]
+    with scene.home.start() as process:
+        with started.open():  # returns when the first analyzer runs
+            os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert {bool(document.get("rules_pending")) for document in scene.documents().values()} == {True}
+    (identity,) = [document["id"] for document in scene.documents().values() if document.get("ticket") == "OS-2359"]
+    assert scene.home.thoth("unticket", identity).returncode == 0
+    assert scene.check_completed({"1", "2"}) == dict.fromkeys(paths, "present")
+    assert not any(document.get("ticket") for document in scene.documents().values())
+
+
+def test_a_dump_whose_rules_are_pending_is_no_more_looked_at_when_they_have_run(scene: Scene) -> None:
+    """The journal calls a dump done once its document says so: where no analyzer is needed, at once."""
+    scene.put(1, "bc")
+    scene.home.collect()
+    assert (scene.done(), "rules_pending" in scene.documents()["1"]) == ([1], False)
+    scene.rules(TICKET)
+    scene.put(2, "svc.startd")
+    scene.put(3, "bc")
+    scene.home.collect()
+    assert scene.done() == [1, 1, 1]
     scene.analyzer("fmri", "exit 0\n")
-    assert scene.home.thoth("autoanalyzers", "run", "autoanalyzed.fmri=undefined").returncode == 0
-    assert "failed" not in scene.documents()["1"]["autoanalyzed"]["fmri"]
+    scene.rules(FMRI)
+    scene.put(4, "bc")
+    scene.home.collect()
+    assert scene.done() == [0, 1, 1, 1]
+    scene.home.collect()
+    assert scene.done() == [1, 1, 1, 1]
+    assert not any("rules_pending" in document for document in scene.documents().values())
+    assert {pid for pid, document in scene.documents().items() if "autoanalyzed" in document} == {"2", "4"}
+
+
+def test_F08_rules_that_cannot_be_read_are_run_in_the_next_pass(scene: Scene) -> None:
+    """The dumps are stored, and marked, since nobody knows whether there are rules for them."""
+    scene.rules(TICKET)
+    path = scene.put(1, "svc.startd")
+    place = scene.home.store / "thoth/stor/thoth/autoanalyzers"
+    place.rename(place.with_name("aside"))
+    place.symlink_to("aside")
+    result = scene.home.collect()
+    assert (result.results, "held against the rules when it is met again" in result.talk) == ({path: "stored"}, True)
+    assert scene.done() == [0]
+    place.unlink()
+    place.with_name("aside").rename(place)
+    assert scene.home.collect().results == {path: "present"}
+    document = scene.documents()["1"]
+    assert (document["ticket"], document.get("rules_pending")) == ("OS-2359", None)
+    assert scene.done() == [1]
+
+
+def test_one_dump_in_two_places_is_analyzed_once(scene: Scene) -> None:
+    ran = scene.ground / "ran"
+    ran.touch()
+    ran.chmod(0o666)
+    scene.analyzer("fmri", f"echo >>{ran}\n")
+    scene.rules(FMRI)
+    core = illumos_core(1, cmd="bc")
+    for name in ("core.1", "core.copy"):
+        scene.node.put(f"{PLACE}/{name}", core)
+    assert sorted(scene.home.collect().results.values()) == ["present", "stored"]
+    assert ran.read_text() == "\n"
 
 
 def test_a_cache_that_is_full_ends_no_pass(scene: Scene) -> None:
@@ -236,4 +326,4 @@ class TestArrivals:
         arrivals.tell_left()
         failed, left = said  # there is no such cache
         assert failed.startswith("autoanalyzer fmri: failed on ")
-        assert left == "2 dumps not analyzed; 'thoth autoanalyzers run' does it"
+        assert left == "2 dumps not analyzed; the next pass does it, or 'thoth autoanalyzers run rules_pending=*'"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.support.elfwriter import illumos_core
@@ -36,9 +36,16 @@ def arrival(data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Arr
     return Arrival(**{**settings, **changes})
 
 
-def take(thoth: Thoth, data: bytes, filename: bytes = b"core.19972", **changes: Any) -> Receipt:
+def take(
+    thoth: Thoth,
+    data: bytes,
+    filename: bytes = b"core.19972",
+    *,
+    rules: Callable[[], bool] | None = None,
+    **changes: Any,
+) -> Receipt:
     stream = Reopened(lambda: in_blocks(data))
-    return receive(thoth, arrival(data, filename, **changes), stream, now=NOW, tries=at_once)
+    return receive(thoth, arrival(data, filename, **changes), stream, now=NOW, tries=at_once, rules=rules)
 
 
 def at_once() -> Tries:

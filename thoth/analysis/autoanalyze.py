@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +14,7 @@ from thoth.analysis.parallel import in_order
 from thoth.analysis.rules import Rule, RuleSet, RunAnalyzer
 from thoth.analysis.stored_rules import read_rules
 from thoth.analysis.verdicts import (
+    UNFINISHED,
     RuleResult,
     Verdict,
     Verdicts,
@@ -22,6 +23,7 @@ from thoth.analysis.verdicts import (
     next_revision,
     reason_of,
     recorded,
+    run_since,
     settled,
     verdict_on,
 )
@@ -29,7 +31,8 @@ from thoth.edit import revise
 from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
-from thoth.query import Query
+from thoth.pending import RULES_PENDING, pending_since, unmarked
+from thoth.query import Glob, Query
 
 if TYPE_CHECKING:
     from thoth.analysis.changes import Changes
@@ -37,16 +40,33 @@ if TYPE_CHECKING:
 
 _ARRIVED: Final = frozenset({Result.STORED, Result.REPLACED, Result.STORED_UNINDEXED})
 _TOLD: Final = 10  # rules that cannot run, of which each is told
-_UNFINISHED: Final = "was killed when it had changed the dump"
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How far a dump that arrived was held against the rules. ``waiting``: for ``Autoanalyzer.finish``."""
+    """How far a dump that arrived was held against the rules. ``waiting``: for ``Autoanalyzer.finish``.
+
+    ``pending``: its document says, since that time (thoth.pending), that something is left to be done, or may say so.
+    """
 
     identity: Identity
     verdicts: tuple[Verdict, ...] = ()
     waiting: bool = False
+    pending: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """When a dump's rules are pending no more: none of those ``behind`` applies. A mark of another time stays."""
+
+    since: float | None
+    behind: Sequence[Rule] = ()
+
+    def comes(self, info: DumpInfo, now: float) -> bool:
+        since = pending_since(info)
+        if since is None or since != self.since:
+            return False
+        return not any(rule.applies_to(info, now) for rule in self.behind)
 
 
 class Autoanalyzer:
@@ -75,27 +95,42 @@ class Autoanalyzer:
         self._loading = Lock()
         self._cancelled = Event()
 
-    def arrived(self, result: Result, info: DumpInfo) -> Held:
-        """Hold a dump that was taken in against the rules that need nothing but its document.
+    def any_rules(self) -> bool:
+        """Whether what arrives is to be marked, as ``receive`` asks: there are rules, or nobody can tell."""
+        rules = self._loaded()
+        return bool(rules.rules) or not rules.whole
 
-        That is one change of it at most. A dump that was there already is left alone. What goes wrong is a verdict,
-        and never an exception: a dump that is stored stays stored.
+    def arrived(self, result: Result, info: DumpInfo, by: Thoth | None = None) -> Held:
+        """Hold a dump that was taken in, or whose rules are pending, against those that need only its document.
+
+        That is one change of it at most. Any other dump that was there already is left alone. What goes wrong is a
+        verdict, and never an exception: a dump that is stored stays stored. ``by`` makes the change: the same Thoth
+        with an index that gathers.
         """
-        if result not in _ARRIVED:
+        since = pending_since(info)
+        if result not in _ARRIVED and since is None:
             return Held(info.id)
         rules, now = self._loaded(), self._clock()
         try:
-            info, verdicts = self._settled(rules.prompt, info, {})
+            info, verdicts = self._settled(rules.prompt, info, {}, _End(since, rules.late), by)
         except ThothError as error:
             wanted = settled(rules.prompt, info, {}, now)[1]
-            return Held(info.id, tuple(all_failed(rules.prompt, info.id, wanted, error).values()))
-        return Held(info.id, tuple(verdicts.values()), any(rule.applies_to(info, now) for rule in rules.late))
+            failed = self._failed(rules.prompt, info.id, wanted, error)
+            return Held(info.id, tuple(failed.values()), pending=since)
+        waiting = any(rule.applies_to(info, now) for rule in rules.late)
+        return Held(info.id, tuple(verdicts.values()), waiting, pending_since(info))
 
     def finish(self, held: Held) -> tuple[Verdict, ...]:
-        """Run what is left for a dump: rules that run analyzers, and those behind them. Their verdicts."""
+        """Run what is left for a dump: rules that run analyzers, and those behind them. Their verdicts.
+
+        There are none when somebody else has done it meanwhile, or does, since the dump was replaced.
+        """
         before = {verdict.rule: verdict for verdict in held.verdicts}
         try:
-            verdicts = self._late(self._current(held.identity), before)
+            info = self._current(held.identity)
+            if pending_since(info) != held.pending:
+                return ()
+            verdicts = self._late(info, before, held.pending, anew=held.pending is None)
         except ThothError as error:
             reason = reason_of(error)
             return tuple(verdict_on(held.identity, rule, RuleResult.FAILED, reason) for rule in self._loaded().late)
@@ -116,8 +151,10 @@ class Autoanalyzer:
         Raises StoreUnavailable and IndexFailure also when it cannot be changed: no other dump would fare better.
         """
         try:
-            info, verdicts = self._settled(self._loaded().prompt, self._current(identity), {})
-            return tuple(self._late(info, verdicts).values())
+            rules, info = self._loaded(), self._current(identity)
+            since = pending_since(info)
+            info, verdicts = self._settled(rules.prompt, info, {}, _End(since, rules.late))
+            return tuple(self._late(info, verdicts, since, anew=True).values())
         except IndexFailure as error:
             raise IndexFailure(f"{identity}: {reason_of(error)}") from error
 
@@ -133,37 +170,60 @@ class Autoanalyzer:
             raise NoSuchDump(f"no such dump: {identity}")
         return current[0]
 
-    def _late(self, info: DumpInfo, verdicts: Verdicts) -> Verdicts:
-        for runs_analyzer, rules in groupby(
-            self._loaded().late, key=lambda rule: isinstance(rule.action, RunAnalyzer)
-        ):
+    def _late(self, info: DumpInfo, verdicts: Verdicts, since: float | None, *, anew: bool) -> Verdicts:
+        """Run the late rules; unless ``anew``, without the analyzers that were run after ``since``."""
+        late = self._loaded().late
+        done = 0
+        for runs_analyzer, group in groupby(late, key=lambda rule: isinstance(rule.action, RunAnalyzer)):
+            rules = tuple(group)
             if not runs_analyzer:
-                info, verdicts = self._settled(tuple(rules), info, verdicts)
+                done += len(rules)
+                info, verdicts = self._settled(rules, info, verdicts, _End(since, late[done:]))
                 continue
             for rule in rules:
-                info, verdicts = self._analyzed(rule, info, verdicts)
-        return verdicts
+                done += 1
+                before = None if anew or since is None else run_since(info, rule, since)
+                if before is not None:
+                    verdicts = {**verdicts, rule.name: before}
+                else:
+                    info, verdicts = self._analyzed(rule, info, verdicts, _End(since, late[done:]))
+        # Rules that are not run are not recorded: then the mark is still there.
+        return self._settled((), info, verdicts, _End(since))[1]
 
-    def _settled(self, rules: tuple[Rule, ...], info: DumpInfo, before: Verdicts) -> tuple[DumpInfo, Verdicts]:
+    def _settled(
+        self, rules: tuple[Rule, ...], info: DumpInfo, before: Verdicts, end: _End, by: Thoth | None = None
+    ) -> tuple[DumpInfo, Verdicts]:
         """The document after these rules, none of which runs an analyzer, and the verdicts. One change, or none."""
         now = self._clock()
         revised, verdicts = settled(rules, info, before, now)
-        if revised is info:
+        if self._next(info, revised, end, now) is None:
             return info, verdicts
 
         def change(current: DumpInfo) -> DumpInfo | None:
             nonlocal verdicts
             revised, verdicts = settled(rules, current, before, now)
-            return None if revised is current else revised
+            return self._next(current, revised, end, now)
 
         try:
-            return revise(self._thoth, info.id, change), verdicts
+            return revise(by or self._thoth, info.id, change), verdicts
         except (StoreUnavailable, IndexFailure):
             raise
         except ThothError as error:
-            return info, {**verdicts, **all_failed(rules, info.id, verdicts, error)}
+            return info, {**verdicts, **self._failed(rules, info.id, verdicts, error)}
 
-    def _analyzed(self, rule: Rule, info: DumpInfo, before: Verdicts) -> tuple[DumpInfo, Verdicts]:
+    def _next(self, before: DumpInfo, after: DumpInfo, end: _End, now: float) -> DumpInfo | None:
+        """A document's next revision, without the mark when nothing is left to be run; None: nothing changes."""
+        all_run = self._loaded().whole and not self._cancelled.is_set() and end.comes(after, now)
+        return next_revision(before, unmarked(after) if all_run else after)
+
+    def _failed(self, rules: Iterable[Rule], identity: Identity, verdicts: Verdicts, error: ThothError) -> Verdicts:
+        """The verdicts on rules that could not change a document; when it was only to lose its mark, that is told."""
+        failed = all_failed(rules, identity, verdicts, error)
+        if not failed:
+            self._say(f"{identity}: autoanalyzers: {reason_of(error)}")
+        return failed
+
+    def _analyzed(self, rule: Rule, info: DumpInfo, before: Verdicts, end: _End) -> tuple[DumpInfo, Verdicts]:
         """Run a rule's analyzer if the rule applies, and record on the dump that it did."""
         now = self._clock()
         _, verdicts = settled([rule], info, before, now)
@@ -175,7 +235,10 @@ class Autoanalyzer:
             return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.SKIPPED, failure)}
 
         def done(current: DumpInfo) -> DumpInfo | None:
-            return next_revision(current, recorded(current, rule, claimed(current, rule) or None, now, failure))
+            if pending_since(current) not in (None, end.since):
+                return None  # a better dump came meanwhile: its rules are run on it
+            after = recorded(current, rule, claimed(current, rule) or None, now, failure)
+            return self._next(current, after, end, now)
 
         try:
             info = revise(self._thoth, info.id, done)
@@ -230,8 +293,8 @@ class Autoanalyzer:
         try:
             rules = read_rules(self._thoth)
         except ThothError as error:
-            self._say(f"autoanalyzers: {error}; no rule is held against what arrives")
-            return RuleSet()
+            self._say(f"autoanalyzers: {error}; what arrives is held against the rules when it is met again")
+            return RuleSet(whole=False)
         for line in fault_lines(rules):
             self._say(line)
         return rules
@@ -246,7 +309,7 @@ def _within_claims(rule: Rule, now: float, stays: list[str]) -> Change:
         edits, stays[:] = permitted(stored, changes.edits, ours)
         after = changed(stored, replace(changes, edits=edits), by, expanded) or stored
         # When we are killed after this, the rule counts as failed, and what it has set as its own.
-        after = recorded(after, rule, claims(after, edits, ours) or None, now, _UNFINISHED)
+        after = recorded(after, rule, claims(after, edits, ours) or None, now, UNFINISHED)
         return next_revision(stored, after)
 
     return change
@@ -258,15 +321,18 @@ def fault_lines(rules: RuleSet) -> list[str]:
     return lines[:_TOLD] + ([f"autoanalyzers: {len(lines) - _TOLD} more cannot run"] if len(lines) > _TOLD else [])
 
 
-def concerned(thoth: Thoth, query: Query, rules: Iterable[Rule], now: float) -> list[Identity]:
-    """Those of a query's dumps that a rule applies to, as the index has them, oldest first.
+def concerned(thoth: Thoth, query: Query, rules: RuleSet, now: float) -> list[Identity]:
+    """Those of a query's dumps that a rule applies to or, if these are all rules, whose rules are pending.
 
-    The first rule that applies to a dump sees it as it was, so no rule applies to the others. ``now``: seconds since
-    1970. A limit of the query is one of these dumps.
+    They are as the index has them, oldest first. The first rule that applies to a dump sees it as it was, so no rule
+    applies to the others. ``now``: seconds since 1970. A limit of the query is one of these dumps.
     """
     found: dict[Identity, tuple[bool, float, Identity]] = {}
-    for rule in rules:
-        asked = replace(query, constraints=query.constraints + rule.constraints(now))
+    wanted = [rule.constraints(now) for rule in rules.rules]
+    if rules.whole:
+        wanted.append((Glob((RULES_PENDING,), "*"),))
+    for constraints in wanted:
+        asked = replace(query, constraints=query.constraints + constraints)
         for time, name in thoth.index.select(asked, [("time",), ("id",)]):
             identity = Identity(name)
             found[identity] = (time is not None, time or 0.0, identity)

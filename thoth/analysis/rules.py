@@ -279,12 +279,14 @@ class RuleSet:
     """Rules in the order in which they run, each behind those that it depends on.
 
     ``prompt`` are those that need nothing but the document. ``late`` run an analyzer, or depend on one that does.
-    ``faults``: name -> why a rule cannot run: what it depends on is not there, or a circle.
+    ``faults``: name -> why a rule cannot run: what it depends on is not there, or a circle. ``whole``: these are all
+    rules that there are; not so when some were chosen, or they could not be read.
     """
 
     prompt: tuple[Rule, ...] = ()
     late: tuple[Rule, ...] = ()
     faults: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
 
     @classmethod
     def of(cls, rules: Iterable[Rule]) -> RuleSet:
@@ -321,6 +323,7 @@ class RuleSet:
         return RuleSet(
             tuple(rule for rule in self.prompt if rule.name in wanted),
             tuple(rule for rule in self.late if rule.name in wanted),
+            whole=self.whole and len(wanted) == len(there),
         )
 
 

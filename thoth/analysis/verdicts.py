@@ -20,9 +20,10 @@ from thoth.analysis.rules import Rule, RunAnalyzer
 from thoth.edit import SetProperty, SetTicket, edited
 from thoth.errors import BadDocument, IndexFailure, ThothError, UsageError
 from thoth.model import DumpInfo, Identity, Json
+from thoth.pending import AUTOANALYZED, record_time, rule_records
 from thoth.query import label, lookup
 
-AUTOANALYZED: Final = "autoanalyzed"  # key of the document
+UNFINISHED: Final = "was killed when it had changed the dump"  # ``failed`` while the analyzer of a rule is under way
 _LONGEST: Final = 200  # characters of a value that a reason shows, and of a failure that is recorded
 
 
@@ -85,7 +86,7 @@ def _settled(rule: Rule, info: DumpInfo, verdicts: Verdicts, now: float) -> tupl
 def _set(rule: Rule, action: SetTicket | SetProperty, info: DumpInfo, now: float) -> tuple[DumpInfo, Verdict]:
     """Set what the rule sets, unless somebody else has set it, or removed what the rule had set."""
     present, wanted = _present_and_wanted(action, info)
-    ours = _records(info).get(rule.name, {}).get("set")
+    ours = rule_records(info).get(rule.name, {}).get("set")
     if is_others(present, wanted, ours):
         if present is None:
             return info, verdict_on(info.id, rule, RuleResult.KEPT, "what this rule had set was removed")
@@ -118,24 +119,31 @@ def recorded(info: DumpInfo, rule: Rule, value: Json, now: float, failure: str |
     record = {"version": rule.version, "set": value, "time": now}
     if failure is not None:
         record["failed"] = failure[:_LONGEST]
-    records = _records(info)
+    records = rule_records(info)
     there = records.get(rule.name)
     if there is not None and same({**there, "time": None}, {**record, "time": None}):
         return info
     return info.changed(**{AUTOANALYZED: {**records, rule.name: record}})
 
 
-def _records(info: DumpInfo) -> Mapping[str, Mapping[str, Json]]:
-    """The records of a document, those left out that are none."""
-    value = info.document.get(AUTOANALYZED)
-    records = value if isinstance(value, dict) else {}
-    return {name: record for name, record in records.items() if isinstance(record, dict)}
-
-
 def claimed(info: DumpInfo, rule: Rule) -> dict[str, Json]:
     """What the analyzer of a rule has set on a dump, by the rule's record; empty for nothing."""
-    ours = _records(info).get(rule.name, {}).get("set")
+    ours = rule_records(info).get(rule.name, {}).get("set")
     return dict(ours) if isinstance(ours, dict) else {}
+
+
+def run_since(info: DumpInfo, rule: Rule, since: float) -> Verdict | None:
+    """What became of a rule whose analyzer was run after that time, by its record.
+
+    None: it was not run, or it was killed, or the rule is another one now. ``since``: seconds since 1970.
+    """
+    record = rule_records(info).get(rule.name, {})
+    time, failure = record_time(record), record.get("failed")
+    if time is None or time <= since or record.get("version") != rule.version or failure == UNFINISHED:
+        return None
+    if failure is not None:
+        return verdict_on(info.id, rule, RuleResult.FAILED, str(failure))
+    return verdict_on(info.id, rule, RuleResult.MATCHED, "was run before")
 
 
 def next_revision(before: DumpInfo, after: DumpInfo) -> DumpInfo | None:

@@ -69,7 +69,10 @@ What became of a rule is recorded on the dump, under "autoanalyzed" in what `tho
   autoanalyzed.OS-2359=undefined          the rule has not been run, or did not apply; with this in SPEC a
                                           `run` goes on where one that was interrupted has ended
   autoanalyzed.fmri.failed=*              it failed; run it again when the cause is gone
-  autoanalyzed=undefined                  no rule applied, or the upload was killed before the rules were run
+  autoanalyzed=undefined                  no rule applied, or there were none when it came
+A dump that arrives while there are rules has "rules_pending", a time, until they have been run. When an upload
+or the collector is killed before that, the next upload of the dump, or pass over its node, runs what is left:
+  rules_pending=*                         of a dump that will not come again, `run` does it
 
 {SPECIFICATION}
 examples:
@@ -77,6 +80,7 @@ examples:
   thoth autoanalyzers dryrun mtime=7d
   thoth autoanalyzers run --rule OS-2359 autoanalyzed.OS-2359=undefined
   thoth autoanalyzers run -p 8 --rule fmri autoanalyzed.fmri=undefined limit=1000
+  thoth autoanalyzers run rules_pending=*
   thoth autoanalyzers show OS-2359 > OS-2359.json
   thoth autoanalyzers remove OS-2359
 

@@ -150,7 +150,8 @@ def upload(arguments: Namespace, console: Console) -> int:
 
         def uploaded(path: str) -> bool:
             find = stacks_in if config.stack[0] == "native" else _no_stacks
-            receipt = _upload(thoth, path, console, partial(find, binaries=binaries), as_json=arguments.json)
+            stacks = partial(find, binaries=binaries)
+            receipt = _upload(thoth, path, console, stacks, autoanalyzer.any_rules, as_json=arguments.json)
             receipt = with_debuggers(thoth, config, receipt, binaries, console)
             receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
@@ -168,7 +169,13 @@ def _no_stacks(source: ReadAt, *, binaries: Binaries) -> dict[str, Json]:
 
 
 def _upload(
-    thoth: Thoth, path: str, console: Console, stacks: Callable[[ReadAt], Mapping[str, Json]], *, as_json: bool
+    thoth: Thoth,
+    path: str,
+    console: Console,
+    stacks: Callable[[ReadAt], Mapping[str, Json]],
+    rules: Callable[[], bool],
+    *,
+    as_json: bool,
 ) -> Receipt:
     """Take one dump in and tell what became of it."""
     import time
@@ -179,7 +186,7 @@ def _upload(
     with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
-        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=lambda: stacks(source))
+        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=lambda: stacks(source), rules=rules)
     _tell(path, receipt, console)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()
@@ -228,7 +235,10 @@ def _autoanalyzer(thoth: Thoth, config: Config, console: Console) -> Autoanalyze
 
 
 def _autoanalyze(autoanalyzer: Autoanalyzer, receipt: Receipt, console: Console) -> None:
-    """Hold a dump that arrived against the rules. It is stored whatever they do: one that fails is told, no more."""
+    """Hold a dump that arrived, or whose rules are pending, against them.
+
+    It is stored whatever they do: one that fails is told, no more.
+    """
     from thoth.cli.verdicts import verdict_text
 
     def tell(verdicts: Iterable[Verdict]) -> None:

@@ -85,7 +85,7 @@ def _asked(thoth: Thoth, arguments: Namespace, console: Console) -> tuple[RuleSe
     meant = dumps_or_query(thoth, arguments.words, console)
     if isinstance(meant, list):  # named one by one, also those that the index does not know
         return rules, len(meant), meant
-    return rules, thoth.index.count(meant), concerned(thoth, meant, rules.rules, time.time())
+    return rules, thoth.index.count(meant), concerned(thoth, meant, rules, time.time())
 
 
 def _held(autoanalyzer: Autoanalyzer, identities: Iterable[Identity], parallel: int) -> Generator[_Outcome]:
@@ -140,9 +140,6 @@ class _Report:
 
     def tell(self, identities: Sequence[Identity], outcomes: Generator[_Outcome]) -> int:
         """Tell each outcome as it comes, and give the exit code."""
-        if not self._dumps or not self._rules.rules:
-            self._console.say("there are no rules" if self._dumps else "no dump matches")
-            return 1 if self._rules.faults else 0
         try:
             with closing(outcomes), closing(self._counted(identities)) as counted:
                 for identity, outcome in zip(counted, outcomes, strict=False):
@@ -175,6 +172,9 @@ class _Report:
         self._console.flush()
 
     def _sum_up(self) -> None:
+        if not self._dumps or not self._rules.rules:
+            self._console.say("there are no rules" if self._dumps else "no dump matches")
+            return
         words = ("set", "matched", "kept", "skipped", "failed")
         told = [f"{self._counts[word]} {word}" for word in words if self._counts[word]]
         dumps, rules = self._dumps, len(self._rules.rules)

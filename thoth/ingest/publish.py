@@ -14,6 +14,7 @@ from thoth.ingest.wanted import is_wanted, objects_of
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
 from thoth.objects import EXPANDED
+from thoth.pending import marked, pending_since
 from thoth.signatures.signature import SIGNATURE_KEYS
 from thoth.stacks import STACK_KEYS
 from thoth.store.base import ABSENT
@@ -108,6 +109,9 @@ def _merged(stored: DumpInfo, sent: Committed) -> DumpInfo:
         lasting = {key: value for key, value in kept.items() if key in _LASTING}
         document = {**kept, **sent.info.document, **lasting}
     merged = DumpInfo(document)
+    since = pending_since(sent.info)
+    if since is not None:
+        merged = marked(merged, since)  # anew: it is held against the rules again
     return annotated(merged, sent.arrival) or merged.changed()
 
 

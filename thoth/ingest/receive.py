@@ -17,6 +17,7 @@ from thoth.ingest.wanted import is_lost, is_wanted, may_replace
 from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json
 from thoth.patience import Tries, usual_tries
+from thoth.pending import marked
 from thoth.signatures.signature import signed
 from thoth.stacks import FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
@@ -43,6 +44,7 @@ def receive(
     tries: Callable[[], Tries] = usual_tries,
     stacks: FindStacks | None = None,
     binaries: Binaries | None = None,
+    rules: Callable[[], bool] | None = None,
 ) -> Receipt:
     """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
 
@@ -51,19 +53,28 @@ def receive(
     iterator, which cannot be, is sent once. What it raises goes through, after the upload was abandoned. Raises
     SourceChanged when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since
     1970. ``stacks`` finds the keys of thoth.stacks for a dump that came whole; without it what was stored is read for
-    them, in small parts, together with ``binaries`` where there are some.
+    them, in small parts, together with ``binaries`` where there are some. ``rules`` tells, once the dump is stored,
+    whether there are any that it is to be held against: then its document says that they are pending.
     """
     found = stacks or (lambda: _stacks_in(thoth, _name(thoth, arrival), stream, binaries))
     if isinstance(stream, Iterator):
-        return _received(thoth, arrival, stream, now, found)
-    return tries().run(lambda: _received(thoth, arrival, stream, now, found))
+        return _received(thoth, arrival, stream, now, found, rules=rules)
+    return tries().run(lambda: _received(thoth, arrival, stream, now, found, rules=rules))
 
 
 def _name(thoth: Thoth, arrival: Arrival) -> str:
     return dump_name(thoth.user, arrival.identity, arrival.filename)
 
 
-def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: float, stacks: FindStacks) -> Receipt:
+def _received(
+    thoth: Thoth,
+    arrival: Arrival,
+    stream: Iterable[bytes],
+    now: float,
+    stacks: FindStacks,
+    *,
+    rules: Callable[[], bool] | None,
+) -> Receipt:
     new = isinstance(stream, list) and _is_new(thoth, arrival.identity)
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
@@ -87,7 +98,8 @@ def _received(thoth: Thoth, arrival: Arrival, stream: Iterable[bytes], now: floa
         upload.abort()
     if info.document["type"] == "core":
         info = DumpInfo({**info.document, **stacks()})
-    return publish(thoth, Committed(arrival, signed(info), name, etag, lost))
+    info = signed(info)
+    return publish(thoth, Committed(arrival, marked(info, now) if rules and rules() else info, name, etag, lost))
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binaries | None) -> Mapping[str, Json]:

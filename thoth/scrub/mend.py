@@ -18,16 +18,17 @@ from thoth.maintain import reindex
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes
 from thoth.naming import is_identity
 from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
+from thoth.pending import AUTOANALYZED, marked
 from thoth.scrub.dump import wrong_dump
 from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
 from thoth.signatures.signature import signed
 from thoth.stacks import stored_stacks
 from thoth.store.base import ABSENT, Digests
-from thoth.store.names import INFO, dump_dir, home, info_name
+from thoth.store.names import INFO, autoanalyzers_dir, dump_dir, home, info_name
 from thoth.store.wrappers import read_back
 
 _BLOCK: Final = 1 << 20  # bytes per read
-_SET_BY_PEOPLE: Final = ("ticket", "properties", "sources")
+_LASTING: Final = ("ticket", "properties", "sources", AUTOANALYZED)  # set by people, and what rules have set of that
 
 
 class _CannotMend(ThothError):
@@ -163,6 +164,8 @@ def _adopt(thoth: Thoth, identity: Identity, clock: Clock) -> str:
         made = compose(arrival, facts, digests, name, entry.mtime)
         found = signed(DumpInfo({**made.document, **stored_stacks(thoth.store, name)}))
         info, done = _anew(found, row), "its document was made anew"
+        if next(iter(thoth.store.list(autoanalyzers_dir(thoth.user))), None) is not None:
+            info = marked(info, clock.now())  # whoever stored it was killed before the rules were run
     thoth.store.put(info_name(thoth.user, identity), stored_form(info), if_match=ABSENT)
     _index(thoth, identity)
     return done
@@ -181,7 +184,7 @@ def _anew(info: DumpInfo, row: DumpInfo | None) -> DumpInfo:
     document = {key: value for key, value in info.document.items() if (key, value) != ("node", "")}
     if row is None:
         return DumpInfo(document)
-    kept = {key: row.document[key] for key in _SET_BY_PEOPLE if key in row.document}
+    kept = {key: row.document[key] for key in _LASTING if key in row.document}
     return DumpInfo({**document, **kept, "revision": row.revision + 1})
 
 

@@ -405,7 +405,9 @@ class TestFailures:
         store.failure = StoreError("autoanalyzers: I/O error")
         for _ in range(3):
             assert not autoanalyzer.arrived(Result.STORED, info).verdicts
-        assert said == ["autoanalyzers: autoanalyzers: I/O error; no rule is held against what arrives"]
+        assert said == [
+            "autoanalyzers: autoanalyzers: I/O error; what arrives is held against the rules when it is met again"
+        ]
 
     @pytest.mark.parametrize("junk", [7, [], "x", {"t": 7}, {"t": {"set": {"ticket": 1}, "version": "x"}}, {"x": []}])
     def test_a_document_with_records_that_are_none(self, thoth: Thoth, identity: Identity, junk: Json) -> None:
@@ -441,7 +443,7 @@ class TestConcerned:
 
     def of(self, thoth: Thoth, *words: str, rules: Any = (TRIAGE,), now: float = NOW) -> list[Identity]:
         in_order = RuleSet.of(parse_rules(json.dumps(list(rules)).encode(), "x"))
-        return concerned(thoth, parse(words, now=now)[0], in_order.rules, now)
+        return concerned(thoth, parse(words, now=now)[0], in_order, now)
 
     def test_both_hold(self, thoth: Thoth, names: list[Identity]) -> None:
         assert self.of(thoth, "id=*") == [names[0], names[3]]

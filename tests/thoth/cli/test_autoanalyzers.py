@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.analysis import common_ground
+from tests.support.arrivals import CORE, take
 from tests.thoth.cli.conftest import COMMAND, Ran, Run, assert_harmless
 from thoth.library import Thoth
 
@@ -380,6 +381,19 @@ class TestRun:
         ran = run("autoanalyzers", "run", f"--parallel={given}", "id=*")
         assert (ran.code, ran.out) == (1, "")
         assert ran.err == f"thoth: --parallel: '{given}' is not a number from 1 to 256\n"
+
+    @pytest.mark.parametrize("given", [[], [{**TICKET, "matches": ["cmd=nginx"]}]], ids=["no rule", "none applies"])
+    def test_what_a_killed_upload_has_left(self, run: Run, rules: Rules, stored: Thoth, given: list[Any]) -> None:
+        """It is found by a specification, and is nothing that anybody may set."""
+        if given:
+            run("autoanalyzers", "upload", rules(*given))
+        name = take(stored, CORE, rules=lambda: True).info.id
+        assert [each["id"] for each in json.loads(run("info", "rules_pending=*").out)] == [name]
+        assert run("set", name, "rules_pending", "1").code == 1
+        ran = run("autoanalyzers", "run", "rules_pending=*")
+        said = "1 dump held against 1 rule: none applies" if given else "there are no rules"
+        assert ran == Ran(0, "", f"thoth: {said}\n")
+        assert "rules_pending" not in json.loads(run("info", name).out)
 
     def test_no_dump_and_no_rule(self, run: Run, core: Core) -> None:
         assert run("autoanalyzers", "run", "type=core") == Ran(0, "", "thoth: no dump matches\n")
