@@ -290,6 +290,7 @@ def edited(node: Headnode) -> None:
     (node.top / "etc/fleet.toml").write_text("[[node]]\n")
     manifest = node.path("/opt/custom/smf/thoth.xml")
     manifest.write_text(manifest.read_text().replace("'120'", "'240'"))
+    assert node.run(node.root / "usr/sbin/svccfg", "import", manifest).returncode == 0  # or the next boot would do it
     (node.top / "bin/thoth").unlink()
     (node.top / "bin/thoth").symlink_to("elsewhere")
 

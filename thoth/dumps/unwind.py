@@ -117,10 +117,11 @@ class Unwinder:
         return module is not None and module.has_code(pc)
 
     def _unsigned(self, step: _Step, below: _Step) -> _Step | None:
-        """The step without a signature in its return address; None when it leads down the stack again."""
+        """The step without a signature in its return address; None when it leads down the stack again, or nobody
+        knows where."""
         machine = self._machine
-        sp, before = step.registers[machine.sp], below.registers.get(machine.sp, 0)
-        if step.called and (sp < before or (sp == before and machine.link is None)):
+        sp, before = step.registers.get(machine.sp), below.registers.get(machine.sp, 0)
+        if sp is None or (step.called and (sp < before or (sp == before and machine.link is None))):
             return None
         pc = step.registers[machine.pc] & ~self._process.signing
         return step._replace(registers={**step.registers, machine.pc: pc})
