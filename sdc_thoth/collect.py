@@ -21,6 +21,7 @@ from sdc_thoth.node import Bad, Found, Odd, System
 from sdc_thoth.notes import LONGEST_DELAY
 from sdc_thoth.order import Due, Pending, deletion
 from sdc_thoth.paced import PacedSession
+from sdc_thoth.places import is_searched
 from sdc_thoth.press import Press
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
@@ -132,11 +133,16 @@ class Collection:
         if failure is not None:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
         if not self._trouble:
-            self._ledger.keep_failing(lambda path: hash(path) in self._seen)
+            self._ledger.keep_failing(lambda path: hash(path) in self._seen or not self._is_looked_at(path))
             return Outcome(Result.REACHED, name)
         reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
         denied = all(bad.reason == "permission denied" for bad in self._trouble)
         return Outcome(Result.DENIED if denied else Result.FAILED, name, stage="discover", reason=reason)
+
+    def _is_looked_at(self, path: bytes) -> bool:
+        """Whether this pass knows what lies there now, once all its places were searched to their end."""
+        task = self._task
+        return hash(path) in self._seen or is_searched(path, self._system, task.places, task.known_places)
 
     def _outcome(self, found: Found, result: Result, **more: Any) -> Outcome:
         return Outcome(result, self.node.name, found.path, size=found.size, **more)
@@ -179,7 +185,7 @@ class Collection:
         """Throw away what came in part of dumps that are no more: now it is known what lies there."""
         try:
             if not self._trouble:
-                self._ledger.give_up(self._task.thoth)
+                self._ledger.give_up(self._task.thoth, self._is_looked_at)
         except StoreUnavailable:
             raise
         except StoreError as error:  # it is swept in a week

@@ -46,11 +46,16 @@ class Place:
     directory: str
     name: str
 
+    @property
+    def is_of_kernel(self) -> bool:
+        """Whether it is where the node's kernel puts cores, which only the node knows."""
+        return self.directory == "@core_pattern"
+
     def allows(self, type: str, directory: bytes, name: bytes) -> bool:
-        """Whether this place can have listed such a file. Where a kernel puts cores is only known to its node."""
+        """Whether this place can have listed such a file."""
         if type != self.type:
             return False
-        if self.directory == "@core_pattern":
+        if self.is_of_kernel:
             return True
         return bool(_pattern(self.directory).fullmatch(directory) and _pattern(self.name).fullmatch(name))
 

@@ -46,6 +46,7 @@ class Task:
     thoth: Thoth
     journal: Journal
     places: tuple[Place, ...]
+    known_places: tuple[Place, ...]  # all that the configuration knows: a pass may be told to search some of them
     limits: Limits
     dry_run: bool
     clock: Callable[[], float]  # seconds since 1970
