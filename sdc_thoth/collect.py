@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 from sdc_thoth.ask import Asker
@@ -29,6 +29,7 @@ from sdc_thoth.transfer import SMALL, Intake, failed
 from thoth import Identity, NotADump, Outcome, Result, SourceError, StoreError, StoreUnavailable, escaped, size_text
 
 BATCH = 256  # dumps that are identified and looked up together
+_AHEAD = 16  # small dumps of one node that wait for being stored, or are
 _TURN = 64 << 20  # bytes of dumps that a node may send before it is another's turn, unless it is one dump
 _PENDING = 20_000  # dumps of one node that wait for their turn
 _LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 300,000 files
@@ -355,6 +356,9 @@ class Collection:
                 yield failed(self.node, dump.found, body, "transfer", dump.identity)
             elif isinstance(body, list):
                 self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))
+                wait(self._flying[:-_AHEAD][-1:])
+                if self._intake.is_full:
+                    yield from self._landed()
             else:
                 what = f"{escaped(dump.found.path)} from {self.node.name} ({size_text(dump.found.size)})"
                 self._task.progress(f"uploading {what}")
@@ -362,6 +366,10 @@ class Collection:
                 outcome = self._intake.store(arrival, dump.found, body)
                 self._under_way = None
                 yield from self._intake.indexed([outcome])
+        yield from self._landed()
+
+    def _landed(self) -> Iterator[Outcome]:
+        """The outcomes of the small dumps, once all of them are stored."""
         stored = [flying.result() for flying in self._flying]  # what one raises leaves all of them to _abandon
         self._flying.clear()
         yield from self._intake.indexed(stored)

@@ -154,7 +154,10 @@ SYSINFOS = {
     "lists": '{"a":' + "[" * 900 + "]" * 900 + "}",
     "surrogate": '{"a\\udc80": "\\ud800", "\\u0000": "\\u0000\\u001b[31m"}',
     "names": '{"a.b": 1, "$c": {"d e": 2}, "__class__": 3, "": 4, "sysinfo": 5}',
+    "large": json.dumps({"a b": ["x" * 60_000]}, indent=4),
+    "escapes": '{"a": "%s"}' % ("\N{LATIN SMALL LETTER E WITH ACUTE}" * 15_000),  # 30 KB here, 90 KB in a document
     "mebibyte": json.dumps({"a": "x" * MIB}),
+    "blank": '{"a": 1}' + " " * 300_000,
 }
 
 
@@ -171,14 +174,38 @@ def test_F37_what_nodes_say_of_themselves(fleet: Callable[..., Fleet], tmp_path:
     scene.check_good(seen, *SYSINFOS)
     assert (seen.nodes["too-long"]["result"], seen.nodes["too-long"]["stage"]) == ("failed", "identify")
     assert "longer than" in seen.nodes["too-long"]["reason"]
+    too_large = ("escapes", "mebibyte", "blank")
+    for name in too_large:
+        line = f"sdc-thoth: {name}: its sysinfo is more than 64 KiB of JSON; noting host name and release only"
+        assert seen.talk.count(line) == 1, seen.talk
     listed = scene.collector.thoth("ls")
     assert listed.returncode == 0, listed.stderr
     assert len(listed.stdout.splitlines()) >= len(SYSINFOS)
     told = {info.document["node"]: info.properties["sysinfo"] for info in scene.collector.infos()}
     assert told["names"] == {"a.b": 1, "$c": {"d_e": 2}, "__class__": 3, "": 4, "sysinfo": 5}
-    assert told["mebibyte"] == {"a": "x" * MIB}
+    assert told["large"] == {"a_b": ["x" * 60_000]}
     assert told["surrogate"] == {"a\udc80": "\ud800", "\0": "\0\x1b[31m"}
-    for name in ("text", "list", "nan", "infinite", "more-digits", "deep", "deepest", "lists"):
+    for name in ("text", "list", "nan", "infinite", "more-digits", "deep", "deepest", "lists", *too_large):
         assert told[name]["System_Type"] == "SunOS", told[name]
     scene.fleet["too-long"].path("/usr/lib/sysinfo.json").write_text("{}")
+    scene.check_healed()
+
+
+@pytest.mark.parametrize("length", [50, 3000], ids=["kept", "too large"])
+def test_F37_what_a_node_says_of_itself_beside_many_dumps(
+    length: int, fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    """It lies in the document of each of them; the index is told of some at a time."""
+    scene = Scene(fleet(["verbose"], flavour="smartos"), tmp_path / "home")
+    node = scene.fleet["verbose"]
+    scene.plant(node, *[1 << 14] * 250)
+    node.path("/usr/lib/sysinfo.json").write_text(json.dumps({str(n): "x" * length for n in range(1000)}))
+    node.replace_program("sysinfo", "#!/bin/sh\nexec cat /usr/lib/sysinfo.json\n")
+    with within(60):
+        seen, memory = scene.measured()
+    scene.check_good(seen, "verbose")
+    assert memory < 110 * MIB, f"{memory / MIB:.0f} MiB"
+    told = scene.collector.infos()
+    assert len(told) == 250
+    assert {len(info.properties["sysinfo"]) for info in told} == {1000 if length == 50 else 5}
     scene.check_healed()
