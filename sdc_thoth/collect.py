@@ -31,9 +31,10 @@ from thoth import Identity, NotADump, Outcome, Result, SourceError, StoreError, 
 BATCH = 256  # dumps that are identified and looked up together
 _AHEAD = 16  # small dumps of one node that wait for being stored, or are
 _TURN = 64 << 20  # bytes of dumps that a node may send before it is another's turn, unless it is one dump
-_PENDING = 20_000  # dumps of one node that wait for their turn
-_LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 300,000 files
-_PER_NAME = 100  # of these bytes
+_PENDING = 10 << 20  # bytes of memory that a node's dumps take which wait for their turn: some 18,000
+_FEW = 128 << 10  # of these bytes, which a node has in any case: some 200 dumps
+_LISTING = 32 << 20  # bytes that a node's listing may have: some 300,000 files
+_PER_NAME = 100  # of these bytes, or what it has where that is more
 _PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 
@@ -194,7 +195,7 @@ class Collection:
 
     def _account_for(self, item: System | Found | Odd | Bad) -> None:
         """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
-        self._listing -= _PER_NAME if isinstance(item, Found | Odd) else _PER_REMARK
+        self._listing -= _length_of(item)
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
 
@@ -242,7 +243,7 @@ class Collection:
                 yield self._settled(item)
         self._ledger.write()
         self._stage = "discover"
-        while len(self._pending) >= _PENDING or (len(self._pending) >= BATCH and self._task.backlog.full):
+        while self._pending.memory >= _PENDING or (self._pending.memory >= _FEW and self._task.backlog.full):
             yield from self._turn()  # there are so many that not all can wait
 
     def _put_off(self, found: Found) -> Outcome | None:
@@ -258,12 +259,12 @@ class Collection:
 
     def _wait(self, found: Found, identity: Identity | None) -> None:
         self._batch.pop(found.path, None)
-        self._pending.add(found, identity, deletion(found, self._system, self._now))
-        self._task.backlog.add(1)
+        due = self._pending.add(found, identity, deletion(found, self._system, self._now))
+        self._task.backlog.add(due.memory)
 
     def _taken(self, dues: Iterator[Due]) -> list[Due]:
         taken = list(dues)
-        self._task.backlog.add(-len(taken))
+        self._task.backlog.add(-sum(due.memory for due in taken))
         return taken
 
     # ---- a turn: identify and look up ------------------------------------------------------------------------------
@@ -373,3 +374,12 @@ class Collection:
         stored = [flying.result() for flying in self._flying]  # what one raises leaves all of them to _abandon
         self._flying.clear()
         yield from self._intake.indexed(stored)
+
+
+def _length_of(item: System | Found | Odd | Bad) -> int:
+    """Bytes of a listing."""
+    if isinstance(item, Found):
+        return max(_PER_NAME, len(item.directory) + len(item.name))
+    if isinstance(item, Odd):
+        return max(_PER_NAME, len(item.directory) + len(item.name) + len(item.kind))
+    return _PER_REMARK

@@ -61,6 +61,38 @@ def test_F21_floods(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     check_honest_again(scene)
 
 
+# Names as long as they may be, of which there is no end, each in a directory of its own.
+LONG = r"""
+long=$(head -c 4000 /dev/zero | tr '\0' x)
+cat /replies/system
+n=0
+while n=$((n + 1)); do
+    printf "$1" "$long$n" "core.$n.$long"
+done
+"""
+LONG_ODD = r"odd\0core\0/zones/%s/cores\0%s\0a link\0"
+LONG_FOUND = r"found\0core\0/zones/%s/cores\0001700000000\0001\0%s\0001:2:3:1.5:1.5:1\0"
+
+
+def test_F21_names_that_are_long(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    scene = Scene(fleet(["odd", "found", "good"]), tmp_path / "home")
+    for node in scene.fleet:
+        scene.plant(node, 16384)
+        node.path("/replies").mkdir()
+        node.path("/replies/system").write_bytes(SYSTEM)
+        node.path("/replies/long").write_text(LONG)
+    scene.fleet["odd"].force_command(f"sh /replies/long '{LONG_ODD}'")
+    scene.fleet["found"].force_command(f"sh /replies/long '{LONG_FOUND}'")
+    with within(30):
+        seen, memory = scene.measured("-p", "9")
+    assert memory < 150 * MIB, f"{memory / MIB:.0f} MiB"
+    assert "lists more files than one node can have" in seen.nodes["odd"]["reason"], seen.nodes["odd"]
+    for name, stage in (("odd", "discover"), ("found", "identify")):
+        assert (seen.nodes[name]["result"], seen.nodes[name]["stage"]) == ("failed", stage), seen.nodes[name]
+    scene.check_good(seen, "good")
+    check_honest_again(scene)
+
+
 def test_F21_noise_around_a_good_reply_does_no_harm(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     scene = Scene(fleet(["noisy", "talkative", "good"]), tmp_path / "home")
     for node in scene.fleet:
