@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +22,7 @@ from sdc_thoth.node import Bad, Found, Odd, System
 from sdc_thoth.notes import LONGEST_DELAY
 from sdc_thoth.order import Due, Pending, deletion
 from sdc_thoth.paced import PacedSession
+from sdc_thoth.places import is_searched
 from sdc_thoth.press import Press
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
@@ -29,10 +30,12 @@ from sdc_thoth.transfer import SMALL, Intake, failed
 from thoth import Identity, NotADump, Outcome, Result, SourceError, StoreError, StoreUnavailable, escaped, size_text
 
 BATCH = 256  # dumps that are identified and looked up together
+_AHEAD = 16  # small dumps of one node that wait for being stored, or are
 _TURN = 64 << 20  # bytes of dumps that a node may send before it is another's turn, unless it is one dump
-_PENDING = 20_000  # dumps of one node that wait for their turn
-_LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 300,000 files
-_PER_NAME = 100  # of these bytes
+_PENDING = 10 << 20  # bytes of memory that a node's dumps take which wait for their turn: some 18,000
+_FEW = 128 << 10  # of these bytes, which a node has in any case: some 200 dumps
+_LISTING = 32 << 20  # bytes that a node's listing may have: some 300,000 files
+_PER_NAME = 100  # of these bytes, or what it has where that is more
 _PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 
@@ -134,11 +137,16 @@ class Collection:
         if failure is not None:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
         if not self._trouble:
-            self._ledger.keep_failing(lambda path: hash(path) in self._seen)
+            self._ledger.keep_failing(lambda path: hash(path) in self._seen or not self._is_looked_at(path))
             return Outcome(Result.REACHED, name)
         reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
         denied = all(bad.reason == "permission denied" for bad in self._trouble)
         return Outcome(Result.DENIED if denied else Result.FAILED, name, stage="discover", reason=reason)
+
+    def _is_looked_at(self, path: bytes) -> bool:
+        """Whether this pass knows what lies there now, once all its places were searched to their end."""
+        task = self._task
+        return hash(path) in self._seen or is_searched(path, self._system, task.places, task.known_places)
 
     def _outcome(self, found: Found, result: Result, **more: Any) -> Outcome:
         return Outcome(result, self.node.name, found.path, size=found.size, **more)
@@ -181,7 +189,7 @@ class Collection:
         """Throw away what came in part of dumps that are no more: now it is known what lies there."""
         try:
             if not self._trouble:
-                self._ledger.give_up(self._task.thoth)
+                self._ledger.give_up(self._task.thoth, self._is_looked_at)
         except StoreUnavailable:
             raise
         except StoreError as error:  # it is swept in a week
@@ -189,7 +197,7 @@ class Collection:
 
     def _account_for(self, item: System | Found | Odd | Bad) -> None:
         """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
-        self._listing -= _PER_NAME if isinstance(item, Found | Odd) else _PER_REMARK
+        self._listing -= _length_of(item)
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
 
@@ -238,7 +246,7 @@ class Collection:
                 yield self._settled(item)
         self._ledger.write()
         self._stage = "discover"
-        while len(self._pending) >= _PENDING or (len(self._pending) >= BATCH and self._task.backlog.full):
+        while self._pending.memory >= _PENDING or (self._pending.memory >= _FEW and self._task.backlog.full):
             yield from self._turn()  # there are so many that not all can wait
 
     def _put_off(self, found: Found) -> Outcome | None:
@@ -254,12 +262,12 @@ class Collection:
 
     def _wait(self, found: Found, identity: Identity | None) -> None:
         self._batch.pop(found.path, None)
-        self._pending.add(found, identity, deletion(found, self._system, self._now))
-        self._task.backlog.add(1)
+        due = self._pending.add(found, identity, deletion(found, self._system, self._now))
+        self._task.backlog.add(due.memory)
 
     def _taken(self, dues: Iterator[Due]) -> list[Due]:
         taken = list(dues)
-        self._task.backlog.add(-len(taken))
+        self._task.backlog.add(-sum(due.memory for due in taken))
         return taken
 
     # ---- a turn: identify and look up ------------------------------------------------------------------------------
@@ -352,6 +360,9 @@ class Collection:
                 yield failed(self.node, dump.found, body, "transfer", dump.identity)
             elif isinstance(body, list):
                 self._flying.append(self._task.storing.submit(self._intake.store, arrival, dump.found, body))
+                wait(self._flying[:-_AHEAD][-1:])
+                if self._intake.is_full:
+                    yield from self._landed()
             else:
                 what = f"{escaped(dump.found.path)} from {self.node.name} ({size_text(dump.found.size)})"
                 self._task.progress(f"uploading {what}")
@@ -359,6 +370,19 @@ class Collection:
                 outcome = self._intake.store(arrival, dump.found, body)
                 self._under_way = None
                 yield from self._intake.indexed([outcome])
+        yield from self._landed()
+
+    def _landed(self) -> Iterator[Outcome]:
+        """The outcomes of the small dumps, once all of them are stored."""
         stored = [flying.result() for flying in self._flying]  # what one raises leaves all of them to _abandon
         self._flying.clear()
         yield from self._intake.indexed(stored)
+
+
+def _length_of(item: System | Found | Odd | Bad) -> int:
+    """Bytes of a listing."""
+    if isinstance(item, Found):
+        return max(_PER_NAME, len(item.directory) + len(item.name))
+    if isinstance(item, Odd):
+        return max(_PER_NAME, len(item.directory) + len(item.name) + len(item.kind))
+    return _PER_REMARK

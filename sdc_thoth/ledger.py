@@ -97,12 +97,15 @@ class Ledger:
         begun = Begun(found.path, _signature(found), identity, prefix.length, prefix.sha256)
         self._journal.record_begun(self._node, begun)
 
-    def give_up(self, thoth: Thoth) -> None:
-        """Throw away what was begun of files that are no more, or are others now. Raises StoreError."""
+    def give_up(self, thoth: Thoth, is_looked_at: Callable[[bytes], bool]) -> None:
+        """Throw away what was begun of files that are no more, or are others now. Raises StoreError.
+
+        ``is_looked_at`` says of a path whether it is known what lies there now: a pass may search few places.
+        """
         if self._dry_run or self._halt.reason is not None:
             return
         for path, begun in self._begun.items():
-            if path not in self._still:
+            if path not in self._still and is_looked_at(path):
                 size = Signature.parse(begun.signature.encode()).size
                 give_up(thoth, Identity(begun.identity), path.rpartition(b"/")[2], size)
                 self._journal.end_begun(self._node, path)

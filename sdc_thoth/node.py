@@ -20,7 +20,9 @@ UNIT = 4096  # bytes of the unit in which parts of a file are asked for
 GROUP = 7  # files that a node opens together
 
 _NAME_MAX = 4096  # bytes of a path, of a name and of a word that a node says
+_UNAME_MAX = 256  # bytes of a word of uname; illumos has the longest
 _SYSINFO_MAX = 4 << 20
+SYSINFO_READ = 256 << 10  # bytes of a sysinfo that is looked into; much of one that is real is indentation
 _DEBUGGED_MAX = 4 << 20
 _FRAME = 64  # bytes of a field that holds a mark
 _LISTED = 200  # names that node.sh lists in one reply
@@ -46,11 +48,16 @@ class Place:
     directory: str
     name: str
 
+    @property
+    def is_of_kernel(self) -> bool:
+        """Whether it is where the node's kernel puts cores, which only the node knows."""
+        return self.directory == "@core_pattern"
+
     def allows(self, type: str, directory: bytes, name: bytes) -> bool:
-        """Whether this place can have listed such a file. Where a kernel puts cores is only known to its node."""
+        """Whether this place can have listed such a file."""
         if type != self.type:
             return False
-        if self.directory == "@core_pattern":
+        if self.is_of_kernel:
             return True
         return bool(_pattern(self.directory).fullmatch(directory) and _pattern(self.name).fullmatch(name))
 
@@ -168,14 +175,17 @@ class Get:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a node says of itself: ``uname``'s fields, and the JSON text of its sysinfo command, or none."""
+    """What a node says of itself: ``uname``'s fields, and what its sysinfo command prints, which should be JSON.
+
+    ``sysinfo`` is empty where there is no such command, None where it prints more than SYSINFO_READ.
+    """
 
     system: str
     node: str
     release: str
     version: str
     machine: str
-    sysinfo: bytes
+    sysinfo: bytes | None
 
 
 # ---- requests ------------------------------------------------------------------------------------------------------
@@ -365,18 +375,18 @@ def about(reply: Reader) -> About:
     """The reply to an about request."""
     if _field(reply, 16) != b"about":
         raise ProtocolError("not a reply to about")
-    system, node, release, version, machine = (_word(reply) for _ in range(5))
+    system, node, release, version, machine = (_word(reply, _UNAME_MAX) for _ in range(5))
     sysinfo = _field(reply, _SYSINFO_MAX)
     ended(reply)
-    return About(system, node, release, version, machine, sysinfo)
+    return About(system, node, release, version, machine, sysinfo if len(sysinfo) <= SYSINFO_READ else None)
 
 
 def _field(reply: Reader, limit: int = _NAME_MAX) -> bytes:
     return reply.read_until(b"\0", limit)
 
 
-def _word(reply: Reader) -> str:
-    return text(_field(reply))
+def _word(reply: Reader, limit: int = _NAME_MAX) -> str:
+    return text(_field(reply, limit))
 
 
 def _count(reply: Reader, most: int) -> int:

@@ -18,6 +18,7 @@ _DAY: Final = 86400.0
 _KEPT: Final = 7 * _DAY  # seconds that a node keeps its cores
 _NEAR: Final = 2 * _DAY  # before their end, within which they go before all others
 _NEVER: Final = 2 * _DAY  # behind it: whose crontab has not deleted them by now does not do so
+_DUE: Final = 500  # bytes of memory of a dump that waits, beside those of its path
 _CORES: Final = re.compile(rb"/zones/[^/]+/cores")
 
 
@@ -44,6 +45,11 @@ class Due:
         """Whether it is about to be deleted."""
         return self.deleted != float("inf")
 
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes: the path as a whole, and its parts."""
+        return _DUE + 2 * len(self.path)
+
 
 class Pending:
     """A node's dumps that wait for their turn."""
@@ -51,11 +57,15 @@ class Pending:
     def __init__(self) -> None:
         self._due: list[Due] = []  # the last one comes first
         self._sorted = True
+        self._memory = 0
 
-    def add(self, found: Found, identity: Identity | None, deleted: float | None) -> None:
+    def add(self, found: Found, identity: Identity | None, deleted: float | None) -> Due:
         when = float("inf") if deleted is None else deleted
-        self._due.append(Due(when, found.signature.mtime, found.path, found, identity))
+        due = Due(when, found.signature.mtime, found.path, found, identity)
+        self._due.append(due)
+        self._memory += due.memory
         self._sorted = False
+        return due
 
     def __len__(self) -> int:
         return len(self._due)
@@ -64,6 +74,11 @@ class Pending:
     def bytes(self) -> int:
         """Of all of them."""
         return sum(due.found.size for due in self._due)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that they take here."""
+        return self._memory
 
     @property
     def next_deletion(self) -> float | None:
@@ -82,6 +97,7 @@ class Pending:
             first = first or due
             most, size = most - 1, size - due.found.size
             self._due.pop()
+            self._memory -= due.memory
             yield due
 
     def clear(self) -> Iterator[Due]:

@@ -22,7 +22,7 @@ from sdc_thoth.limits import Limits
 from sdc_thoth.meter import Meter
 from sdc_thoth.notes import PassNote
 from sdc_thoth.pace import Pace
-from sdc_thoth.places import places
+from sdc_thoth.places import ALL, places
 from sdc_thoth.publish import publish
 from sdc_thoth.report import Speed, Tally
 from sdc_thoth.space import Space
@@ -222,6 +222,7 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt, pace: 
             thoth=thoth,
             journal=stack.enter_context(_journal(orders, settings, voices)),
             places=places(orders.types, settings.core, settings.crash),
+            known_places=places([ALL], settings.core, settings.crash),
             limits=limits,
             dry_run=orders.dry_run,
             clock=time.time,

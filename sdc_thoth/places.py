@@ -55,6 +55,29 @@ def places(
     return tuple(dict.fromkeys(chosen))
 
 
+def is_searched(path: bytes, system: str, searched: Sequence[Place], known: Sequence[Place]) -> bool:
+    """Whether the search of these places, on a node of that system, lists such a path wherever it lies there.
+
+    Where a kernel puts cores only its node knows: that is wherever none of the ``known`` places is. With the name of
+    an executable it may be this one's core or another's.
+    """
+    fixed = [place for place in _of_system(searched, system) if not place.is_of_kernel]
+    if any(_holds(place, path) for place in fixed):
+        return True
+    of_kernel = any(place.is_of_kernel and place.name == "*" for place in _of_system(searched, system))
+    elsewhere = [place for place in _of_system(known, system) if not place.is_of_kernel]
+    return of_kernel and not any(_holds(place, path) for place in elsewhere)
+
+
+def _of_system(places: Sequence[Place], system: str) -> list[Place]:
+    return [place for place in places if place.system in ("-", system)]
+
+
+def _holds(place: Place, path: bytes) -> bool:
+    directory, _, name = path.rpartition(b"/")
+    return place.allows(place.type, directory or b"/", name)
+
+
 def _configured(core: Sequence[tuple[str, str]], crash: Sequence[tuple[str, str]]) -> list[Place]:
     replaced = {"core": core, "crash": crash}
     kept = [place for place in (*_SMARTOS, *_LINUX) if not replaced.get(place.type)]

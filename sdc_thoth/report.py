@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from sys import getsizeof
+from typing import Any, Final
 
 from sdc_thoth.limits import Limits
 from sdc_thoth.notes import Amount
 from thoth import Outcome, Result, escaped, size_text, text
+
+# Bytes of memory that lines for the end take.
+_ROOM: Final = 2 << 20  # of one host: some 16,000
+_ALL_ROOM: Final = 64 << 20  # of all hosts
+_LEAST_ROOM: Final = 16 << 10  # of one host, whatever others have to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,37 @@ class Tally:
         return int(not all(result.good for result in (*self.dumps, *self.nodes)))
 
 
+class _Lines:
+    """What is told at the end of one host: a line a dump, as long as there is room, and how many more there were.
+
+    A host that fails at much has as much room for that as for what went well.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._held = {True: 0, False: 0}  # bytes of memory; True: of what went well
+        self._more: Counter[Result] = Counter()
+
+    def add(self, line: str, result: Result, room: int) -> int:
+        """Keep a line if what is kept takes no more than ``room`` bytes then. Returns the bytes that it takes."""
+        size = getsizeof(line)
+        if self._held[result.good] + size > room:
+            self._more[result] += 1
+            return 0
+        self._lines.append(line)
+        self._held[result.good] += size
+        return size
+
+    def __bool__(self) -> bool:
+        return bool(self._lines or self._more)
+
+    def told(self, host: str) -> Iterator[str]:
+        yield from self._lines
+        if self._more:
+            counts = ", ".join(f"{count} {result.value}" for result, count in self._more.items())
+            yield f"{host}: and {self._more.total()} more: {counts}"
+
+
 class TextReport:
     """The lines of the original: what would be or was uploaded, then a summary, a line a dump per host."""
 
@@ -96,14 +133,15 @@ class TextReport:
         self._out = out
         self._dry_run = dry_run
         self._verbose = verbose
-        self._hosts: dict[str, list[str]] = {}
+        self._hosts: dict[str, _Lines] = {}
+        self._held = 0  # bytes of all lines
         self._failed: dict[str, str] = {}
 
     def take(self, outcome: Outcome) -> None:
         planned = self.tally.is_planned(outcome)
         self.tally.count(outcome)
         host = outcome.node or "?"
-        lines = self._hosts.setdefault(host, [])
+        lines = self._hosts.setdefault(host, _Lines())
         if outcome.path is None:
             if not outcome.result.good:
                 # What failed names the node itself: once is enough.
@@ -119,16 +157,17 @@ class TextReport:
         elif outcome.result in (Result.STORED, Result.REPLACED):
             self._out(f"uploaded {name} from {host} ({size}) as {outcome.identity}")
         if self._verbose or not is_old_news(outcome):
-            lines.append(f"{host}: {name}: {_word(outcome)}")
+            room = _ROOM if self._held < _ALL_ROOM else _LEAST_ROOM
+            self._held += lines.add(f"{host}: {name}: {_word(outcome)}", outcome.result, room)
 
     def end(self, seconds: float, speed: Speed) -> None:
         self._out("=== Completed ===")
         for host, lines in self._hosts.items():
-            for line in lines:
+            for line in lines.told(host):
                 self._out(line)
             if host in self._failed:
                 self._out(self._failed[host])
-            elif not any(True for _ in lines):
+            elif not lines:
                 self._out(f"{host}: nothing to do")
         if self._dry_run:
             count = self.tally.plans

@@ -18,20 +18,20 @@ from sdc_thoth.pace import Pace
 from sdc_thoth.space import Space
 from thoth import Binaries, Thoth
 
-_BACKLOG = 100_000  # dumps that wait for their turn, of all nodes together: some 50 MiB
+_BACKLOG = 50 << 20  # bytes of memory that dumps of all nodes take which wait for their turn: some 90,000
 
 
 class Backlog:
-    """How many dumps wait for their turn. Any thread may call."""
+    """The memory that dumps take which wait for their turn. Any thread may call."""
 
     def __init__(self, most: int = _BACKLOG) -> None:
         self._most = most
         self._lock = Lock()
         self._waiting = 0
 
-    def add(self, count: int) -> None:
+    def add(self, memory: int) -> None:
         with self._lock:
-            self._waiting += count
+            self._waiting += memory
 
     @property
     def full(self) -> bool:
@@ -46,6 +46,7 @@ class Task:
     thoth: Thoth
     journal: Journal
     places: tuple[Place, ...]
+    known_places: tuple[Place, ...]  # all that the configuration knows: a pass may be told to search some of them
     limits: Limits
     dry_run: bool
     clock: Callable[[], float]  # seconds since 1970

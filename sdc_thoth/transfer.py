@@ -49,7 +49,10 @@ from thoth import (
 )
 
 SMALL = 4 << 20  # bytes of a dump that is fetched together with others, and held in memory until it is stored
+_SYSINFO = 64 << 10  # bytes of JSON of a node's sysinfo, which goes into the document of each of its dumps
 _DEPTH = 64  # levels of a sysinfo; real ones have five
+_DOCUMENTS = 8 << 20  # bytes of documents that may wait for the index
+_TOO_LARGE = f"more than {_SYSINFO >> 10} KiB of JSON"
 _WORD = 60.0  # seconds between words on a long transfer
 _TOGETHER = 8 << 20  # bytes of small dumps that are fetched together
 _INDEXED = (Result.STORED, Result.REPLACED, Result.PRESENT)  # what the index has to know
@@ -127,6 +130,11 @@ class Intake:
         except ThothError as error:
             self._say(f"{self._node.name}: {escaped(found.path)}: stacks: {escaped(str(error))}")
             return receipt
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what was stored has to go through ``indexed`` before more is: documents wait in memory."""
+        return self._gathering.bytes >= _DOCUMENTS
 
     def indexed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
         """Make what was stored durable and tell the index of it, of all together; the outcomes as they are then.
@@ -274,15 +282,11 @@ def _up_to(dumps: Sequence[Identified], total: int, most: int) -> Iterator[list[
 
 def sysinfo_of(about: About, name: str, say: Callable[[str], None]) -> Mapping[str, Any]:
     """The node's own sysinfo with ``_`` for blanks in names; else host name, OS and release under the same names."""
-    if about.sysinfo.strip():
+    if about.sysinfo is None or about.sysinfo.strip():
         try:
-            told = _underscored(json.loads(about.sysinfo))
-        except (ValueError, RecursionError) as error:
-            say(f"{name}: its sysinfo is not JSON that we can keep ({error}); noting host name and release only")
-        else:
-            if isinstance(told, dict):
-                return told
-            say(f"{name}: its sysinfo is not a JSON object; noting host name and release only")
+            return _kept(about.sysinfo)
+        except ValueError as error:
+            say(f"{name}: its sysinfo is {error}; noting host name and release only")
     return {
         "Hostname": about.node,
         "System_Type": about.system,
@@ -290,6 +294,21 @@ def sysinfo_of(about: About, name: str, say: Callable[[str], None]) -> Mapping[s
         "Version": about.version,
         "Machine": about.machine,
     }
+
+
+def _kept(printed: bytes | None) -> Mapping[str, Any]:
+    """Raises ValueError, which says what a sysinfo is that is not kept."""
+    if printed is None:
+        raise ValueError(_TOO_LARGE)
+    try:
+        told = _underscored(json.loads(printed))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON that we can keep ({error})") from error
+    if not isinstance(told, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - as all that a node may say and should not
+    if len(json.dumps(told)) > _SYSINFO:
+        raise ValueError(_TOO_LARGE)
+    return told
 
 
 def _underscored(value: Any, depth: int = 0) -> Any:

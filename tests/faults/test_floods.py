@@ -61,6 +61,38 @@ def test_F21_floods(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     check_honest_again(scene)
 
 
+# Names as long as they may be, of which there is no end, each in a directory of its own.
+LONG = r"""
+long=$(head -c 4000 /dev/zero | tr '\0' x)
+cat /replies/system
+n=0
+while n=$((n + 1)); do
+    printf "$1" "$long$n" "core.$n.$long"
+done
+"""
+LONG_ODD = r"odd\0core\0/zones/%s/cores\0%s\0a link\0"
+LONG_FOUND = r"found\0core\0/zones/%s/cores\0001700000000\0001\0%s\0001:2:3:1.5:1.5:1\0"
+
+
+def test_F21_names_that_are_long(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    scene = Scene(fleet(["odd", "found", "good"]), tmp_path / "home")
+    for node in scene.fleet:
+        scene.plant(node, 16384)
+        node.path("/replies").mkdir()
+        node.path("/replies/system").write_bytes(SYSTEM)
+        node.path("/replies/long").write_text(LONG)
+    scene.fleet["odd"].force_command(f"sh /replies/long '{LONG_ODD}'")
+    scene.fleet["found"].force_command(f"sh /replies/long '{LONG_FOUND}'")
+    with within(30):
+        seen, memory = scene.measured("-p", "9")
+    assert memory < 150 * MIB, f"{memory / MIB:.0f} MiB"
+    assert "lists more files than one node can have" in seen.nodes["odd"]["reason"], seen.nodes["odd"]
+    for name, stage in (("odd", "discover"), ("found", "identify")):
+        assert (seen.nodes[name]["result"], seen.nodes[name]["stage"]) == ("failed", stage), seen.nodes[name]
+    scene.check_good(seen, "good")
+    check_honest_again(scene)
+
+
 def test_F21_noise_around_a_good_reply_does_no_harm(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     scene = Scene(fleet(["noisy", "talkative", "good"]), tmp_path / "home")
     for node in scene.fleet:
@@ -154,7 +186,10 @@ SYSINFOS = {
     "lists": '{"a":' + "[" * 900 + "]" * 900 + "}",
     "surrogate": '{"a\\udc80": "\\ud800", "\\u0000": "\\u0000\\u001b[31m"}',
     "names": '{"a.b": 1, "$c": {"d e": 2}, "__class__": 3, "": 4, "sysinfo": 5}',
+    "large": json.dumps({"a b": ["x" * 60_000]}, indent=4),
+    "escapes": '{"a": "%s"}' % ("\N{LATIN SMALL LETTER E WITH ACUTE}" * 15_000),  # 30 KB here, 90 KB in a document
     "mebibyte": json.dumps({"a": "x" * MIB}),
+    "blank": '{"a": 1}' + " " * 300_000,
 }
 
 
@@ -171,14 +206,38 @@ def test_F37_what_nodes_say_of_themselves(fleet: Callable[..., Fleet], tmp_path:
     scene.check_good(seen, *SYSINFOS)
     assert (seen.nodes["too-long"]["result"], seen.nodes["too-long"]["stage"]) == ("failed", "identify")
     assert "longer than" in seen.nodes["too-long"]["reason"]
+    too_large = ("escapes", "mebibyte", "blank")
+    for name in too_large:
+        line = f"sdc-thoth: {name}: its sysinfo is more than 64 KiB of JSON; noting host name and release only"
+        assert seen.talk.count(line) == 1, seen.talk
     listed = scene.collector.thoth("ls")
     assert listed.returncode == 0, listed.stderr
     assert len(listed.stdout.splitlines()) >= len(SYSINFOS)
     told = {info.document["node"]: info.properties["sysinfo"] for info in scene.collector.infos()}
     assert told["names"] == {"a.b": 1, "$c": {"d_e": 2}, "__class__": 3, "": 4, "sysinfo": 5}
-    assert told["mebibyte"] == {"a": "x" * MIB}
+    assert told["large"] == {"a_b": ["x" * 60_000]}
     assert told["surrogate"] == {"a\udc80": "\ud800", "\0": "\0\x1b[31m"}
-    for name in ("text", "list", "nan", "infinite", "more-digits", "deep", "deepest", "lists"):
+    for name in ("text", "list", "nan", "infinite", "more-digits", "deep", "deepest", "lists", *too_large):
         assert told[name]["System_Type"] == "SunOS", told[name]
     scene.fleet["too-long"].path("/usr/lib/sysinfo.json").write_text("{}")
+    scene.check_healed()
+
+
+@pytest.mark.parametrize("length", [50, 3000], ids=["kept", "too large"])
+def test_F37_what_a_node_says_of_itself_beside_many_dumps(
+    length: int, fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    """It lies in the document of each of them; the index is told of some at a time."""
+    scene = Scene(fleet(["verbose"], flavour="smartos"), tmp_path / "home")
+    node = scene.fleet["verbose"]
+    scene.plant(node, *[1 << 14] * 250)
+    node.path("/usr/lib/sysinfo.json").write_text(json.dumps({str(n): "x" * length for n in range(1000)}))
+    node.replace_program("sysinfo", "#!/bin/sh\nexec cat /usr/lib/sysinfo.json\n")
+    with within(60):
+        seen, memory = scene.measured()
+    scene.check_good(seen, "verbose")
+    assert memory < 110 * MIB, f"{memory / MIB:.0f} MiB"
+    told = scene.collector.infos()
+    assert len(told) == 250
+    assert {len(info.properties["sysinfo"]) for info in told} == {1000 if length == 50 else 5}
     scene.check_healed()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from sdc_thoth.journal import open_journal
 from tests.faults.scene import MIB
 from tests.sdc_thoth.test_shared import SiteCollector
 from tests.support.chaos import Cut, Proxy
@@ -57,6 +58,12 @@ def drafts(home: Collector) -> list[Path]:
     return list((home.store / ".uploads").glob("*.draft"))
 
 
+def failing(home: Collector) -> list[str]:
+    """The dumps that could not be had, by the journal."""
+    with open_journal(home.home / ".local/state/sdc-thoth", read_only=True, say=pytest.fail) as journal:
+        return [os.fsdecode(each.path) for _, each in journal.all_failing()]
+
+
 def test_F05_a_killed_run_is_gone_on_with_behind_what_came(only: Node, proxy: Proxy, tmp_path: Path) -> None:
     content = core()
     only.put(PATH, content)
@@ -85,6 +92,46 @@ def test_F06_what_was_cut_is_gone_on_with_compressed(only: Node, tmp_path: Path)
         assert done.returncode == 0 and "goes on behind" in done.stdout, done.stdout
         assert [data for _, data in home.stored()] == [content]
         check_settled(home, [only])
+
+
+@pytest.mark.parametrize("narrowed", ["a type", "an executable", "other places"])
+def test_F06_a_pass_that_looks_elsewhere_leaves_it_to_the_next(narrowed: str, only: Node, tmp_path: Path) -> None:
+    """What a pass was not told to look at is not gone: the draft stays, and that the dump could not be had."""
+    content = core()
+    only.put(PATH, content)
+    with Proxy((only.address, only.port), Cut(_KILLED_AT)) as proxy:
+        home = collector(tmp_path, [only], proxy=proxy)
+        assert home.collect("--compress", "none").results == {PATH.encode(): "failed"}
+        proxy.set()
+        whole = home.inventory.read_text()
+        if narrowed == "other places":
+            home.inventory.write_text(whole + '[paths]\ncrash = ["/dumps/vmcore"]\n')
+        flags = {"a type": ["-t", "core,crash"], "an executable": ["-t", "cat"], "other places": ["-t", "crash"]}
+        seen = home.collect(*flags[narrowed])
+        assert (seen.code, seen.dumps) == (0, {})
+        assert len(drafts(home)) == 1
+        assert failing(home) == [PATH]
+        home.inventory.write_text(whole)
+        done = home.run("--compress", "none")
+        assert done.returncode == 0 and f"cn0: {PATH}: goes on behind" in done.stdout, done.stdout
+        assert [data for _, data in home.stored()] == [content]
+        assert failing(home) == []
+        check_settled(home, [only])
+
+
+@pytest.mark.parametrize("flags", [(), ("-t", "gcore")])
+def test_F13_the_failures_of_a_file_that_is_no_more_are_forgotten(
+    flags: Sequence[str], only: Node, tmp_path: Path
+) -> None:
+    only.put(PATH, core())
+    with Proxy((only.address, only.port), Cut(_KILLED_AT)) as proxy:
+        home = collector(tmp_path, [only], proxy=proxy)
+        home.collect("--compress", "none")
+        assert (failing(home), len(drafts(home))) == ([PATH], 1)
+        proxy.set()
+        only.path(PATH).unlink()
+        assert home.collect(*flags).code == 0
+        assert (failing(home), drafts(home)) == ([], [])
 
 
 @pytest.mark.parametrize("damage", ["flipped", "shorter", "gone"])

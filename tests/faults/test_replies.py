@@ -186,7 +186,7 @@ ABOUTS = {
     "silent": (b"", "a field of the reply is longer than 16 bytes"),  # the mark of what comes next
     "other-words": (fields("run", PAYLOAD) + END, "not a reply to about"),
     "longer": (ABOUT.removesuffix(END) + fields("more") + END, "more came than was asked for"),
-    "long-name": (fields("about", "x" * 5000), "longer than 4096 bytes"),
+    "long-name": (fields("about", "x" * 5000), "longer than 256 bytes"),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from sdc_thoth.node import Found, Signature
 from sdc_thoth.order import Pending, deletion
+from sdc_thoth.task import Backlog
 from sdc_thoth.turns import Turns
 
 DAY = 86400.0
@@ -50,6 +51,19 @@ def pending(*dumps: Found) -> Pending:
 
 def names(waiting: Pending, most: int = 100, size: int = 1 << 40) -> list[str]:
     return [due.found.name.decode() for due in waiting.take(most, size)]
+
+
+def test_long_names_take_more_room_than_short_ones() -> None:
+    waiting = pending(found("a", 60), found("b" * 4000, 70, b"/" + b"d" * 4000))
+    assert 1000 + 16_000 < waiting.memory < 1000 + 16_200
+    assert len(names(waiting, 1)) == 1
+    assert 500 < waiting.memory < 600
+    backlog = Backlog(waiting.memory + 100)
+    backlog.add(sum(due.memory for due in waiting.clear()))
+    assert waiting.memory == 0
+    assert not backlog.full
+    backlog.add(100)
+    assert backlog.full
 
 
 def test_what_is_about_to_be_deleted_comes_first_then_the_oldest() -> None:

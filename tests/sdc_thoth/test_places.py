@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sdc_thoth.node import Place
-from sdc_thoth.places import places
+from sdc_thoth.places import is_searched, places
 from thoth import UsageError
 
 
@@ -88,3 +88,43 @@ def test_a_place_allows_what_its_patterns_match() -> None:
     ):
         assert not place.allows("core", directory, name)
     assert not place.allows("crash", b"/zones/a/cores", b"core.1")
+
+
+# ---- what a pass has looked at -------------------------------------------------------------------------------------
+
+KNOWN = places(["all"], [], [("/dumps", "vmcore*")])
+
+
+@pytest.mark.parametrize(
+    ("types", "system", "path", "looked_at"),
+    [
+        ("all", "Linux", b"/var/tmp/thoth/core.1", True),
+        ("all", "Linux", b"/dumps/vmcore.1", True),
+        ("crash", "Linux", b"/dumps/vmcore.1", True),
+        ("crash", "SunOS", b"/dumps/vmcore.1", True),
+        ("crash", "Linux", b"/dumps/a/vmcore.1", False),
+        ("crash", "Linux", b"/var/tmp/thoth/core.1", False),
+        ("core", "Linux", b"/dumps/vmcore.1", False),
+        ("core", "Linux", b"/var/lib/apport/coredump/core.1", True),
+        # Only the node knows where its kernel puts cores.
+        ("core", "Linux", b"/srv/x/1", True),
+        ("core", "Linux", b"/core.1", True),
+        ("core", "SunOS", b"/srv/x/1", False),
+        ("core", "Linux", b"/var/tmp/thoth/core.1", False),
+        ("nginx", "Linux", b"/srv/nginx/1", False),
+        ("nginx", "Linux", b"/var/lib/apport/coredump/core.nginx.1", True),
+        ("nginx", "Linux", b"/var/lib/apport/coredump/core.sh.1", False),
+        # What lies on nodes of another system is not searched here.
+        ("all", "SunOS", b"/zones/a/cores/core.1", True),
+        ("global", "SunOS", b"/zones/a/cores/core.1", False),
+        ("crash", "Linux", b"/zones/a/cores/core.1", False),
+    ],
+)
+def test_what_a_pass_has_looked_at(types: str, system: str, path: bytes, looked_at: bool) -> None:
+    searched = places([types], [], [("/dumps", "vmcore*")])
+    assert is_searched(path, system, searched, KNOWN) is looked_at
+
+
+def test_a_configured_place_in_the_root_directory() -> None:
+    searched = places(["core"], [("/", "core.*")])
+    assert is_searched(b"/core.1", "Linux", searched, searched)

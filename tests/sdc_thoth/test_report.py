@@ -131,6 +131,46 @@ def test_names_and_reasons_are_escaped() -> None:
     assert line == "cn0: /cores/core.\\x1b[2J\\n\\xff: failed (s): \\x1b[31m \\u2028"
 
 
+def of_node(node: str, result: Result, count: int, length: int = 0) -> list[Outcome]:
+    path = f"/cores/{'x' * length}".encode()
+    return [Outcome(result, node, path + b"%d" % number, size=1, reason="why") for number in range(count)]
+
+
+def test_ten_thousand_dumps_are_told_one_by_one() -> None:
+    stored = [dump(Result.STORED, f"core.{number}", identity=ID) for number in range(10_000)]
+    assert len([line for line in lines([*stored, REACHED]) if line.startswith("cn0: ")]) == 10_000
+
+
+def test_a_node_that_has_too_much_to_tell() -> None:
+    """What does not fit is counted. That much went well takes no room from what did not, nor from other nodes."""
+    flood = [*of_node("cn0", Result.SKIPPED, 3000, 4000), *of_node("cn0", Result.GONE, 10, 4000)]
+    shown = lines([*flood, *of_node("cn0", Result.FAILED, 2), *of_node("cn1", Result.FAILED, 1), REACHED])
+    assert sum(map(len, shown)) < 3 << 20
+    assert "cn0: /cores/1: failed: why" in shown and "cn1: /cores/0: failed: why" in shown
+    told = len([line for line in shown if line.startswith("cn0: /cores/x")])
+    assert told > 100
+    assert f"cn0: and {3010 - told} more: {3000 - told} skipped, 10 gone" in shown
+    (more,) = [line for line in lines(of_node("cn0", Result.FAILED, 3000, 4000)) if " more: " in line]
+    assert more.endswith(" failed")
+
+
+def test_many_nodes_that_have_too_much_to_tell() -> None:
+    shown = lines(
+        each
+        for node in range(60)
+        for each in [*of_node(f"cn{node}", Result.SKIPPED, 600, 4000), *of_node(f"cn{node}", Result.FAILED, 10)]
+    )
+    assert sum(map(len, shown)) < 68 << 20
+    assert [line for line in shown if ": failed: " in line] == [
+        f"cn{node}: /cores/{number}: failed: why" for node in range(60) for number in range(10)
+    ]
+
+
+def test_a_node_of_which_no_line_fits_has_something_to_do() -> None:
+    shown = lines([*of_node("cn0", Result.SKIPPED, 1, 3 << 20), REACHED])
+    assert "cn0: and 1 more: 1 skipped" in shown and "cn0: nothing to do" not in shown
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.04, "0.0s"), (59.9, "59.9s"), (60, "0h01m00s"), (7325, "2h02m05s")]
 )

@@ -14,6 +14,8 @@ from thoth.index.memory import MemoryIndex
 from thoth.index.wrappers import GatheringIndex, Passing
 from thoth.model import DumpInfo
 
+MIB = 1 << 20
+
 
 def dump(number: int, **more: Any) -> DumpInfo:
     return DumpInfo({"id": named(number), "name": "x", **more})
@@ -103,6 +105,29 @@ def test_one_document_that_no_index_can_keep_does_not_keep_out_the_others(gather
     assert "nested deeper" in lost[named(2)]
     assert gathering.get(named(1)) is not None
     assert gathering.get(named(3)) is not None
+
+
+def test_large_documents_are_written_some_at_a_time(inner: Questions, gathering: GatheringIndex) -> None:
+    gathering.put_many(dump(number, psargs="x" * MIB) for number in range(9))
+    assert 9 * MIB < gathering.bytes < 9 * MIB + 1000
+    assert gathering.flush() == {}
+    assert inner.writes == [3, 3, 3]
+    assert gathering.bytes == 0
+    gathering.put_many([dump(20), dump(21, psargs="x" * 9 * MIB), dump(22)])
+    gathering.put(dump(21, psargs="x" * 10 * MIB))
+    gathering.delete(named(20))
+    assert 10 * MIB < gathering.bytes < 10 * MIB + 1000
+    gathering.flush()
+    assert inner.writes == [3, 3, 3, 1, 1]
+    assert len(gathering.known(map(named, range(30)))) == 11
+
+
+def test_an_index_that_fails_is_asked_once(inner: Questions, gathering: GatheringIndex) -> None:
+    """None of what waits is taken for written."""
+    gathering.put_many(dump(number, psargs="x" * MIB) for number in range(9))
+    inner.down = True
+    assert gathering.flush() == {named(number): "the index is away" for number in range(9)}
+    assert inner.writes == [3]
 
 
 def test_none_is_lost_between_threads(gathering: GatheringIndex) -> None:
