@@ -45,7 +45,7 @@ class Collection:
         self.surveyed = False
         self._task = task
         self._pace = task.pace.of_node()
-        self._asker = Asker(None, task.places)
+        self._asker = Asker(None, task.places, user=node.user)
         self._ledger = Ledger(node.name, task.journal, task.halt, task.clock, dry_run=task.dry_run)
         press = Press(task.limits.compress, lambda line: task.progress(f"{node.name}: {line}"))
         self._intake = Intake(

@@ -61,11 +61,11 @@ class Console:
 
 
 def _open_what_is_closed() -> None:
-    """Streams that are closed lead nowhere from now on: Python has None for them, and a file that is opened would become
-    descriptor 0, 1 or 2 and get what is said."""
+    """Streams that are closed lead nowhere from now on: Python has None for them, and a file that is opened would
+    become descriptor 0, 1 or 2 and get what is said."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - as long as the process is
