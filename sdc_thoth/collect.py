@@ -17,7 +17,7 @@ from sdc_thoth.identification import Identified, identify_by_ranges, identify_by
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import SEEN_BEFORE, WAITING, Ledger
 from sdc_thoth.lookup import Lookup, Named
-from sdc_thoth.node import Bad, Found, Odd, System
+from sdc_thoth.node import Bad, Found, Odd, Relative, System
 from sdc_thoth.notes import LONGEST_DELAY
 from sdc_thoth.order import Due, Pending, deletion
 from sdc_thoth.paced import PacedSession
@@ -25,7 +25,18 @@ from sdc_thoth.press import Press
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
 from sdc_thoth.transfer import SMALL, Intake, failed
-from thoth import Identity, NotADump, Outcome, Result, SourceError, StoreError, StoreUnavailable, escaped, size_text
+from thoth import (
+    Identity,
+    NotADump,
+    Outcome,
+    Result,
+    SourceError,
+    StoreError,
+    StoreUnavailable,
+    escaped,
+    size_text,
+    text,
+)
 
 BATCH = 256  # dumps that are identified and looked up together
 _TURN = 64 << 20  # bytes of dumps that a node may send before it is another's turn, unless it is one dump
@@ -33,6 +44,10 @@ _PENDING = 20_000  # dumps of one node that wait for their turn
 _LISTING = 32 << 20  # bytes of memory that a node's listing may take: some 300,000 files
 _PER_NAME = 100  # of these bytes
 _PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
+_REMARK = (
+    "core_pattern '{}' is relative: cores stay where processes run; set kernel.core_pattern to an absolute path,"
+    " or name their places with [paths] core"
+)
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 
 
@@ -70,6 +85,7 @@ class Collection:
         self._batch: dict[bytes, Found] = {}  # dumps that are worked on and have no outcome yet
         self._under_way: Found | None = None  # the dump whose bytes come
         self._trouble: list[Bad] = []
+        self._remark: str | None = None  # on a node with which nothing is wrong
         self._flying: list[Future[Outcome]] = []  # small dumps that are being stored
         self._served = 0  # bytes of dumps that it was asked to send
 
@@ -133,7 +149,7 @@ class Collection:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
         if not self._trouble:
             self._ledger.keep_failing(lambda path: hash(path) in self._seen)
-            return Outcome(Result.REACHED, name)
+            return Outcome(Result.REACHED, name, reason=self._remark)
         reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
         denied = all(bad.reason == "permission denied" for bad in self._trouble)
         return Outcome(Result.DENIED if denied else Result.FAILED, name, stage="discover", reason=reason)
@@ -153,10 +169,8 @@ class Collection:
     def _survey(self) -> Iterator[Outcome]:
         for item in self._asker.discover():
             self._account_for(item)
-            if isinstance(item, System):
-                self._system = item.name
-            elif isinstance(item, Bad):
-                self._note_trouble(item)
+            if isinstance(item, System | Relative | Bad):
+                self._note_of_node(item)
             elif (path := hash(item.path)) not in self._seen:
                 self._seen.add(path)
                 refused = self._refused(item)
@@ -185,16 +199,20 @@ class Collection:
         except StoreError as error:  # it is swept in a week
             self._task.say(str(error))
 
-    def _account_for(self, item: System | Found | Odd | Bad) -> None:
+    def _account_for(self, item: System | Relative | Found | Odd | Bad) -> None:
         """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
         self._listing -= _PER_NAME if isinstance(item, Found | Odd) else _PER_REMARK
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
 
-    def _note_trouble(self, bad: Bad) -> None:
+    def _note_of_node(self, item: System | Relative | Bad) -> None:
+        if isinstance(item, System):
+            self._system = item.name
+        elif isinstance(item, Relative):
+            self._remark = _REMARK.format(text(item.pattern))
         # Several places can lead through one directory, and a node may complain without end.
-        if bad not in self._trouble and len(self._trouble) < _TROUBLES:
-            self._trouble.append(bad)
+        elif item not in self._trouble and len(self._trouble) < _TROUBLES:
+            self._trouble.append(item)
 
     def _refused(self, item: Found | Odd) -> Outcome | None:
         """The outcome of what is not even looked into."""

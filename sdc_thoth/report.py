@@ -97,7 +97,7 @@ class TextReport:
         self._dry_run = dry_run
         self._verbose = verbose
         self._hosts: dict[str, list[str]] = {}
-        self._failed: dict[str, str] = {}
+        self._of_nodes: dict[str, str] = {}
 
     def take(self, outcome: Outcome) -> None:
         planned = self.tally.is_planned(outcome)
@@ -108,9 +108,11 @@ class TextReport:
             if not outcome.result.good:
                 # What failed names the node itself: once is enough.
                 word = _word(outcome).replace(f": {escaped(host)} (", " (", 1)
-                self._failed[host] = f"{host}: {word}"
+                self._of_nodes[host] = f"{host}: {word}"
             elif outcome.result is Result.NOT_RUNNING:
-                self._failed[host] = f"{host}: not running"
+                self._of_nodes[host] = f"{host}: not running"
+            elif outcome.reason:
+                self._of_nodes[host] = f"{host}: {escaped(outcome.reason)}"
             return
         name, size = escaped(outcome.path), size_text(outcome.size or 0)
         if planned:
@@ -125,8 +127,8 @@ class TextReport:
         for host, lines in self._hosts.items():
             for line in lines:
                 self._out(line)
-            if host in self._failed:
-                self._out(self._failed[host])
+            if host in self._of_nodes:
+                self._out(self._of_nodes[host])
             elif not any(True for _ in lines):
                 self._out(f"{host}: nothing to do")
         if self._dry_run:
