@@ -91,6 +91,28 @@ def test_F38_a_full_disk_under_the_report_is_said_once(fleet: Callable[..., Flee
     assert len(home.stored()) == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stauts"], "there is no command 'stauts'; did you mean 'status'?"),
+        (["--inventory", "F", "status"], "'status' has to come first: sdc-thoth status [OPTION ...]"),
+        (["--debug=1", "-n"], "see sdc-thoth --help"),
+        (["collect"], "there is no command 'collect'; see sdc-thoth --help"),
+        (["--foo", "status"], "unrecognized arguments: --foo status; see sdc-thoth --help"),
+    ],
+)
+def test_a_misspelled_command(tmp_path: Path, words: list[str], said: str) -> None:
+    done = Collector(tmp_path, "").command_run(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sdc-thoth: ") and line.endswith(said)
+
+
+def test_help_names_the_commands(tmp_path: Path) -> None:
+    usage = Collector(tmp_path, "").command_run("--help").stdout.partition("\n\n")[0]
+    assert "sdc-thoth status" in usage and "sdc-thoth hostkeys" in usage
+
+
 def test_lines_of_several_nodes_stay_lines(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     home = collector(tmp_path, planted(fleet))
     for _ in range(3):

@@ -338,7 +338,7 @@ def for_each_file(
         except (StoreUnavailable, OutputFailed):
             raise
         except ThothError as error:
-            console.failure(error, about=escaped(path))
+            console.failure(error, about=escaped(path) or "''")
             failed(path, error)
             good = False
     return 0 if good else 1

@@ -238,6 +238,9 @@ class TestUpload:
         assert len(names | {run("upload", path).out}) == 5
         assert len(run("ls").lines) == 6
 
+    def test_an_empty_name(self, run: Run) -> None:
+        assert run("upload", "").err == "thoth: '': no such file\n"
+
     def test_F14_one_bad_file_among_ten(self, run: Run, core: Core, tmp_path: Path) -> None:
         paths = [core(pid) for pid in range(10)]
         paths[4].write_bytes(b"not a dump")
