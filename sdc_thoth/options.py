@@ -33,7 +33,8 @@ examples:
   sdc-thoth status                                  what was reached, is waited for, and fails
 
 exit status: 0 every outcome was a good one; 1 otherwise; 75 another run holds the lock; 129, 130, 143 on SIGHUP,
-SIGINT, SIGTERM. A daemon that is told to stop ends with 0; one that cannot start, under SMF or systemd, with 95, 96.
+SIGINT, SIGTERM; 141 nobody reads stdout: the pass is made all the same. A daemon that is told to stop ends with 0;
+one that cannot start, under SMF or systemd, with 95, 96.
 Where dumps are kept is what `thoth` is told: THOTH_STORE, THOTH_DB, THOTH_USER.
 """
 
