@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +14,13 @@ from sdc_thoth import node as protocol
 from sdc_thoth.errors import Desynchronized, NodeError, NodeLost, ProtocolError
 from sdc_thoth.expand import BLOCK, expanded
 from sdc_thoth.images import Ask, Told
-from sdc_thoth.node import GROUP, UNIT, About, Bad, Found, Get, Odd, Place, Signature, System
+from sdc_thoth.node import GROUP, UNIT, About, Bad, Found, Get, Odd, Place, Relative, Signature, System
 from sdc_thoth.session import Channel, Session
-from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, raw_bytes
+from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, escaped, raw_bytes
 
+_BEGINNINGS = (b"system\0", b"bad\0")  # of a reply to discover
+_LINE = re.compile(rb"\S[^\n\0]*[\n\0]")
+_QUOTED = 200  # bytes of what a login shell says
 _DEBUGGING = 90.0  # seconds that a node's debugger may take; its script allows it 60 of the processor
 
 
@@ -42,6 +46,10 @@ def _counted(blocks: Iterator[bytes], came: Callable[[int], None]) -> Iterator[b
         yield block
 
 
+class ShellTalks(ProtocolError):
+    """The login shell says something before it runs what we ask for, or does not run it."""
+
+
 class CannotPress(SourceError):
     """The node does not have that program for compressing."""
 
@@ -50,9 +58,15 @@ class Asker:
     """One node's answers about the files that lie in ``places``, by a ``session``."""
 
     def __init__(
-        self, session: Session | None, places: Sequence[Place], mark: Callable[[], str] = _random_mark
+        self,
+        session: Session | None,
+        places: Sequence[Place],
+        *,
+        user: str = "root",
+        mark: Callable[[], str] = _random_mark,
     ) -> None:
         self.session = session
+        self._user = user  # who we are there
         self._places = places
         self._mark = mark
         self._script = protocol.script()
@@ -70,9 +84,10 @@ class Asker:
                 with self._waiting.pop() as channel, suppress(NodeError):
                     channel.feed(protocol.END)
 
-    def discover(self) -> Iterator[System | Found | Odd | Bad]:
-        """What lies in the places, as it is found. Raises NodeError."""
+    def discover(self) -> Iterator[System | Relative | Found | Odd | Bad]:
+        """What lies in the places, as it is found. Raises NodeError; ShellTalks when our shell does not answer."""
         with self._ask(protocol.discover_request(), last=False) as reply:
+            _begun(reply, self._user)
             yield from protocol.discovered(reply, self._places)
 
     def about(self) -> About:
@@ -228,6 +243,27 @@ def _within(seconds: float, reply: Channel) -> Iterator[None]:
         timer.join(1.0)
     if late.is_set():  # nothing more can be asked through it
         raise NodeLost("answered too late")
+
+
+def _begun(reply: Channel, user: str) -> None:
+    """The reply to discover begins, and nothing comes before it. Raises ShellTalks."""
+    said = b""
+    while not said.startswith(_BEGINNINGS) and len(said) < _QUOTED and not _LINE.search(said):
+        more = reply.recv()
+        if not more:
+            break
+        said += more
+    if said.startswith(_BEGINNINGS):
+        reply.unread(said)
+        return
+    advice = f"in place of a reply: the login shell of {escaped(user)} has to run commands and print nothing"
+    if said:
+        line = (said.strip().splitlines() or [said])[0]
+        raise ShellTalks(f"says '{escaped(line[:_QUOTED])}' {advice}")
+    status, stderr = reply.finish()
+    # Who says something on stderr only, as the command does that confines our key, is quoted by who reads next.
+    if status is not None and not stderr.strip():
+        raise ShellTalks(f"says nothing and ends with status {status} {advice}")
 
 
 def _problem_of(found: Found, status: str) -> SourceError:

@@ -18,7 +18,7 @@ from sdc_thoth.identification import Identified, identify_by_ranges, identify_by
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import SEEN_BEFORE, WAITING, Ledger
 from sdc_thoth.lookup import Lookup, Named
-from sdc_thoth.node import Bad, Found, Odd, System
+from sdc_thoth.node import Bad, Found, Odd, Relative, System
 from sdc_thoth.notes import LONGEST_DELAY
 from sdc_thoth.order import Due, Pending, deletion
 from sdc_thoth.paced import PacedSession
@@ -27,7 +27,18 @@ from sdc_thoth.press import Press
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
 from sdc_thoth.transfer import SMALL, Intake, failed
-from thoth import Identity, NotADump, Outcome, Result, SourceError, StoreError, StoreUnavailable, escaped, size_text
+from thoth import (
+    Identity,
+    NotADump,
+    Outcome,
+    Result,
+    SourceError,
+    StoreError,
+    StoreUnavailable,
+    escaped,
+    size_text,
+    text,
+)
 
 BATCH = 256  # dumps that are identified and looked up together
 _AHEAD = 16  # small dumps of one node that wait for being stored, or are
@@ -37,6 +48,10 @@ _FEW = 128 << 10  # of these bytes, which a node has in any case: some 200 dumps
 _LISTING = 32 << 20  # bytes that a node's listing may have: some 300,000 files
 _PER_NAME = 100  # of these bytes, or what it has where that is more
 _PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
+_REMARK = (
+    "core_pattern '{}' is relative: cores stay where processes run; set kernel.core_pattern to an absolute path,"
+    " or name their places with [paths] core"
+)
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 
 
@@ -49,7 +64,7 @@ class Collection:
         self.surveyed = False
         self._task = task
         self._pace = task.pace.of_node()
-        self._asker = Asker(None, task.places)
+        self._asker = Asker(None, task.places, user=node.user)
         self._ledger = Ledger(node.name, task.journal, task.halt, task.clock, dry_run=task.dry_run)
         press = Press(task.limits.compress, lambda line: task.progress(f"{node.name}: {line}"))
         self._intake = Intake(
@@ -74,6 +89,7 @@ class Collection:
         self._batch: dict[bytes, Found] = {}  # dumps that are worked on and have no outcome yet
         self._under_way: Found | None = None  # the dump whose bytes come
         self._trouble: list[Bad] = []
+        self._remark: str | None = None  # on a node with which nothing is wrong
         self._flying: list[Future[Outcome]] = []  # small dumps that are being stored
         self._served = 0  # bytes of dumps that it was asked to send
 
@@ -138,7 +154,7 @@ class Collection:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
         if not self._trouble:
             self._ledger.keep_failing(lambda path: hash(path) in self._seen or not self._is_looked_at(path))
-            return Outcome(Result.REACHED, name)
+            return Outcome(Result.REACHED, name, reason=self._remark)
         reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
         denied = all(bad.reason == "permission denied" for bad in self._trouble)
         return Outcome(Result.DENIED if denied else Result.FAILED, name, stage="discover", reason=reason)
@@ -163,10 +179,8 @@ class Collection:
     def _survey(self) -> Iterator[Outcome]:
         for item in self._asker.discover():
             self._account_for(item)
-            if isinstance(item, System):
-                self._system = item.name
-            elif isinstance(item, Bad):
-                self._note_trouble(item)
+            if isinstance(item, System | Relative | Bad):
+                self._note_of_node(item)
             elif (path := hash(item.path)) not in self._seen:
                 self._seen.add(path)
                 refused = self._refused(item)
@@ -195,16 +209,20 @@ class Collection:
         except StoreError as error:  # it is swept in a week
             self._task.say(str(error))
 
-    def _account_for(self, item: System | Found | Odd | Bad) -> None:
+    def _account_for(self, item: System | Relative | Found | Odd | Bad) -> None:
         """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
         self._listing -= _length_of(item)
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
 
-    def _note_trouble(self, bad: Bad) -> None:
+    def _note_of_node(self, item: System | Relative | Bad) -> None:
+        if isinstance(item, System):
+            self._system = item.name
+        elif isinstance(item, Relative):
+            self._remark = _REMARK.format(text(item.pattern))
         # Several places can lead through one directory, and a node may complain without end.
-        if bad not in self._trouble and len(self._trouble) < _TROUBLES:
-            self._trouble.append(bad)
+        elif item not in self._trouble and len(self._trouble) < _TROUBLES:
+            self._trouble.append(item)
 
     def _refused(self, item: Found | Odd) -> Outcome | None:
         """The outcome of what is not even looked into."""
@@ -379,7 +397,7 @@ class Collection:
         yield from self._intake.indexed(stored)
 
 
-def _length_of(item: System | Found | Odd | Bad) -> int:
+def _length_of(item: System | Relative | Found | Odd | Bad) -> int:
     """Bytes of a listing."""
     if isinstance(item, Found):
         return max(_PER_NAME, len(item.directory) + len(item.name))

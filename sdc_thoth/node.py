@@ -21,6 +21,7 @@ GROUP = 7  # files that a node opens together
 
 _NAME_MAX = 4096  # bytes of a path, of a name and of a word that a node says
 _UNAME_MAX = 256  # bytes of a word of uname; illumos has the longest
+_PATTERN_MAX = 256  # a kernel takes half of it
 _SYSINFO_MAX = 4 << 20
 SYSINFO_READ = 256 << 10  # bytes of a sysinfo that is looked into; much of one that is real is indentation
 _DEBUGGED_MAX = 4 << 20
@@ -103,6 +104,13 @@ class System:
     """The node's ``uname -s``."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """The kernel's core_pattern, which is relative: there is no place where cores lie."""
+
+    pattern: bytes
 
 
 def _joined(directory: bytes, name: bytes) -> bytes:
@@ -274,12 +282,14 @@ def word(raw: bytes) -> bytes:
 # ---- replies -------------------------------------------------------------------------------------------------------
 
 
-def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Found | Odd | Bad]:
+def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Relative | Found | Odd | Bad]:
     """What a discover request found, as it comes. Raises ProtocolError for a file that was not asked for."""
     while (kind := _field(reply, 16)) != b"end":
         if kind == b"system":
             yield System(_word(reply))
             _field(reply, 32)  # its time, where an older command is installed
+        elif kind == b"relative":
+            yield Relative(_field(reply, _PATTERN_MAX))
         elif kind == b"found":
             yield from _listed(reply, places)
         elif kind == b"odd":

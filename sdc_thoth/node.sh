@@ -28,6 +28,7 @@ ulimit -c 0 2>/dev/null
 tab='	'
 IFS=
 places=
+relative=
 newline='
 '
 
@@ -176,7 +177,11 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
     IFS= read -r pattern </proc/sys/kernel/core_pattern || return 0
     case $pattern in
     /*) ;;
-    *) return 0 ;; # a pipe, or a name in each process's own directory
+    '|'* | @* | '') return 0 ;; # a program or socket takes them, or nobody
+    *)
+        relative=$pattern # a name in each process's own directory
+        return 0
+        ;;
     esac
     case $pattern in
     *%p*) ;;
@@ -204,7 +209,8 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
 }
 
 # ---- discovery ---------------------------------------------------------------------------------------------------
-# Replies: "system" NAME and an empty field, then per directory any number of
+# Replies: "system" NAME and an empty field, "relative" CORE_PATTERN where that names no place, then per directory any
+# number of
 #   "found" TYPE DIR NOW COUNT NAME... SIGNATURES    COUNT names, then their signatures, a line each
 #   "odd" TYPE DIR NAME KIND                     a name that matches but is no file that can be read
 #   "bad" TYPE DIR REASON                        a place that could not be searched
@@ -212,6 +218,7 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
 
 discover() {
     say system "$system" ""
+    [ -z "$relative" ] || [ "$system" != Linux ] || say relative "$relative"
     if [ "$fds" = none ]; then
         say bad - - "nothing on this node can look at an open file: it takes stat -c, ls --full-time or ls -E, and /proc" end
         return

@@ -6,13 +6,14 @@ import argparse
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdc_thoth.config import CNAPI
 from sdc_thoth.limits import COMPRESS, SIZE, parse_size
 from sdc_thoth.plan import Plan
-from thoth import UsageError, __version__
+from thoth import UsageError, __version__, escaped
 
 if TYPE_CHECKING:
     from sdc_thoth.passes import Orders
@@ -32,9 +33,16 @@ examples:
   sdc-thoth status                                  what was reached, is waited for, and fails
 
 exit status: 0 every outcome was a good one; 1 otherwise; 75 another run holds the lock; 129, 130, 143 on SIGHUP,
-SIGINT, SIGTERM. A daemon that is told to stop ends with 0; one that cannot start, under SMF or systemd, with 95, 96.
+SIGINT, SIGTERM; 141 nobody reads stdout: the pass is made all the same. A daemon that is told to stop ends with 0;
+one that cannot start, under SMF or systemd, with 95, 96.
 Where dumps are kept is what `thoth` is told: THOTH_STORE, THOTH_DB, THOTH_USER.
 """
+
+
+_USAGE = """sdc-thoth [OPTION ...]                       a pass, or with --daemon many
+       sdc-thoth status [OPTION ...]                what the last passes have reached, and what fails
+       sdc-thoth hostkeys [OPTION ...] [NODE ...]   pin the nodes' host keys"""
+COMMANDS = ("status", "hostkeys")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,9 +50,29 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+class _PassParser(_Parser):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Raises UsageError, which for a word knows the command that is meant."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown and not unknown[0].startswith("-"):
+            raise UsageError(_no_such_command(unknown[0]))
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed
+
+
+def _no_such_command(word: str) -> str:
+    if word in COMMANDS:
+        return f"'{word}' has to come first: sdc-thoth {word} [OPTION ...]"
+    close = get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "see sdc-thoth --help"
+    return f"there is no command '{escaped(word)}'; {hint}"
+
+
 def pass_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = _PassParser(
         prog="sdc-thoth",
+        usage=_USAGE,
         description="Collects those core and crash dumps of a fleet that Thoth does not have yet, over SSH.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

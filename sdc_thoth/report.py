@@ -135,7 +135,7 @@ class TextReport:
         self._verbose = verbose
         self._hosts: dict[str, _Lines] = {}
         self._held = 0  # bytes of all lines
-        self._failed: dict[str, str] = {}
+        self._of_nodes: dict[str, str] = {}
 
     def take(self, outcome: Outcome) -> None:
         planned = self.tally.is_planned(outcome)
@@ -146,10 +146,12 @@ class TextReport:
             if not outcome.result.good:
                 # What failed names the node itself: once is enough.
                 word = _word(outcome).replace(f": {escaped(host)} (", " (", 1)
-                self._failed[host] = f"{host}: {word}"
+                self._of_nodes[host] = f"{host}: {word}"
             elif outcome.result is Result.NOT_RUNNING:
                 why = f": {escaped(outcome.reason)}" if outcome.reason else ""
-                self._failed[host] = f"{host}: not running{why}"
+                self._of_nodes[host] = f"{host}: not running{why}"
+            elif outcome.reason:
+                self._of_nodes[host] = f"{host}: {escaped(outcome.reason)}"
             return
         name, size = escaped(outcome.path), size_text(outcome.size or 0)
         if planned:
@@ -165,8 +167,8 @@ class TextReport:
         for host, lines in self._hosts.items():
             for line in lines.told(host):
                 self._out(line)
-            if host in self._failed:
-                self._out(self._failed[host])
+            if host in self._of_nodes:
+                self._out(self._of_nodes[host])
             elif not lines:
                 self._out(f"{host}: nothing to do")
         if self._dry_run:

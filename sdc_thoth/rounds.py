@@ -44,6 +44,7 @@ class Rounds:
         self._idle.set()
         self._began = 0.0
         self._last_nodes: Sequence[Node] = ()
+        self._remarks: dict[str, str] = {}  # on nodes, as the log has them
         orders = plan.orders
         self._connections = Connections(
             timeout=orders.timeout, idle=orders.idle, hostkeys=plan.hostkeys, until_next=self._until_next
@@ -129,7 +130,7 @@ class Rounds:
                 settings,
                 nodes,
                 self._connections,
-                EventReport(self._log),
+                EventReport(self._log, self._remarks),
                 voices=voices,
                 halt=self._halt,
                 pace=self._pace,

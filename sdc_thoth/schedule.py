@@ -134,6 +134,8 @@ def _every(table: TomlTable) -> float | None:
 
 
 def _seconds(text: str) -> float:
+    if text.isascii() and text.isdecimal():
+        return float(text)
     parsed = _DURATION.fullmatch(text)
     return float(parsed[1]) * _SECONDS[parsed[2]] if parsed else -1.0
 

@@ -136,6 +136,10 @@ class SshSession:
         if isinstance(error, EOFError) or self._packets.farewell:
             said = f": {self._packets.farewell}" if self._packets.farewell else ""
             return NodeUnreachable(f"{self._where}: closed the connection before the {self._wire.step}{said}")
+        if isinstance(error.__context__, OSError):  # what it reads the banner from has failed: paramiko glues the two
+            return NodeUnreachable(
+                f"{self._where}: the connection broke before the {self._wire.step}: {_reason(error.__context__)}"
+            )
         return NodeUnreachable(f"{self._where}: no SSH server that we can talk to: {_reason(error)}")
 
     def _missing_algorithm(self) -> str:

@@ -128,7 +128,7 @@ def _of_node(node: NodeNote, now: float) -> str:
     reached = "never reached" if node.reached is None else f"last reached {_time(node.reached)}"
     name = escaped(node.node)
     if node.failing_since is None:
-        return f"{name}: {node.result}, {reached}"
+        return f"{name}: {node.result}, {reached}" + (f": {escaped(node.reason)}" if node.reason else "")
     tries = f"{node.failures} {'try' if node.failures == 1 else 'tries'}"
     since = f"since {_time(node.failing_since)} ({_ago(node.failing_since, now)}, {tries})"
     return f"{name}: {node.result} {since}, {reached}: {escaped(node.reason or '')}"

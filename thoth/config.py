@@ -130,8 +130,8 @@ def survey(
     told |= _from_environment(environ)
     told |= given
     told.setdefault("user", told.get("manta.user", Setting("thoth", DEFAULT)))
-    if environ.get("MANTA_URL"):  # dumps meant for Manta must not land in a directory
-        told.setdefault("store", Setting(MANTA, "MANTA_URL"))
+    if "manta.url" in told:  # dumps meant for Manta must not land in a directory
+        told.setdefault("store", Setting(MANTA, told["manta.url"].origin))
     with _noted(faults, "db"):
         told |= _rethink(environ, told)
     if "debuginfod" in told and "debuginfod_cache" not in told:

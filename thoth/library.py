@@ -49,7 +49,10 @@ class Thoth:
             data, etag = self.store.get(name)
         except NoSuchObject:
             return None
-        info = DumpInfo.from_json(data, name)
+        try:
+            info = DumpInfo.from_json(data, name)
+        except BadDocument as error:
+            raise BadDocument(f"{error}; move it away, and 'thoth scrub --repair' makes it anew") from error
         if info.id != identity:
             raise BadDocument(f"{name}: is the document of another dump, {info.id}")
         return info, etag

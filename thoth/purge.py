@@ -226,6 +226,8 @@ def _moments(rules: Rules) -> list[float]:
 
 
 def _days(seconds: float) -> str:
-    """A span in days, or in hours when it is under two days."""
-    count, unit = (int(seconds / _DAY), "day") if seconds >= 2 * _DAY else (int(seconds / 3600), "hour")
+    """A span in the largest unit of which it has two."""
+    units = (("day", _DAY), ("hour", 3600), ("minute", 60))
+    unit, length = next((each for each in units if seconds >= 2 * each[1]), ("second", 1))
+    count = int(seconds / length)
     return f"{count} {unit}{'' if count == 1 else 's'}"

@@ -272,7 +272,7 @@ def age_seconds(text: str) -> int:
 
 def shown(word: str) -> str:
     """A word for an error message: quoted, printable, of bounded length."""
-    return ascii(word if len(word) <= 80 else word[:77] + "...")
+    return repr(word if len(word) <= 80 else word[:77] + "...")
 
 
 def _path(name: str, word: str) -> KeyPath:

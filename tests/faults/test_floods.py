@@ -50,7 +50,7 @@ def test_F21_floods(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     assert memory < MEMORY, f"{memory / MIB:.0f} MiB"
     assert seen.code == 1
     for name, reason in (
-        ("zeros", "not a reply to discover"),
+        ("zeros", "in place of a reply: the login shell of root has to run commands"),
         ("systems", "lists more files than one node can have"),
         ("troubles", "lists more files than one node can have"),
         ("names", "lists more files than one node can have"),

@@ -109,10 +109,15 @@ def check_honest_again(scene: Scene) -> None:
     check_not_run(scene)
 
 
+SHELL = " in place of a reply: the login shell of root has to run commands and print nothing"
 LISTINGS = {
-    "nothing": (b"", "the reply ended in the middle"),
-    "garbage": (PAYLOAD.encode() + b"\xff\xfe" * 5000, "longer than 16 bytes"),
-    "greeting": (b"Welcome to cn0!\r\n" + ONE, "longer than 16 bytes"),
+    "nothing": (b"", "says nothing and ends with status 0" + SHELL),
+    "garbage": (PAYLOAD.encode() + b"\xff\xfe" * 5000, f"says '{PAYLOAD.splitlines()[0]}'" + SHELL),
+    "long-garbage": (b"\xff\xfe" * 5000, "says '" + "\\xff\\xfe" * 100 + "'" + SHELL),
+    "greeting": (b"Welcome to cn0!\r\n" + ONE, "says 'Welcome to cn0!'" + SHELL),
+    "short-greeting": (b"\nhi\n" + ONE, "says 'hi'" + SHELL),
+    "refusing": (b"This account is \x1b[1mnot available.", "says 'This account is \\x1b[1mnot available.'" + SHELL),
+    "zeros": (bytes(5000), "says '\\x00"),
     "extra-nul": (SYSTEM + b"\0" + found(NAME) + END, "not a reply to discover: b''"),
     "nul-within": (SYSTEM + found(b"core.a\0b") + END, "not a file's signature: b'b'"),
     "no-end": (SYSTEM + found(NAME), "the reply ended in the middle"),

@@ -402,6 +402,25 @@ def test_cores_lie_where_the_kernel_of_linux_puts_them(fleet: Callable[..., Flee
     told = json.loads(collector(tmp_path, nodes).run("--json").stdout)
     found = sorted((dump["node"], dump["path"], dump["result"]) for dump in told["dumps"])
     assert found == [(f"cn{n}", core, "stored") for n, (_, core, _) in enumerate(_PATTERNS)]
+    remarks = {node["node"]: node["reason"] for node in told["nodes"]}
+    assert {name for name, remark in remarks.items() if remark} == {"cn4"}, "the one whose pattern is relative"
+
+
+def test_a_relative_core_pattern_is_told_once_and_fails_nothing(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    specs = [NodeSpec("cn0", core_pattern="core\x1b[2J.%e"), NodeSpec("hn0", "smartos", core_pattern="core")]
+    remark = (
+        "is relative: cores stay where processes run; set kernel.core_pattern to an absolute path, or name their"
+        " places with [paths] core"
+    )
+    home = collector(tmp_path, fleet(specs))
+    done = home.run("-t", "cat,sh")
+    assert (done.returncode, done.stdout.count("is relative")) == (0, 1)
+    assert {rf"cn0: core_pattern 'core\x1b[2J.%e' {remark}", "hn0: nothing to do"} <= {*done.stdout.splitlines()}
+    assert f"core_pattern 'core\x1b[2J.%e' {remark}" == home.collect().nodes["cn0"]["reason"]
+    status = home.command_run("status")
+    assert (status.returncode, rf"'core\x1b[2J.%e' {remark}" in status.stdout) == (0, True)
+    home.inventory.write_text(home.inventory.read_text() + '[paths]\ncore = ["/cores/*"]\n')
+    assert "cn0: nothing to do" in home.run().stdout.splitlines()
 
 
 def test_configured_places_stand_in_for_the_usual_ones(node: Callable[..., Node], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tests.support.invariants import check_store
 from tests.support.mishaps import collector
 from tests.support.processes import listeners, process, wait_until
 from tests.support.server import free_port
-from tests.support.sshd import Fleet, Node
+from tests.support.sshd import Fleet, Node, NodeSpec
 
 PLACE = "/var/tmp/thoth"
 OFTEN = "[schedule]\nevery = 0.5\n"
@@ -79,6 +79,16 @@ def test_a_pass_over_an_unchanged_fleet_connects_once_and_reads_no_dump(only: No
     assert only.log.count("Accepted publickey") == 1, only.log
     assert sessions <= 2  # sshd's two halves of one connection
     assert only.wait_idle()
+
+
+def test_a_remark_on_a_node_is_logged_once(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    only = fleet([NodeSpec("cn0", core_pattern="core")])[0]
+    home = collector(tmp_path, [only], OFTEN)
+    with Daemon(home) as daemon:
+        told = daemon.wait_for("node")
+        daemon.wait_for_passes(3)
+        assert (told["level"], told["result"]) == ("info", "reached") and "'core' is relative" in told["reason"]
+        assert len(daemon.events("node")) == 1
 
 
 def test_connections_are_not_kept_when_the_next_pass_is_far_away(only: Node, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def schedule(tmp_path: Path, lines: str) -> Schedule:
         ('every = "15min"\njitter = 30', "every 900 s, up to 30 s late"),
         ('every = "1.5 h"', "every 5400 s"),
         ('every = "1d"', "every 86400 s"),
+        ('every = "900"', "every 900 s"),
     ],
 )
 def test_schedules(tmp_path: Path, lines: str, shown: str) -> None:
@@ -70,6 +71,7 @@ def test_a_later_file_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ("every = 0", ":2: [schedule] every: not a time from 0.1 s to a year"),
+        ('every = "0"', ":2: [schedule] every: not a time from 0.1 s to a year"),
         ("every = -5", ":2: [schedule] every: not a time"),
         ("every = nan", ":2: [schedule] every: not a time"),
         ("every = inf", ":2: [schedule] every: not a time"),

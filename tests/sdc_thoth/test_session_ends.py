@@ -85,6 +85,19 @@ def test_F03_something_else_answers(somebody: Credentials, banner: bytes) -> Non
         assert isinstance(refused(node, somebody), NodeUnreachable)
 
 
+def test_F03_a_reset_before_the_banner(somebody: Credentials) -> None:
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    with server(talk) as node:
+        error = refused(node, somebody)
+        assert isinstance(error, NodeUnreachable)
+        said = f"{node.shown}: the connection broke before the SSH banner: Connection reset by peer"
+        assert str(error) == said
+
+
 def test_F03_a_packet_that_claims_four_gigabytes(somebody: Credentials) -> None:
     def talk(connection: socket.socket) -> None:
         connection.sendall(b"SSH-2.0-x\r\n" + struct.pack(">IB", 0xFFFFFFF4, 4))

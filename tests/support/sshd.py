@@ -32,6 +32,7 @@ from tests.support.usage import cpu_with_children
 
 _FLEET = uuid.UUID("7b0f3a5e-54a2-5b53-9c2e-0d6a3b1f7c11")  # node UUIDs come from it and the node's name
 _RUN_SSHD = Path("/run/sshd")
+_TAKEN = "|/usr/lib/systemd/systemd-coredump %P"  # a core_pattern that names no place
 _GRACE = 5.0  # seconds that processes may take to stop
 
 
@@ -43,14 +44,15 @@ class NeedsRoot(Exception):
 class NodeSpec:
     """What a node is to be. ``own_process``: an sshd of its own, that can be stopped, killed and restarted.
 
-    ``core_pattern`` is what the node's kernel says it does with cores. ``options`` are lines of sshd_config,
-    ``host_key_types`` names that ssh-keygen knows; both count only with ``own_process``, else the fleet's do.
+    ``core_pattern`` is what the node's kernel says it does with cores; None: what this machine's does. ``options``
+    are lines of sshd_config, ``host_key_types`` names that ssh-keygen knows; both count only with ``own_process``,
+    else the fleet's do.
     """
 
     name: str
     flavour: Flavour = "busybox"
     own_process: bool = False
-    core_pattern: str | None = None
+    core_pattern: str | None = _TAKEN
     options: tuple[str, ...] = ()
     host_key_types: tuple[str, ...] = ("ed25519",)
 
@@ -223,7 +225,7 @@ class Fleet:
         self._specs = [
             node
             if isinstance(node, NodeSpec)
-            else NodeSpec(node, flavour, own_process, None, tuple(options), tuple(host_key_types))
+            else NodeSpec(node, flavour, own_process, _TAKEN, tuple(options), tuple(host_key_types))
             for node in wanted
         ]
         self._options = tuple(options)

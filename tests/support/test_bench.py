@@ -85,7 +85,7 @@ def test_a_node_sees_its_own_root_and_no_other(zoo: Fleet) -> None:
 
 
 def test_a_core_pattern_of_the_nodes_own(fleet: Callable[..., Fleet]) -> None:
-    said = fleet([NodeSpec("cn0", core_pattern="/var/cores/core.%e.%p"), NodeSpec("cn1")])
+    said = fleet([NodeSpec("cn0", core_pattern="/var/cores/core.%e.%p"), NodeSpec("cn1", core_pattern=None)])
     assert out(said["cn0"], "cat /proc/sys/kernel/core_pattern") == "/var/cores/core.%e.%p"
     assert (
         out(said["cn1"], "cat /proc/sys/kernel/core_pattern")

@@ -307,6 +307,15 @@ class TestManta:
         assert message.startswith(f"{toml}{words}"), message
         assert "\n" not in message
 
+    def test_an_address_in_the_file_is_enough(self, toml: Path) -> None:
+        toml.write_text('[manta]\nurl = "https://m"\nuser = "bc"\nkey_id = "aa:bb"\n')
+        config = load_config({}, file=str(toml))
+        assert (config.store, config.manta.url) == ("manta", "https://m")
+        assert config.described("store") == f"https://m (configured from {toml})"
+        assert load_config({}, file=str(toml), store="file:///s").store == "file:///s"
+        toml.write_text('[manta]\nurl = "https://m"\n')
+        assert refused({}, file=str(toml)).startswith(f"{toml} asks for Manta as the store: set MANTA_USER to ")
+
     def test_keys_are_looked_for_where_ssh_has_them(self, fresh_home: Path) -> None:
         manta = load_config({**MANTA, "HOME": str(fresh_home), "SSH_AUTH_SOCK": "/a"}).manta
         assert (manta.home, manta.agent) == (str(fresh_home), "/a")

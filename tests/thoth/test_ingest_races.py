@@ -132,4 +132,5 @@ class TestTwoAtOnce:
 
         receipt = receive(thoth, arrival(CORE), slow(), now=NOW)
         assert (receipt.result, receipt.sent) == (Result.CONFLICT, 0)
+        assert f"keep this one, and see with 'thoth scrub {receipt.info.id[:16]}'" in str(receipt.reason)
         assert whole(thoth, receipt.info.id).sha256 == hashlib.sha256(other).hexdigest()

@@ -360,6 +360,15 @@ class TestClock:
         assert doubt == "by this machine's clock nothing was uploaded for 4000 days; it may have jumped ahead"
         assert clock_doubt(thoth, Rules(before=now - 4001 * DAY), now) is None
 
+    @pytest.mark.parametrize(
+        ("ago", "words"),
+        [(3, "3 seconds"), (90, "90 seconds"), (200, "3 minutes"), (7300, "2 hours"), (DAY, "24 hours")],
+    )
+    def test_short_times_are_told_in_their_units(self, thoth: Thoth, ago: int, words: str) -> None:
+        put(thoth)
+        doubt = clock_doubt(thoth, Rules(before=NOW + ago - 1), NOW + ago)
+        assert doubt == f"by this machine's clock nothing was uploaded for {words}; it may have jumped ahead"
+
     def test_the_age_in_a_specification_and_in_a_keep_rule_matters_as_well(self, thoth: Thoth) -> None:
         put(thoth)
         now = NOW + 4000 * DAY

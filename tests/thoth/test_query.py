@@ -22,6 +22,7 @@ from thoth.query import (
     matches,
     parse,
     property_path,
+    shown,
     split_words,
 )
 
@@ -241,9 +242,17 @@ def test_F24_bad_word_is_named_in_one_line(word: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse([word], now=NOW)
     message = str(raised.value)
-    assert ascii(word)[1:10].rstrip("'") in message
+    assert repr(word)[1:10].rstrip("'") in message
     assert message.isprintable()
     assert len(message) < 250
+
+
+def test_letters_of_any_script_are_shown_as_they_are() -> None:
+    assert [shown(each) for each in ("naïve-ключ", "a\u202eb\x1b", "x" * 90)] == [
+        "'naïve-ключ'",
+        r"'a\u202eb\x1b'",
+        f"'{'x' * 77}...'",
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "a..b", ".", "a" * 1025, ".".join(["a"] * (MAX_PARTS + 1)), "a\0"])

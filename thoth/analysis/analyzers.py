@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from difflib import get_close_matches
 from importlib.resources import files
 from typing import Final
 
 from thoth.errors import NoSuchObject, PreconditionFailed, UsageError
 from thoth.library import Thoth
+from thoth.naming import text
 from thoth.query import shown
 from thoth.store.base import ABSENT
 from thoth.store.names import analyzer_name, analyzers_dir
@@ -29,7 +32,7 @@ def add(thoth: Thoth, name: str, script: bytes, *, if_match: str | None = None) 
     analyzer can have and for what is no script, PreconditionFailed and StoreError.
     """
     place = _place(thoth, name)
-    if fault := _script_fault(script):
+    if fault := _script_fault(script) or _syntax_fault(script):
         raise UsageError(f"analyzer '{name}': {fault}")
     return thoth.store.put(place, script, if_match=if_match)
 
@@ -103,6 +106,20 @@ def _script_fault(script: bytes) -> str:
     if b"\0" in script:
         return "it has a NUL, which no shell script has"
     return f"it has over {LARGEST} bytes, which is no analyzer" if len(script) > LARGEST else ""
+
+
+def _syntax_fault(script: bytes) -> str:
+    """What bash, where it is installed, finds wrong with a script that it does not run."""
+    bash = shutil.which("bash")
+    if bash is None:
+        return ""
+    # What ``shopt`` in the script switches on would not be known to it.
+    command = [bash, "--noprofile", "--norc", "-O", "extglob", "-n"]
+    ran = subprocess.run(command, input=script, env={"LC_ALL": "C"}, capture_output=True, check=False)
+    if ran.returncode == 0:
+        return ""
+    said = text(ran.stderr).partition("\n")[0].removeprefix(f"{bash}: ")
+    return f"bash does not take it: {shown(said)}; nothing was stored"
 
 
 def _unknown(thoth: Thoth, name: str) -> str:

@@ -237,7 +237,8 @@ class _Report:
         from thoth.analysis.run import Dcmd
         from thoth.model import text
 
-        if isinstance(self._task, Dcmd) and self._wanted > 1:  # mdb does not say whose answer it is
+        # mdb does not say whose answer it is, nor does a shell that complains about the analyzer.
+        if self._wanted > 1 and (isinstance(self._task, Dcmd) or (analysis.failed and analysis.output)):
             self._console.result(f"{analysis.identity}:")
         if analysis.output:
             for line in text(analysis.output).removesuffix("\n").split("\n"):

@@ -201,7 +201,9 @@ def _of_their_signatures(thoth: Thoth, named: list[Identity], *, given: str, con
     others = tied_elsewhere(thoth, signatures, given, besides=named)
     if others:
         tickets = ", ".join(map(escaped, sorted(others)[:_FEW])) + (", ..." if len(others) > _FEW else "")
-        console.say(f"{_dumps(sum(others.values()))} of the same signature stay with another ticket: {tickets}")
+        count = sum(others.values())
+        stay = "stays" if count == 1 else "stay"
+        console.say(f"{_dumps(count)} of the same signature {stay} with another ticket: {tickets}")
     return [each for each in untied(thoth, signatures) if each not in frozenset(named)]
 
 

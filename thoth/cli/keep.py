@@ -180,6 +180,7 @@ def _upload(
     """Take one dump in and tell what became of it."""
     import time
 
+    from thoth.dumps.identity import is_named_whole
     from thoth.dumps.source import LocalFile
     from thoth.ingest.receive import Reopened, receive
 
@@ -187,7 +188,8 @@ def _upload(
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
         receipt = receive(thoth, arrival, stream, now=time.time(), stacks=lambda: stacks(source), rules=rules)
-    _tell(path, receipt, console)
+        named_whole = receipt.info.complete is not False or is_named_whole(source)
+    _tell(path, receipt, console, named_whole=named_whole)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()
     return receipt
@@ -281,7 +283,7 @@ def _announced(source: LocalFile, arrival: Arrival, console: Console) -> Iterato
     yield from console.progress(arrival.filename, arrival.size, source.stream())
 
 
-def _tell(path: str, receipt: Receipt, console: Console) -> None:
+def _tell(path: str, receipt: Receipt, console: Console, *, named_whole: bool) -> None:
     from thoth.model import Result
 
     name, identity = escaped(path), receipt.info.id
@@ -297,7 +299,12 @@ def _tell(path: str, receipt: Receipt, console: Console) -> None:
     elif not receipt.result.good:
         console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
     if receipt.info.complete is False and not purged:
-        console.say(f"{name}: is cut short; kept until the whole one comes (have {receipt.info.size} bytes)")
+        what = (
+            "is cut short; kept until the whole one comes"
+            if named_whole
+            else "is cut short within its headers: it will not be known as the same dump when the whole one comes"
+        )
+        console.say(f"{name}: {what} (have {receipt.info.size} bytes)")
 
 
 def _purged(info: DumpInfo) -> str | None:
@@ -341,7 +348,7 @@ def for_each_file(
         except (StoreUnavailable, OutputFailed):
             raise
         except ThothError as error:
-            console.failure(error, about=escaped(path))
+            console.failure(error, about=escaped(path) or "''")
             failed(path, error)
             good = False
     return 0 if good else 1

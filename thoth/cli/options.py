@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import SUPPRESS, Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from typing import TYPE_CHECKING, NoReturn
 
 from thoth.errors import UsageError
@@ -107,9 +107,9 @@ def size_bytes(text: str) -> int:
 
 
 def whole_number(text: str) -> int:
-    """The number that a text writes, from 1 to a million: the ``type`` of an option. Raises UsageError."""
+    """The number that a text writes, from 1 to a million: the ``type`` of an option, which argparse names."""
     if re.fullmatch("[1-9][0-9]{0,6}", text, re.ASCII) is None or int(text) > 1_000_000:
-        raise UsageError(f"'{escaped(text)}' is not a whole number from 1 to 1,000,000")
+        raise ArgumentTypeError(f"'{escaped(text)}' is not a whole number from 1 to 1,000,000")
     return int(text)
 
 

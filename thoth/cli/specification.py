@@ -68,10 +68,17 @@ def local_identity(word: str) -> Identity | None:
 
 
 def the_one(thoth: Thoth, word: Word) -> DumpInfo:
-    """The document of the dump that a word names. Raises NoSuchDump, AmbiguousName and BadDocument."""
+    """The document of the dump that a word names. Raises NoSuchDump, AmbiguousName and BadDocument.
+
+    Raises UsageError for a specification.
+    """
     from thoth.model import Identity
 
     name = word.name
+    if name is None and word.is_constraint:
+        raise UsageError(
+            f"takes one dump, not a specification: {escaped(word.given)}; 'thoth ls' shows which there are"
+        )
     if name is None:
         raise NoSuchDump(f"no such dump or file: {escaped(word.given)}")
     found = [Identity(name)] if len(name) == 32 else thoth.index.named(name)

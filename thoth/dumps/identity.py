@@ -60,6 +60,23 @@ def identity_ranges(source: ReadAt) -> list[Range]:
     return merged([Range(0, HEAD), _table(header), *_plan(source, header, head).notes])
 
 
+def is_named_whole(source: ReadAt) -> bool:
+    """Whether all that names the dump lies inside the file. If not, the whole dump has another identity.
+
+    Raises as ``identity_ranges``.
+    """
+    head = source.read_at(0, HEAD)
+    header = parse_header(head)
+    if header is not None:
+        named = [_table(header), *_plan(source, header, head).notes]
+    elif is_kdump(head) or is_flattened(head):
+        named = identity_ranges(source)
+    else:
+        _refuse_unless_crash(source, head)
+        named = [Range(0, _DUMPHDR.size)]
+    return all(each.end <= source.size for each in named if each.length)
+
+
 # ---- cores ----------------------------------------------------------------------------------------
 
 

@@ -76,7 +76,7 @@ def _replacing(replaced: DumpInfo, final: DumpInfo, info: DumpInfo, failure: Ind
     if replaced.sha256 in (None, info.sha256):
         return Receipt(Result.STORED, final, sent)
     if replaced.complete:
-        reason = f"took the place of another dump with this identity, sha256 {replaced.sha256}"
+        reason = f"took the place of another dump with this identity, sha256 {replaced.sha256}; keep its file"
         return Receipt(Result.CONFLICT, final, sent, reason)
     return Receipt(Result.REPLACED, final, sent)
 
@@ -142,7 +142,10 @@ def kept(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
     comparable = info.complete and not stored.document.get("purged")
     if comparable and stored.sha256 not in (None, info.sha256):
         what = "another dump with this identity" if stored.complete else "a copy of it that was cut short"
-        reason = f"{what} is stored: sha256 {stored.sha256}, this one has {info.sha256}"
+        reason = (
+            f"{what} is stored: sha256 {stored.sha256}, this one has {info.sha256}; keep this one, and see with"
+            f" 'thoth scrub {info.id[:16]}' whether the one that is stored is damaged"
+        )
         return Receipt(Result.CONFLICT, stored, reason=reason)
     return annotate(thoth, arrival)
 

@@ -104,7 +104,7 @@ class Examiner:
         except StoreUnavailable:
             raise
         except (StoreError, BadDocument) as error:
-            fault = str(error)
+            fault = str(error.__cause__ if isinstance(error.__cause__, BadDocument) else error)  # the advice is ours
         row = answered(self._clock, self._thoth.index.get, identity)
         return State(entries, info, etag, fault, row)
 

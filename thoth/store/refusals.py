@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,11 +48,18 @@ def writing(root: Path, name: str, *, full: type[StoreUnavailable] = StoreUnavai
         raise _translated(error, root, name, full=full, broken=StoreUnavailable) from error
 
 
+def _existing(path: Path) -> Path:
+    """The innermost of the directories above a path that is there, as far as this user may see."""
+    return next((each for each in path.parents if os.access(each, os.F_OK)), Path("/"))
+
+
 def _translated(
     error: OSError, root: Path, name: str, *, full: type[StoreError], broken: type[StoreError]
 ) -> StoreError:
     text = _REFUSALS.get(error.errno or 0)
     if text is None:
         return StoreError(f"{name}: {error.strerror or error}")
+    if error.errno in (errno.EACCES, errno.EPERM) and not os.access(root, os.F_OK):
+        text = f"cannot be made: access denied in {_existing(root)}; let this user write there, or name another store"
     kinds = {errno.ENOSPC: full, errno.EDQUOT: full, errno.EIO: broken}
     return kinds.get(error.errno or 0, StoreUnavailable)(f"store {root}: {text} ({name})")

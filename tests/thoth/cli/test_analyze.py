@@ -85,6 +85,14 @@ class TestManyDumps:
         ]
         assert [properties(stored, each) for each in dumps] == [{"seen": 1}, {}, {"seen": 1}]
 
+    def test_what_a_failing_one_says_stands_below_its_dump(self, run: Run, dumps: list[str], script: Script) -> None:
+        script(f"[[ $THOTH_NAME == {dumps[1]} ]] || {{ echo fine; exit 0; }}; no_such_command")
+        lines = run("analyze", *dumps, "x").lines
+        at = lines.index(f"{dumps[1]}:")
+        assert lines[at + 1].endswith("no_such_command: command not found")
+        assert [line for line in lines if line.endswith(":")] == [f"{dumps[1]}:"]
+        assert f"{dumps[1]}:" not in run("analyze", dumps[1], "x").lines
+
     def test_F25_a_timeout(self, run: Run, dumps: list[str], script: Script) -> None:
         script("sleep 600 & sleep 600")
         ran = run("-q", "analyze", dumps[0], "x", "--timeout", "1")

@@ -36,12 +36,18 @@ class TestAnalyzer:
         assert spawn("-q", "analyzer", "mine", "--show") == Ran(0, "two\n", "")
         assert len(run("analyzers").lines) == 1
 
-    @pytest.mark.parametrize("stdin", [b"", b" \n\t\n", b"echo\0x"])
+    @pytest.mark.parametrize("stdin", [b"", b" \n\t\n", b"echo\0x", b"if [", b"echo $((\n"])
     def test_F38_what_is_no_script_overwrites_nothing(self, spawn: Run, stdin: bytes) -> None:
         spawn("analyzer", "mine", stdin=b"good")
         ran = spawn("-q", "analyzer", "mine", stdin=stdin)
         assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
         assert spawn("analyzer", "mine", "--show").out == "good"
+
+    def test_what_bash_says_of_it_is_told(self, spawn: Run) -> None:
+        ran = spawn("-q", "analyzer", "mine", stdin=b"echo\nif true; then\n")
+        said = "bash does not take it: 'line 3: syntax error: unexpected end of file'; nothing was stored"
+        assert (ran.code, ran.said) == (1, [f"thoth: analyzer 'mine': {said}"])
+        assert spawn("analyzer", "mine", stdin=b"shopt -s extglob\ncase a in !(b)) echo ;; esac\n").code == 0
 
     def test_F38_a_closed_stdin(self, child_environment: dict[str, str]) -> None:
         ran = subprocess.run(

@@ -168,6 +168,10 @@ class TestInfo:
         ran = run("info", name)
         assert (ran.code, ran.out) == (1, "")
         assert f"/thoth/stor/thoth/{name}/info.json: not JSON" in ran.err
+        for words in (["info", name], ["set", name, "a", "1"]):
+            assert run(*words).err.endswith("; move it away, and 'thoth scrub --repair' makes it anew\n")
+        (found,) = run("scrub").lines
+        assert found.count("'thoth scrub --repair' makes it anew") == 1
 
 
 class TestNames:

@@ -220,6 +220,27 @@ class TestUpload:
         path.write_bytes(data)
         assert "is cut short" not in run("upload", path).err
 
+    def test_a_dump_that_was_cut_within_its_headers_is_another_one(self, run: Run, core: Core) -> None:
+        path = core(1, size=50_000)
+        data = path.read_bytes()
+        names = set()
+        for length in (60, 100, 300, 500):  # in the ELF header, its program headers and notes
+            path.write_bytes(data[:length])
+            said = (
+                f"thoth: {path}: is cut short within its headers: it will not be known as the same dump when the"
+                f" whole one comes (have {length} bytes)"
+            )
+            for _ in range(2):
+                ran = run("upload", path)
+                assert (ran.code, ran.said[-1]) == (0, said)
+            names.add(ran.out)
+        path.write_bytes(data)
+        assert len(names | {run("upload", path).out}) == 5
+        assert len(run("ls").lines) == 6
+
+    def test_an_empty_name(self, run: Run) -> None:
+        assert run("upload", "").err == "thoth: '': no such file\n"
+
     def test_F14_one_bad_file_among_ten(self, run: Run, core: Core, tmp_path: Path) -> None:
         paths = [core(pid) for pid in range(10)]
         paths[4].write_bytes(b"not a dump")

@@ -105,7 +105,15 @@ class TestTop:
         assert len(ran.lines) == 2
         assert ran.err == "thoth: 1 signature more; --limit shows them\n" + REST
         for bad in ("0", "x", "1.5", "99999999"):
-            assert "is not a whole number from 1 to" in run("top", "--limit", bad).err
+            assert f"top: argument --limit: '{bad}' is not a whole number from 1 to" in run("top", "--limit", bad).err
+
+    @pytest.mark.parametrize("command", ["similar", "signature", "debug"])
+    def test_a_specification_is_not_one_dump(self, run: Run, command: str) -> None:
+        assert run(command, "cmd=ab") == Ran(
+            1,
+            "",
+            "thoth: takes one dump, not a specification: cmd=ab; 'thoth ls' shows which there are\n",
+        )
 
     def test_several_tickets(self, run: Run, kept: Kept) -> None:
         for number, ticket in enumerate(["B", "B", "A"]):
@@ -328,6 +336,10 @@ class TestTicket:
             "thoth: set ticket OS-9 on 2 dumps\n",
         )
         assert [line[:16] for line in run("ls", "ticket=OS-9").lines[1:]] == [some[1][:16], some[2][:16]]
+
+    def test_one_that_stays(self, run: Run, some: list[Identity]) -> None:
+        said = run("ticket", "--signature", some[1], "OS-9").said
+        assert said[0] == "thoth: 1 dump of the same signature stays with another ticket: OS-1"
 
     def test_a_dump_that_is_named_gets_it_whatever_it_had(self, run: Run, some: list[Identity]) -> None:
         assert run("ticket", "--signature", some[0], "OS-9").err == "thoth: set ticket OS-9 on 3 dumps\n"

@@ -25,7 +25,7 @@ from tests.support.elfwriter import (
 from tests.support.notewriter import Endian
 from tests.support.sources import Logged, ask, fetched, whole
 from tests.thoth.dumps.model import core_identity
-from thoth.dumps.identity import HASHED_LIMIT, identify, identity_ranges
+from thoth.dumps.identity import HASHED_LIMIT, identify, identity_ranges, is_named_whole
 from thoth.dumps.source import KnownRanges, LocalFile, Range
 from thoth.errors import NotADump
 
@@ -280,3 +280,13 @@ def test_oversized_header_table_is_refused_unread() -> None:
     reason, dump = refused(elf([], phnum=0xFFFF, phentsize=0xFFFF), 1 << 40)
     assert "256 MiB" in reason
     assert set(dump.reads) == {Range(0, 8192)}
+
+
+def test_a_cut_that_takes_from_the_name_is_told_from_one_that_does_not() -> None:
+    """Where all that names a dump came, the cut one has the identity of the whole one."""
+    for data in (illumos_core(size=20_000), linux_core(1), vmdump(size=30_000), kdump()):
+        name = identify(whole(data))
+        assert is_named_whole(whole(data))
+        cuts = [data[:length] for length in range(100, len(data), 97)]
+        told = {(is_named_whole(whole(cut)), identify(whole(cut)) == name) for cut in cuts}
+        assert told - {(False, True)} == {(True, True), (False, False)}, "zeros may be cut off without a change"

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.thoth.store.one_upload import CORE, DUMP, INFO, store_dump
 from thoth.errors import NoRoom, NoSuchObject, PreconditionFailed, StoreError, StoreUnavailable
 from thoth.store.base import ABSENT, Digests
 from thoth.store.directory import DirectoryStore
+from thoth.store.refusals import writing
 
 TOP = Path(__file__).parents[3]
 HERE = "/alice/stor/thoth"
@@ -403,3 +405,19 @@ def test_a_large_upload_is_whole(root: Path) -> None:
         upload.part(block)
     upload.commit(Digests(20 << 20, "", ""))
     assert store.get(CORE)[0] == b"".join(blocks)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_a_store_that_may_not_be_made_names_the_directory_that_refuses(mode: int) -> None:
+    with TemporaryDirectory(dir="/var/tmp") as directory:  # whose parents all may look into
+        closed = Path(directory)
+        closed.chmod(mode)
+        root = closed / "dumps/store"
+        os.seteuid(65534)
+        try:
+            with pytest.raises(StoreUnavailable) as caught, writing(root, "/u/stor/x"):
+                root.mkdir(parents=True)
+        finally:
+            os.seteuid(0)
+        said = f"cannot be made: access denied in {closed}; let this user write there, or name another store"
+        assert str(caught.value) == f"store {root}: {said} (/u/stor/x)"
