@@ -18,9 +18,11 @@ from thoth.places import index_place, store_directory
 from thoth.settings_file import database_url
 from thoth.store.base import ObjectStore
 from thoth.store.names import config_name, info_name
+from thoth.store.refusals import missing
 
 if TYPE_CHECKING:
     from thoth.store.jobs import Jobs
+    from thoth.tie import Tie
 
 Ask = Callable[[str], str]  # asks a person for a secret by a prompt
 
@@ -38,6 +40,7 @@ class Thoth:
     user: str
     database: str = ""  # the index as people may see it, and who named it: ``HOST:PORT (configured from Manta)``
     jobs: Callable[[], Jobs | None] = _no_jobs  # Manta's, when the store runs any and nobody has them switched off
+    tie: Tie | None = None  # of a directory and an SQLite index; others have config.json, which names the database
 
     def stored_info(self, identity: Identity) -> tuple[DumpInfo, str] | None:
         """A dump's info.json and its etag, or None, from the store. Raises StoreError and BadDocument.
@@ -63,8 +66,37 @@ class Thoth:
         self.index.known([])
 
     def check_store(self) -> None:
-        """Raises StoreUnavailable when the store cannot be used."""
+        """Raises StoreUnavailable when the store cannot be used, or is not the one that the index speaks of."""
         _require_answer(self.store, self.user)
+        self.check_tie()
+
+    def check_tie(self) -> None:
+        """Raises StoreUnavailable when the store is not the one that the index speaks of."""
+        if self.tie is not None:
+            self.tie.check()
+
+    def check_to_look(self) -> None:
+        """Raises StoreUnavailable when somebody named another store than the index speaks of: what the index tells
+        would be about that one. A store that is away is none."""
+        if self.tie is not None:
+            self.tie.check_to_look()
+
+    def begin(self) -> list[str]:
+        """Make what the index needs and tie it to the store; a line for each thing that was made. Raises as
+        ``check`` does, but an index without dumps may have spoken of another store."""
+        _require_answer(self.store, self.user)
+        self.index.known([])
+        made = self.index.create()
+        if self.tie is not None:
+            self.tie.begin()
+        return made
+
+    def renew(self) -> bool:
+        """Have the index speak of this store from now on; whether it spoke of another one.
+
+        Raises StoreUnavailable when the store has no dump and the index has, StoreError, and IndexFailure.
+        """
+        return self.tie is not None and self.tie.renew()
 
     def close(self) -> None:
         self.index.close()
@@ -92,30 +124,71 @@ def open_thoth(config: Config, *, dry_run: bool = False, ask: Ask | None = None)
     # too: when its directory is gone it is not mounted, and must not pass for an empty one.
     create = isinstance(place, Path) and not place.is_file()
     with ExitStack() as undo:
-        store = _open_store(config, directory, create=create, dry_run=dry_run, ask=ask)
+        store = _open_store(config, directory, create=create, ask=ask)
         undo.callback(store.close)
         shared = _shared_index(config, store)
         named = shared or Setting(config.db, config.origins.get("db", "db"))
         place = index_place(named.value, config_name(config.user), config.user) if shared else place
         index = _open_index(place, dry_run=dry_run)
+        undo.callback(index.close)
+        tie = _tie(config, store, index) if directory and isinstance(place, Path) else None
         jobs = _no_jobs if dry_run else _job_service(config, store)
-        opened = Thoth(store, index, config.user, described(named.value, named.origin), jobs)
+        kept = _guarded(store, index, tie, dry_run=dry_run)
+        opened = Thoth(*kept, config.user, described(named.value, named.origin), jobs, tie)
         undo.pop_all()
     return opened
+
+
+def _tie(config: Config, store: ObjectStore, index: Index) -> Tie | None:
+    """What ties a directory and an SQLite index."""
+    from thoth.index.sqlite import SqliteIndex
+    from thoth.store.directory import DirectoryStore
+    from thoth.tie import Tie
+
+    if not isinstance(store, DirectoryStore) or not isinstance(index, SqliteIndex):
+        return None
+    return Tie(store, index, config.user, named=config.origins.get("store") != DEFAULT)
+
+
+def _guarded(store: ObjectStore, index: Index, tie: Tie | None, *, dry_run: bool) -> tuple[ObjectStore, Index]:
+    """The same as commands get them: what must not be written to does not let itself be."""
+    if dry_run:
+        from thoth.index.wrappers import DryRunIndex
+        from thoth.store.wrappers import DryRun
+
+        return DryRun(store), DryRunIndex(index)
+    if tie is None:
+        return store, index
+    from thoth.tie import TiedIndex, TiedStore
+
+    return TiedStore(store, tie), TiedIndex(index, tie)
 
 
 def make_store(config: Config) -> list[str]:
     """Make the directory of the store; a line for it when it was not there. Manta needs none.
 
-    Raises UsageError as ``open_thoth`` does, and StoreUnavailable.
+    Raises UsageError as ``open_thoth`` does, IndexFailure, and StoreUnavailable, also when the index has dumps: an
+    empty store is not theirs.
     """
     root = store_directory(config)
-    index_place(config.db, config.origins.get("db", "db"), config.user)  # known to be good before anything is made
+    place = index_place(config.db, config.origins.get("db", "db"), config.user)  # good, before anything is made
     if root is None:
         return []
     made = [] if root.exists() else [f"created directory {root}"]
+    if made and isinstance(place, Path) and _speaks_of_dumps(place):
+        raise StoreUnavailable(
+            f"store {root}: no such directory, and the index {place} speaks of dumps; mount it, name store and index"
+            " both, or move the index away"
+        )
     _make_root(root)
     return made
+
+
+def _speaks_of_dumps(place: Path) -> bool:
+    from thoth.query import Query
+
+    with closing(_open_index(place, dry_run=True)) as index:
+        return index.count(Query()) > 0
 
 
 def _make_root(root: Path) -> None:
@@ -137,7 +210,7 @@ def require_store(config: Config, *, new_ok: bool = False) -> None:
     place = index_place(config.db, config.origins.get("db", "db"), config.user)
     if root is None or root.exists() or (new_ok and isinstance(place, Path) and not place.is_file()):
         return
-    raise StoreUnavailable(f"store {root}: no such directory; mount it, or make an empty one with 'thoth init'")
+    raise missing(root)
 
 
 def is_made(config: Config, setting: str) -> bool:
@@ -151,7 +224,7 @@ def is_made(config: Config, setting: str) -> bool:
     directory = store_directory(config)
     if directory is not None:
         return directory.is_dir()
-    with closing(_open_store(config, None, create=False, dry_run=True, ask=None)) as store:
+    with closing(_open_store(config, None, create=False, ask=None)) as store:
         _require_answer(store, config.user)
     return True
 
@@ -161,7 +234,7 @@ def shared_index(config: Config) -> Setting | None:
     names none. Raises UsageError for what cannot be read there, and StoreError."""
     if config.origins.get("db", "db") != DEFAULT:
         return None
-    with closing(_open_store(config, store_directory(config), create=False, dry_run=True, ask=None)) as store:
+    with closing(_open_store(config, store_directory(config), create=False, ask=None)) as store:
         return _shared_index(config, store)
 
 
@@ -180,17 +253,10 @@ def _require_answer(store: ObjectStore, user: str) -> None:
         store.stat(config_name(user))
 
 
-def _open_store(
-    config: Config, directory: Path | None, *, create: bool, dry_run: bool, ask: Ask | None
-) -> ObjectStore:
+def _open_store(config: Config, directory: Path | None, *, create: bool, ask: Ask | None) -> ObjectStore:
     from thoth.store.directory import DirectoryStore
 
-    store = _open_manta(config.manta, ask) if directory is None else DirectoryStore(directory, create=create)
-    if not dry_run:
-        return store
-    from thoth.store.wrappers import DryRun
-
-    return DryRun(store)
+    return _open_manta(config.manta, ask) if directory is None else DirectoryStore(directory, create=create)
 
 
 def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
@@ -226,7 +292,7 @@ def _job_service(config: Config, store: ObjectStore) -> Callable[[], Jobs | None
     if config.store != MANTA or config.manta.no_jobs or not config.manta.user:
         return _no_jobs
     from thoth.store.manta import MantaStore
-    from thoth.store.wrappers import Passing
+    from thoth.store.passing import Passing
 
     while isinstance(store, Passing):
         store = store.inner
@@ -251,10 +317,7 @@ def _shared_index(config: Config, store: ObjectStore) -> Setting | None:
 
 
 def _open_index(place: Path | RethinkPlace, *, dry_run: bool) -> Index:
-    from thoth.index.wrappers import DryRunIndex
-
-    index = _sqlite(place, dry_run) if isinstance(place, Path) else _rethink(place, dry_run)
-    return DryRunIndex(index) if dry_run else index
+    return _sqlite(place, dry_run) if isinstance(place, Path) else _rethink(place, dry_run)
 
 
 def _rethink(place: RethinkPlace, dry_run: bool) -> Index:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import BooleanOptionalAction
 from typing import TYPE_CHECKING
 
-from thoth.cli.options import add_places, configured, opened, word
+from thoth.cli.options import add_places, configured, opened, opened_to_look, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, the_one
 from thoth.errors import AmbiguousName, BadDocument, NoSuchDump, UsageError
 from thoth.render import escaped, json_array, json_counts, table, table_paths
@@ -61,8 +61,10 @@ def info(arguments: Namespace, console: Console) -> int:
     words = [Word(each, local_identity(each)) for each in arguments.words]
     asked_for = arguments.demangle
     show = _readable if (console.on_terminal if asked_for is None else asked_for) else _as_it_is
-    with opened(configured(arguments), console) as thoth:
-        if any(each.is_constraint for each in words):
+    of_index = any(each.is_constraint for each in words)
+    open_it = opened_to_look if of_index else opened
+    with open_it(configured(arguments), console) as thoth:
+        if of_index:
             return _of_specification(thoth, words, console, show)
         if len(words) > 1:
             return _of_several(thoth, words, console, show)
@@ -141,7 +143,7 @@ def ls(arguments: Namespace, console: Console) -> int:
         raise UsageError(f"ls: --json shows whole documents; leave {escaped(properties[0])} out")
     paths = table_paths(properties)
     _warn_of_files(properties, console)
-    with opened(configured(arguments), console) as thoth:
+    with opened_to_look(configured(arguments), console) as thoth:
         if arguments.json:
             console.results(each.to_json() for each in thoth.index.find(query))
         else:
@@ -193,7 +195,7 @@ def report(arguments: Namespace, console: Console) -> int:
         both = " and ".join(escaped(each) for each in properties[:2])
         raise UsageError(f"report: {both} are two properties; name one, and constraints as PROPERTY=VALUE")
     paths = [property_path(each) for each in properties]
-    with opened(configured(arguments), console) as thoth:
+    with opened_to_look(configured(arguments), console) as thoth:
         if not paths:
             console.results([str(thoth.index.count(query))])
         else:

@@ -56,8 +56,7 @@ def init(arguments: Namespace, console: Console) -> int:
     made = make_store(config)
     with open_thoth(config, ask=console.asks()) as thoth:
         console.say(f"using database at {thoth.database}")
-        thoth.check()
-        for line in (*made, *thoth.index.create()):
+        for line in (*made, *thoth.begin()):
             console.say(line)
         for name in add_bundled(thoth):
             console.say(f"added analyzer '{name}'")

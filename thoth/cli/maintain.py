@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thoth.cli.options import add_places, configured, opened, word
+from thoth.cli.options import add_places, configured, opened, opened_anew, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, chosen, local_identity, nothing_named
 from thoth.errors import NoSuchDump, UsageError
 from thoth.render import escaped
@@ -27,7 +27,7 @@ def declare_index(parser: ArgumentParser) -> None:
         "With mtime=AGE only those dumps are to whose directory in the store something was written\n"
         "within that time, by the store's clock. That is not the time of the dump.\n"
         "Safe to repeat, and while others work: a newer document in the index stays, and nothing is\n"
-        "removed.\n"
+        "removed. An index that spoke of another store speaks of this one then.\n"
         "An index that is damaged has to be moved away first."
     )
     parser.epilog = """\
@@ -52,10 +52,25 @@ def index(arguments: Namespace, console: Console) -> int:
     since = _since(arguments.age)
     config = configured(arguments)
     require_store(config)
-    with opened(config, console) as thoth:
+    whole = arguments.age is None  # a part of it does not make it another store's
+    with (opened_anew if whole else opened)(config, console) as thoth:
         thoth.index.create()
+        was_another = whole and thoth.renew()
         identities = stored_identities(thoth, since)
-        return _made_again(thoth, config, identities, console, stacks=arguments.stacks)
+        code = _made_again(thoth, config, identities, console, stacks=arguments.stacks)
+        if was_another:
+            _tell_of_others(thoth, identities, console)
+        return code
+
+
+def _tell_of_others(thoth: Thoth, identities: Sequence[Identity], console: Console) -> None:
+    """What is left in the index of the store that it spoke of before."""
+    from thoth.query import Query
+
+    stored = set[str](identities)
+    left = sum(row[0] not in stored for row in thoth.index.select(Query(), [("id",)]))
+    of_it = f"; what is not there ({counted_dumps(left)}) 'thoth scrub --repair' takes out" if left else ""
+    console.complain(f"the index spoke of another store, and speaks of this one now{of_it}")
 
 
 def _since(age: str | None) -> float:

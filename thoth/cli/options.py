@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NoReturn
 
 from thoth.errors import UsageError
@@ -145,11 +146,28 @@ def configured(arguments: Namespace) -> Config:
 def opened(config: Config, console: Console, *, dry_run: bool = False) -> Thoth:
     """The Thoth that a configuration names. Says which database it uses when that is not a file of the user's own.
 
-    Raises what ``thoth.library.open_thoth`` does.
+    Raises what ``thoth.library.open_thoth`` does, and StoreUnavailable when the index speaks of another store.
     """
+    return _opened(config, console, lambda thoth: thoth.check_tie(), dry_run=dry_run)
+
+
+def opened_to_look(config: Config, console: Console) -> Thoth:
+    """As ``opened``, for what asks the index alone, and can while the store is away."""
+    return _opened(config, console, lambda thoth: thoth.check_to_look())
+
+
+def opened_anew(config: Config, console: Console) -> Thoth:
+    """As ``opened``, for what has the index speak of the store, whatever it spoke of before."""
+    return _opened(config, console, lambda thoth: None)
+
+
+def _opened(config: Config, console: Console, check: Callable[[Thoth], None], *, dry_run: bool = False) -> Thoth:
     from thoth.library import open_thoth
 
-    thoth = open_thoth(config, dry_run=dry_run, ask=console.asks())
+    with ExitStack() as undo:
+        thoth = undo.enter_context(open_thoth(config, dry_run=dry_run, ask=console.asks()))
+        check(thoth)
+        undo.pop_all()
     if not thoth.database.startswith("sqlite:"):
         console.say(f"using database at {thoth.database}")
     return thoth

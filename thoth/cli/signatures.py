@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from thoth.cli.maintain import counted_dumps
-from thoth.cli.options import add_places, configured, opened, whole_number, word
+from thoth.cli.options import add_places, configured, opened, opened_to_look, whole_number, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, the_one
 from thoth.errors import UsageError
 from thoth.render import UNSET, cell, columns, escaped, json_text, time_text
@@ -63,7 +63,7 @@ def top(arguments: Namespace, console: Console) -> int:
     query, others = asked(arguments.words, console)
     if others:
         raise UsageError(f"top: {escaped(others[0])}: not a constraint; PROPERTY=VALUE is one")
-    with opened(configured(arguments), console) as thoth:
+    with opened_to_look(configured(arguments), console) as thoth:
         ranking = thoth.index.rank(query, arguments.limit)
     if arguments.json:
         console.result(json_text(_ranking_json(ranking)))

@@ -19,6 +19,7 @@ from thoth.index import plain
 from thoth.index.base import TIME, Known, Ranking, clamped_revision, rarest_first, selected
 from thoth.index.database import Database
 from thoth.index.documents import is_plain, stored_text
+from thoth.index.of_store import OfStore, read_store, write_store
 from thoth.index.ranking import PATHS, ranked
 from thoth.index.sql import COLUMNS, ID, Parameter, Values, Where, text_parameter, value_label, values, where
 from thoth.index.tallies import tallied
@@ -141,6 +142,20 @@ class SqliteIndex:
                 return ranked([], most)
             with closing(self._odd(connection, query)) as odd:
                 return plain.rank(connection, asked, [selected(info, PATHS) for info in odd], most)
+
+    def store(self) -> OfStore | None:
+        """The store that this index speaks of; None when it does not say. Raises IndexFailure."""
+        with self._database.reading() as connection:
+            return None if connection is None else read_store(connection)
+
+    def speak_of(self, store: OfStore | None, *, instead_of: OfStore | None) -> bool:
+        """Have it speak of this store, and make it when there is none; False when it speaks of another one by now
+        than ``instead_of``. Raises IndexFailure."""
+        with self._database.writing() as connection:
+            same = read_store(connection) == instead_of
+            if same:
+                write_store(connection, store)
+            return same
 
     def close(self) -> None:
         self._database.close()

@@ -1,7 +1,8 @@
 """The embedded store: Manta's layout in a directory. ``/alice/stor/x`` is ROOT/alice/stor/x.
 
 Beside the users' directories ROOT holds ``.uploads``, where every object is written before it is renamed to
-its place, and ``.lock``, an flock under which names change hands. Nothing is held open between calls.
+its place, ``.lock``, an flock under which names change hands, and ``.id``, the mark by which an index knows the
+store. Nothing is held open between calls.
 
 An etag is made of the object's inode, mtime and size. An object never changes in place, so its etag stays
 true for as long as it is there. But inodes are used again, clocks jump and kernels round times: so we set a
@@ -33,16 +34,19 @@ from types import TracebackType
 from typing import Final, Self
 
 from thoth.durable import Draft
-from thoth.errors import NoSuchObject, PreconditionFailed, StoreError, StoreUnavailable
+from thoth.errors import NoSuchObject, PreconditionFailed, StoreError
 from thoth.store import walk
 from thoth.store.base import ABSENT, MAX_SMALL, Entry, ObjectStat, Unfinished
 from thoth.store.drafts import RESUME_FROM, UPLOADS, Drafts
 from thoth.store.incoming import DirectoryUpload
 from thoth.store.lasting import AtOnce, Parts, Together, sync
+from thoth.store.mark import MARK, make_mark, read_mark
 from thoth.store.names import parts
-from thoth.store.refusals import reading, writing
+from thoth.store.refusals import missing, reading, writing
 
 _LOCK: Final = ".lock"
+# What a store says that can be read only.
+_TAKES_NOTHING: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOLCK})
 _Lasts = Callable[[Parts, int, Sequence[int]], None]
 _LATER: Final = (1, 10**3, 10**6, 10**9, 10**10)  # ns: the first that the file system's clock can tell from 0
 
@@ -178,6 +182,29 @@ class DirectoryStore:
         ):
             sync(directory)
 
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    def mark(self) -> str | None:
+        """The mark of this store; None when it has none. Raises StoreError."""
+        try:
+            with reading(self._root, MARK), self._opened() as root:
+                return read_mark(root)
+        except NoSuchObject:
+            return None  # there is no directory yet
+
+    def make_mark(self) -> str | None:
+        """The mark, made if there is none; None where nothing can be written. Raises StoreError."""
+        with writing(self._root, MARK):
+            try:
+                with self._opened(write=True) as root:
+                    return make_mark(root, _lock(root))
+            except OSError as error:
+                if error.errno not in _TAKES_NOTHING:
+                    raise
+                return None  # what is read can be indexed all the same; who writes more than a mark is told
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -188,9 +215,7 @@ class DirectoryStore:
             fd = walk.open_root(self._root)
         except FileNotFoundError as error:
             if not self._create:
-                raise StoreUnavailable(
-                    f"store {self._root}: no such directory; make it: mkdir -m 700 {self._root}"
-                ) from error
+                raise missing(self._root) from error
             if not write:
                 raise
             walk.make_root(self._root)

@@ -25,6 +25,11 @@ _REFUSALS: Final = {
 }
 
 
+def missing(root: Path) -> StoreUnavailable:
+    """What is said of a store whose directory is not there."""
+    return StoreUnavailable(f"store {root}: no such directory; mount it, or make an empty one with 'thoth init'")
+
+
 @contextmanager
 def reading(root: Path, name: str) -> Iterator[None]:
     """What reads this object. Raises NoSuchObject, StoreUnavailable, and StoreError for a fault of it alone."""

@@ -370,9 +370,8 @@ class TestAllOfThem:
     def test_a_store_that_is_gone(self, run: Run, names: list[str], command: list[str], tmp_path: Path) -> None:
         Path(os.environ["HOME"], ".local/share/thoth/store").rename(tmp_path / "away")
         ran = run(*command)
-        assert (ran.code, ran.out, len(ran.said)) == (1, "", 2)
-        assert ran.said[0].endswith(" 0 dumps; 3 were not reached")
-        assert "no such directory" in ran.said[1]
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert "no such directory" in ran.said[0]
 
     @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
     def test_on_a_fresh_machine_nothing_is_made(self, run: Run, command: list[str]) -> None:

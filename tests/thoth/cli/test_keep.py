@@ -301,8 +301,12 @@ class TestUpload:
         (place / "store").rename(place / "not-mounted")
         ran = run("upload", core(2))
         assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
-        assert "'thoth init'" in ran.err
+        assert "; mount it, or make an empty one with 'thoth init'" in ran.err
+        ran = run("-q", "init")
+        assert (ran.code, len(ran.said)) == (1, 1)
+        assert "mount it, name store and index both, or move the index away" in ran.err
         assert not (place / "store").exists()
+        (place / "thoth.db").rename(place / "away.db")
         assert run("init").code == 0
         assert run("upload", core(2)).code == 0
 

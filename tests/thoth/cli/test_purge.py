@@ -181,15 +181,14 @@ class TestDelete:
         }
         assert ran.said[0].startswith(f"thoth: {names[1]}: ")
 
-    def test_a_store_that_refuses_everything_ends_the_run(self, run: Run, uploaded: Uploaded) -> None:
+    def test_a_store_that_refuses_everything_is_told_at_once(self, run: Run, uploaded: Uploaded) -> None:
         for pid in range(3):
             uploaded(pid)
         place = Path(os.environ["HOME"], ".local/share/thoth/store")
         place.chmod(0o777)
         ran = run("purge", "--db", f"sqlite://{place.parent}/thoth.db", "--older", "90d", "--delete")
-        assert (ran.code, ran.out, ran.said[0]) == (1, "", "thoth: purged 0 dumps, 0B")
-        assert "others may write to it" in ran.said[1]
-        assert len(ran.said) == 2
+        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
+        assert "others may write to it" in ran.said[0]
 
     def test_F39_a_clock_that_is_not_to_be_trusted(
         self, run: Run, uploaded: Uploaded, change: Callable[..., None]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,9 +15,13 @@ import pytest
 
 from tests.thoth.store.one_upload import CORE, DUMP, INFO, store_dump
 from thoth.errors import NoRoom, NoSuchObject, PreconditionFailed, StoreError, StoreUnavailable
+from thoth.index.of_store import OfStore
+from thoth.index.sqlite import SqliteIndex
+from thoth.model import DumpInfo
 from thoth.store.base import ABSENT, Digests
 from thoth.store.directory import DirectoryStore
 from thoth.store.refusals import writing
+from thoth.tie import Tie, TiedIndex, TiedStore
 
 TOP = Path(__file__).parents[3]
 HERE = "/alice/stor/thoth"
@@ -110,7 +114,7 @@ def test_F18_a_root_that_is_a_link(tmp_path: Path, root: Path) -> None:
 def test_a_root_that_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert_refused(tmp_path / "file", "is not a directory")
-    assert_refused(tmp_path / "missing", "no such directory; make it: mkdir -m 700 ")
+    assert_refused(tmp_path / "missing", "no such directory; mount it, or make an empty one with 'thoth init'")
 
 
 def test_a_root_that_may_be_made_is_made_by_the_first_write(tmp_path: Path) -> None:
@@ -248,6 +252,21 @@ def test_F10_a_read_only_disk(disk: Path) -> None:
     for write in (lambda: store.put(INFO, b"x"), lambda: store.begin(CORE, 1), lambda: store.delete(INFO)):
         with pytest.raises(StoreUnavailable, match=f"^store {disk}: it is mounted read-only; remount it"):
             write()
+
+
+def test_a_store_that_can_only_be_read_has_no_mark_and_is_indexed(disk: Path, tmp_path: Path) -> None:
+    store = DirectoryStore(disk)
+    store.put(INFO, b"{}")
+    make_read_only(disk)
+    assert (store.make_mark(), store.mark()) == (None, None)
+    with closing(SqliteIndex(tmp_path / "index.db")) as index:
+        index.speak_of(OfStore("0" * 32, tmp_path), instead_of=None)
+        tie = Tie(store, index, "alice", named=True)
+        assert tie.renew()
+        assert TiedIndex(index, tie).put(DumpInfo({"id": "0f" * 16}))
+        assert index.store() is None
+        with pytest.raises(StoreUnavailable, match=f"^store {disk}: it is mounted read-only; remount it"):
+            TiedStore(store, tie).put(INFO, b"x")
 
 
 # ---- etags ----------------------------------------------------------------------------------------
