@@ -66,7 +66,7 @@ class Fleet:
         self._end = monotonic() + deadline
         self._queue: Queue[Outcome | _Done] = Queue(_WAITING)
         self._lock = Lock()
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, Collection] = {}
         self._stopped: str | None = None
         collections = [Collection(node, task) for node in nodes]
         sound = [each for each in collections if each.node.name not in failing]
@@ -102,22 +102,24 @@ class Fleet:
 
     def _next(self) -> Outcome | _Done | None:
         while True:
-            rest = max(0.0, self._end - self._monotonic()) if self._stopped is None else _GLANCE
+            rest = self._end - self._monotonic()
+            if self._stopped is None and rest <= 0:  # also while there is always something in the queue
+                self.stop("the pass took longer than --deadman allows")
             try:
-                return self._queue.get(timeout=rest)
+                return self._queue.get(timeout=rest if self._stopped is None else _GLANCE)
             except Empty:
                 # What an interruption has kept from being counted will not come again.
                 if self._stopped is not None and all(job.done() for job in self._jobs):
                     return None
-                self.stop("the pass took longer than --deadman allows")
 
     def stop(self, reason: str) -> None:
         """Start no more nodes and cut off those under way. Safe from any thread; the first reason stays."""
         with self._lock:
             self._stopped = self._stopped or reason
-            sessions = list(self._sessions)
+            sessions = list(self._sessions.items())
         self._task.pace.release()
-        for session in sessions:
+        for session, collection in sessions:
+            collection.cut_off()
             session.close()
 
     # ---- the workers -----------------------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ class Fleet:
             return
         reached = False
         try:
-            self._enter(session)
+            self._enter(session, collection)
             for outcome in collection.visit(session):
                 yield self._explained(outcome)
                 reached = outcome.path is None and outcome.result is Result.REACHED
@@ -189,16 +191,17 @@ class Fleet:
         finally:
             self._leave(collection, session, reached)
 
-    def _enter(self, session: Session) -> None:
+    def _enter(self, session: Session, collection: Collection) -> None:
         with self._lock:
-            self._sessions.add(session)
+            self._sessions[session] = collection
             stopped = self._stopped is not None
         if stopped:
+            collection.cut_off()
             session.close()
 
     def _leave(self, collection: Collection, session: Session, reached: bool) -> None:
         with self._lock:
-            self._sessions.discard(session)
+            self._sessions.pop(session, None)
             whole = self._stopped is None
         if whole and not collection.over:
             self._connections.park(collection.node, session)
