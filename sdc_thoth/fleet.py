@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 from sdc_thoth.collect import Collection
 from sdc_thoth.errors import NodeError
 from sdc_thoth.inventory import Node
-from sdc_thoth.ledger import LEFT
+from sdc_thoth.ledger import BLAMELESS, LEFT
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
 from sdc_thoth.turns import Turns
@@ -68,6 +68,7 @@ class Fleet:
         self._lock = Lock()
         self._sessions: dict[Session, Collection] = {}
         self._stopped: str | None = None
+        self._store_refuses = False
         collections = [Collection(node, task) for node in nodes]
         sound = [each for each in collections if each.node.name not in failing]
         self._turns = Turns(sound, [each for each in collections if each.node.name in failing], task.limits.nodes)
@@ -166,7 +167,8 @@ class Fleet:
             yield collection.of_node()  # it was searched to the end all the same
             return
         reason = f"not reached: {why}"
-        yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="connect", reason=reason))
+        name = collection.node.name
+        yield self._explained(Outcome(Result.FAILED, name, stage="connect", reason=reason, detail=BLAMELESS))
 
     def _collected(self, collection: Collection) -> Iterator[Outcome]:
         node = collection.node
@@ -184,8 +186,9 @@ class Fleet:
                 yield self._explained(outcome)
                 reached = outcome.path is None and outcome.result is Result.REACHED
         except StoreUnavailable as error:
+            self._store_refuses = True
             self.stop(f"the store refuses: {error}")
-            yield Outcome(Result.FAILED, node.name, stage="store", reason=str(error))
+            yield Outcome(Result.FAILED, node.name, stage="store", reason=str(error), detail=BLAMELESS)
         except ThothError as error:
             yield Outcome(Result.FAILED, node.name, stage="collect", reason=str(error))
         finally:
@@ -219,5 +222,7 @@ class Fleet:
         if halted is not None and (self._stopped is not None or (outcome.reason or "").endswith(halted)):
             return replace(outcome, result=Result.SKIPPED, reason=f"left for the next pass: {halted}", detail=LEFT)
         if self._stopped is not None and not (outcome.reason or "").endswith(self._stopped):
-            return replace(outcome, result=Result.FAILED, reason=self._stopped)
+            # Who was cut off by the deadline had its time.
+            detail = BLAMELESS if self._store_refuses and outcome.path is None else outcome.detail
+            return replace(outcome, result=Result.FAILED, reason=self._stopped, detail=detail)
         return outcome
