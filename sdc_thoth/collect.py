@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from sdc_thoth.ask import Asker
-from sdc_thoth.errors import NodeError, ProtocolError
+from sdc_thoth.errors import NodeError, NodeLost, ProtocolError
 from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import SEEN_BEFORE, WAITING, Ledger
@@ -62,6 +62,7 @@ class Collection:
         self.node = node
         self.over = False
         self.surveyed = False
+        self._cut_off = False
         self._task = task
         self._pace = task.pace.of_node()
         self._asker = Asker(None, task.places, user=node.user)
@@ -118,6 +119,11 @@ class Collection:
         if failure is not None or not self._pending:
             self.over = True
             yield self.of_node(failure)
+
+    def cut_off(self) -> None:
+        """End the visit under way, whose session is closed: what has come of a listing is not gone through any more.
+        Safe from any thread."""
+        self._cut_off = True
 
     def lost(self, error: NodeError) -> Iterator[Outcome]:
         """The outcomes of a node that cannot be reached, or not again."""
@@ -210,7 +216,10 @@ class Collection:
             self._task.say(str(error))
 
     def _account_for(self, item: System | Relative | Found | Odd | Bad) -> None:
-        """Raises ProtocolError when the listing takes too much: a hostile node's has no end."""
+        """Raises ProtocolError when the listing takes too much: a hostile node's has no end. After ``cut_off``
+        it raises NodeLost."""
+        if self._cut_off:
+            raise NodeLost("the session was closed")
         self._listing -= _length_of(item)
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")

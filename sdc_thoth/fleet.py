@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 from sdc_thoth.collect import Collection
 from sdc_thoth.errors import NodeError
 from sdc_thoth.inventory import Node
-from sdc_thoth.ledger import LEFT
+from sdc_thoth.ledger import BLAMELESS, LEFT
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
 from sdc_thoth.turns import Turns
@@ -66,8 +66,9 @@ class Fleet:
         self._end = monotonic() + deadline
         self._queue: Queue[Outcome | _Done] = Queue(_WAITING)
         self._lock = Lock()
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, Collection] = {}
         self._stopped: str | None = None
+        self._store_refuses = False
         collections = [Collection(node, task) for node in nodes]
         sound = [each for each in collections if each.node.name not in failing]
         self._turns = Turns(sound, [each for each in collections if each.node.name in failing], task.limits.nodes)
@@ -102,22 +103,24 @@ class Fleet:
 
     def _next(self) -> Outcome | _Done | None:
         while True:
-            rest = max(0.0, self._end - self._monotonic()) if self._stopped is None else _GLANCE
+            rest = self._end - self._monotonic()
+            if self._stopped is None and rest <= 0:  # also while there is always something in the queue
+                self.stop("the pass took longer than --deadman allows")
             try:
-                return self._queue.get(timeout=rest)
+                return self._queue.get(timeout=rest if self._stopped is None else _GLANCE)
             except Empty:
                 # What an interruption has kept from being counted will not come again.
                 if self._stopped is not None and all(job.done() for job in self._jobs):
                     return None
-                self.stop("the pass took longer than --deadman allows")
 
     def stop(self, reason: str) -> None:
         """Start no more nodes and cut off those under way. Safe from any thread; the first reason stays."""
         with self._lock:
             self._stopped = self._stopped or reason
-            sessions = list(self._sessions)
+            sessions = list(self._sessions.items())
         self._task.pace.release()
-        for session in sessions:
+        for session, collection in sessions:
+            collection.cut_off()
             session.close()
 
     # ---- the workers -----------------------------------------------------------------------------------------------
@@ -164,7 +167,8 @@ class Fleet:
             yield collection.of_node()  # it was searched to the end all the same
             return
         reason = f"not reached: {why}"
-        yield self._explained(Outcome(Result.FAILED, collection.node.name, stage="connect", reason=reason))
+        name = collection.node.name
+        yield self._explained(Outcome(Result.FAILED, name, stage="connect", reason=reason, detail=BLAMELESS))
 
     def _collected(self, collection: Collection) -> Iterator[Outcome]:
         node = collection.node
@@ -177,28 +181,30 @@ class Fleet:
             return
         reached = False
         try:
-            self._enter(session)
+            self._enter(session, collection)
             for outcome in collection.visit(session):
                 yield self._explained(outcome)
                 reached = outcome.path is None and outcome.result is Result.REACHED
         except StoreUnavailable as error:
+            self._store_refuses = True
             self.stop(f"the store refuses: {error}")
-            yield Outcome(Result.FAILED, node.name, stage="store", reason=str(error))
+            yield Outcome(Result.FAILED, node.name, stage="store", reason=str(error), detail=BLAMELESS)
         except ThothError as error:
             yield Outcome(Result.FAILED, node.name, stage="collect", reason=str(error))
         finally:
             self._leave(collection, session, reached)
 
-    def _enter(self, session: Session) -> None:
+    def _enter(self, session: Session, collection: Collection) -> None:
         with self._lock:
-            self._sessions.add(session)
+            self._sessions[session] = collection
             stopped = self._stopped is not None
         if stopped:
+            collection.cut_off()
             session.close()
 
     def _leave(self, collection: Collection, session: Session, reached: bool) -> None:
         with self._lock:
-            self._sessions.discard(session)
+            self._sessions.pop(session, None)
             whole = self._stopped is None
         if whole and not collection.over:
             self._connections.park(collection.node, session)
@@ -216,5 +222,7 @@ class Fleet:
         if halted is not None and (self._stopped is not None or (outcome.reason or "").endswith(halted)):
             return replace(outcome, result=Result.SKIPPED, reason=f"left for the next pass: {halted}", detail=LEFT)
         if self._stopped is not None and not (outcome.reason or "").endswith(self._stopped):
-            return replace(outcome, result=Result.FAILED, reason=self._stopped)
+            # Who was cut off by the deadline had its time.
+            detail = BLAMELESS if self._store_refuses and outcome.path is None else outcome.detail
+            return replace(outcome, result=Result.FAILED, reason=self._stopped, detail=detail)
         return outcome

@@ -12,6 +12,7 @@ from thoth import Identity, Outcome, Prefix, Result, Thoth, give_up
 
 SEEN_BEFORE = {"seen_before": True}  # the detail of an outcome that the journal knew
 LEFT = {"left": True}  # of one that a pass which was told to end has left to the next
+BLAMELESS = {"blameless": True}  # of a node that was not tried, or where the store failed: nothing is known of it
 WAITING = {"waiting": True}  # of one that is still being written, and comes another time
 RULES_PENDING = {"rules_pending": True}  # of one that is in Thoth and whose rules have not all been run
 

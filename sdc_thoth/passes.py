@@ -114,7 +114,8 @@ def run_pass(
         if not orders.dry_run:
             noting.write()
             task.journal.forget()
-            task.journal.ended(note, all_nodes=orders.names is None and note.stopped is None)
+            all_nodes = orders.names is None and note.stopped is None and noting.all_known
+            task.journal.ended(note, all_nodes=all_nodes)
             _publish(settings, task.journal, voices)
             if note.stopped is None:
                 tell(settings.webhook, task.journal, voices.talk)
@@ -145,9 +146,13 @@ def _publish(settings: Settings, journal: Journal, voices: Voices) -> None:
 
 
 class _Noting:
-    """A report that notes on the side what became of nodes: every few seconds, since each time waits for the disk."""
+    """A report that notes on the side what became of nodes: every few seconds, since each time waits for the disk.
+
+    ``all_known``: there was no node of which nothing became known.
+    """
 
     def __init__(self, report: Report, task: Task) -> None:
+        self.all_known = True
         self._report = report
         self._task = task
         self._visited: list[Outcome] = []
@@ -156,7 +161,9 @@ class _Noting:
     def take(self, outcome: Outcome) -> None:
         self._report.take(outcome)
         cut_short = self._task.halt.reason is not None and outcome.result is not Result.REACHED
-        if outcome.path is None and not self._task.dry_run and not cut_short:
+        if outcome.detail.get("blameless"):
+            self.all_known = False
+        elif outcome.path is None and not self._task.dry_run and not cut_short:
             self._visited.append(outcome)
             if time.monotonic() - self._written > _NOTING:
                 self.write()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.faults.scene import MIB, Scene
+from tests.faults.test_replies import SYSTEM, check_honest_again
 from tests.support.chaos import Delay, HalfOpen, Proxy, Throttle
 from tests.support.sshd import Fleet
 
@@ -39,3 +42,36 @@ def test_F07_half_open_ends_and_slow_goes_on(fleet: Callable[..., Fleet], tmp_pa
         assert {seen.results[path] for path in scene.of("gone")} == {"failed"}
     scene.reach({})
     scene.check_healed()
+
+
+_CHATTER = r"""
+cat /replies/system
+n=0
+while n=$((n + 1)); do
+    printf 'odd\0gcore\0/var/tmp/thoth\0core.%d\0a link\0' $n
+done
+"""
+
+
+def test_F21_the_deadman_ends_what_always_has_something_to_tell(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    """However slowly the report is read: the next outcome is always there."""
+    scene = Scene(fleet(["chatty", "good"]), tmp_path / "home")
+    for node in scene.fleet:
+        scene.plant(node, 16384)
+    chatty = scene.fleet["chatty"]
+    chatty.path("/replies").mkdir()
+    chatty.path("/replies/system").write_bytes(SYSTEM)
+    chatty.path("/replies/chatter").write_text(_CHATTER)
+    chatty.force_command("sh /replies/chatter")
+    run = scene.collector.start("--json", "-D", "0.02")
+    assert run.stdout is not None
+    told, until = b"", time.monotonic() + 15
+    while piece := os.read(run.stdout.fileno(), 1 << 14):
+        told += piece
+        time.sleep(0.02)
+        if time.monotonic() > until:
+            run.kill()
+            break
+    run.communicate(timeout=20)
+    assert (run.returncode, b"--deadman" in told) == (1, True)
+    check_honest_again(scene)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,9 @@ from sdc_thoth.notes import NodeNote
 from sdc_thoth.webhook import Webhook, changes
 from tests.support.collector import Collector
 from tests.support.daemon import Daemon
-from tests.support.mishaps import collector
+from tests.support.elfwriter import linux_core
+from tests.support.mishaps import collector, keep_in, small_disk
+from tests.support.roots import program
 from tests.support.sshd import Fleet
 
 SECRET = "T0P-S3CRET"
@@ -102,6 +105,54 @@ def test_a_node_that_goes_and_comes_back(fleet: Callable[..., Fleet], tmp_path: 
         assert set(hook.paths) == {f"/hooks/{SECRET}?key={SECRET}"}
         everything = said.stdout + said.stderr + "".join(said_more) + home.command_run("status", "--json").stdout
         assert SECRET not in everything
+
+
+def failures(home: Collector) -> dict[str, int]:
+    """What is known of the nodes: how often each has failed in a row."""
+    told = json.loads(home.command_run("status", "--json").stdout)
+    return {node["node"]: node["failures"] for node in told["nodes"]}
+
+
+def remount(disk: Path, how: str) -> None:
+    subprocess.run([str(program("mount")), "-o", f"remount,{how}", str(disk)], check=True)
+
+
+def test_a_store_that_refuses_says_nothing_of_nodes(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    nodes, hook = fleet(["cn0", "cn1", "cn2"]), Hook()
+    with hook.serving() as url, small_disk(tmp_path / "disk", "8m") as disk:
+        home = configured(tmp_path / "home", nodes, url)
+        keep_in(home, disk / "store", tmp_path / "index.db")
+        nodes["cn0"].put("/var/tmp/thoth/core.0", linux_core(10))
+        assert home.run().returncode == 0
+        for pid, node in enumerate(nodes, 1):
+            node.put("/var/tmp/thoth/core.1", linux_core(pid))
+        remount(disk, "ro")
+        try:
+            for width in ("1", "1", "3"):
+                seen = home.collect("-p", width)
+                assert seen.code == 1
+                assert {told["result"] for told in seen.nodes.values()} == {"failed"}, seen.document
+                assert all("read-only" in told["reason"] for told in seen.nodes.values()), seen.nodes
+        finally:
+            remount(disk, "rw")
+        assert failures(home) == {"cn0": 0, "cn1": 0, "cn2": 0}
+        assert hook.told == []
+        assert home.run().returncode == 0
+
+
+def test_nodes_that_the_deadman_keeps_waiting_have_not_failed(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    nodes, hook = fleet(["cn0", "cn1"]), Hook()
+    with hook.serving() as url:
+        home = configured(tmp_path, nodes, url)
+        assert home.run().returncode == 0
+        nodes["cn0"].force_command("sleep 60")
+        for times in (1, 2):
+            seen = home.collect("-p", "1", "-D", "0.05")
+            assert (seen.code, seen.nodes["cn0"]["result"]) == (1, "failed")
+            assert failures(home) == {"cn0": times, "cn1": 0}
+            if times == 1:
+                assert seen.nodes["cn1"]["reason"].startswith("not reached: ")
+    assert [each["node"] for each in hook.told] == ["cn0"]
 
 
 def test_a_webhook_that_fails_fails_no_pass_and_is_told_later(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
