@@ -104,7 +104,9 @@ class Pending:
         """All that are left."""
         self._sort()
         while self._due:
-            yield self._due.pop()
+            due = self._due.pop()
+            self._memory -= due.memory
+            yield due
 
     def _sort(self) -> None:
         if not self._sorted:

@@ -71,7 +71,7 @@ What became of a rule is recorded on the dump, under "autoanalyzed" in what `tho
   autoanalyzed.fmri.failed=*              it failed; run it again when the cause is gone
   autoanalyzed=undefined                  no rule applied, or there were none when it came
 A dump that arrives while there are rules has "rules_pending", a time, until they have been run. When an upload
-or the collector is killed before that, the next upload of the dump, or pass over its node, runs what is left:
+or the collector is killed before that, the next upload of the dump or pass over its node runs what is left:
   rules_pending=*                         of a dump that will not come again, `run` does it
 
 {SPECIFICATION}

@@ -37,6 +37,8 @@ def read_mark(root: int) -> str | None:
 
 def make_mark(root: int, lock: AbstractContextManager[None]) -> str:
     """The mark, made durably if there is none. ``lock`` keeps all others from making it meanwhile."""
+    if (found := read_mark(root)) is not None:
+        return found
     with ExitStack() as opened:
         uploads, _ = walk.make_directories(root, (UPLOADS,), opened)
         draft = opened.enter_context(Draft(uploads))
