@@ -70,8 +70,8 @@ What became of a rule is recorded on the dump, under "autoanalyzed" in what `tho
                                           `run` goes on where one that was interrupted has ended
   autoanalyzed.fmri.failed=*              it failed; run it again when the cause is gone
   autoanalyzed=undefined                  no rule applied, or there were none when it came
-A dump that arrives while there are rules has "rules_pending", a time, until they have been run. When an upload
-or the collector is killed before that, the next upload of the dump or pass over its node runs what is left:
+A dump that arrives while there are rules has "rules_pending", a time, until they have been run. When the
+upload or collector is killed before that, the next upload of the dump or pass over its node runs the rest:
   rules_pending=*                         of a dump that will not come again, `run` does it
 
 {SPECIFICATION}
