@@ -18,7 +18,7 @@ from tests.support.collector import Collector
 from tests.support.daemon import Daemon
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.invariants import check_store
-from tests.support.mishaps import after_listing, at_reading, at_session, collector
+from tests.support.mishaps import after_listing, analyze_without_end, at_reading, at_session, collector
 from tests.support.processes import descendants, send, wait_until
 from tests.support.sshd import Fleet, Node
 
@@ -202,15 +202,7 @@ def analyzing(node: Callable[..., Node], tmp_path: Path) -> Iterator[tuple[Colle
         only = node()
         only.put(f"{DUMPS}/core.1", illumos_core(1))
         home = collector(tmp_path, [only], BRIEF)
-        settings = tmp_path / ".config/thoth/config.toml"
-        settings.parent.mkdir(parents=True)
-        settings.write_text(f'cache = "{ground}/cache"\n')
-        place = home.store / "thoth/stor/thoth/analyzers/endless"
-        place.parent.mkdir(parents=True)
-        place.write_text("thoth_set begun yes; sleep 600\n")
-        rules = tmp_path / "rules.json"
-        rules.write_text('[{"name": "r", "version": 1, "matches": ["type=core"], "analyzer": "endless"}]')
-        assert home.thoth("autoanalyzers", "upload", str(rules)).returncode == 0
+        analyze_without_end(home, ground / "cache", "thoth_set begun yes; sleep 600")
         yield home, ground
 
 

@@ -13,7 +13,7 @@ from tests.support.analysis import common_ground
 from tests.support.collector import Collector
 from tests.support.daemon import Daemon
 from tests.support.elfwriter import illumos_core
-from tests.support.mishaps import collector
+from tests.support.mishaps import analyze_without_end, collector
 from tests.support.processes import descendants, listeners, wait_until
 from tests.support.server import free_port
 from tests.support.sshd import Node
@@ -32,15 +32,7 @@ def watched(node: Callable[..., Node], tmp_path: Path) -> Iterator[tuple[Collect
         more += f'[webhook]\nurl = "http://127.0.0.1:9/{HIDDEN}"\n'
         home = collector(tmp_path, [only], more)
         home.inventory.chmod(0o600)
-        settings = tmp_path / ".config/thoth/config.toml"
-        settings.parent.mkdir(parents=True)
-        settings.write_text(f'cache = "{ground}/cache"\n')
-        place = home.store / "thoth/stor/thoth/analyzers/endless"
-        place.parent.mkdir(parents=True)
-        place.write_text("sleep 600\n")
-        rules = tmp_path / "rules.json"
-        rules.write_text('[{"name": "r", "version": 1, "matches": ["type=core"], "analyzer": "endless"}]')
-        assert home.thoth("autoanalyzers", "upload", str(rules)).returncode == 0
+        analyze_without_end(home, ground / "cache", "sleep 600")
         yield home, port
 
 

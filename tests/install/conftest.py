@@ -30,6 +30,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return small
 
 
+@pytest.fixture(scope="module")
+def tarball(small: Small) -> Path:
+    """The release 2.0 as it is fetched."""
+    return releases.tarball(small("2.0"))
+
+
 @pytest.fixture(scope="session")
 def headnode_snapshots() -> Iterator[Headnodes]:
     with headnodes() as made:

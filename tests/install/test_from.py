@@ -7,17 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import releases
 from tests.support.fileserver import file_server
 from tests.support.headnode import Headnode
 from tests.support.releases import sha256
 
 Small = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def tarball(small: Small) -> Path:
-    return releases.tarball(small("2.0"))
 
 
 @pytest.fixture(scope="module")

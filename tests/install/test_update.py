@@ -18,11 +18,6 @@ Small = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def tarball(small: Small) -> Path:
-    return releases.tarball(small("2.0"))
-
-
-@pytest.fixture(scope="module")
 def served(tarball: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The address that serves the tarball, and an environment in which its certificate is trusted."""
     with file_server(tarball.parent) as (address, ca):

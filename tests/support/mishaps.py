@@ -34,6 +34,19 @@ def collector(home: Path, nodes: Fleet | Iterable[Node], more: str = "", *, prox
     return Collector(home, "\n".join(lines) + "\n")
 
 
+def analyze_without_end(home: Collector, cache: Path, script: str) -> None:
+    """Have a rule of this collector run ``script``, which does not end, on each core."""
+    settings = home.home / ".config/thoth/config.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(f'cache = "{cache}"\n')
+    place = home.store / "thoth/stor/thoth/analyzers/endless"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"{script}\n")
+    rules = home.home / "rules.json"
+    rules.write_text('[{"name": "r", "version": 1, "matches": ["type=core"], "analyzer": "endless"}]')
+    assert home.thoth("autoanalyzers", "upload", str(rules)).returncode == 0
+
+
 def wrap(node: Node, name: str, before: str) -> None:
     """From now on the node's program runs ``before`` first, in sh, with its own arguments. Not on busybox nodes."""
     real = node.path(f"{_HIDDEN}/{name}")
