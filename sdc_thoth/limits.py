@@ -20,11 +20,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sdc_thoth.toml import TomlTable
-from thoth import size_text
+from thoth import parsed_size, size_text
 
 COMPRESS: Final = ("auto", "gzip", "zstd", "none")
 MOST_AT_A_TIME: Final = 1000
-_SIZE: Final = re.compile(r"([0-9]{1,15}) ?([KMGTP]?)(?:i?B)?", re.IGNORECASE)
 SIZE: Final = "a number of bytes above 0, or text like 20G"
 
 
@@ -76,15 +75,7 @@ def _size(key: str, table: TomlTable) -> int | None:
     value: int | str | None = table.take(key, (int, str), "a number of bytes, or text like 20G")
     if value is None:
         return None
-    size = parse_size(str(value))
-    if size is None:
+    size = parsed_size(str(value))
+    if not size:
         raise table.error(key, f"not {SIZE}")
     return size
-
-
-def parse_size(text: str) -> int | None:
-    """A number of bytes above 0 out of text like ``20G``; None for what is none."""
-    parsed = _SIZE.fullmatch(text)
-    if not parsed or int(parsed[1]) == 0:
-        return None
-    return int(parsed[1]) << 10 * " KMGTP".index(parsed[2].upper() or " ")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdc_thoth.config import CNAPI
-from sdc_thoth.limits import COMPRESS, SIZE, parse_size
+from sdc_thoth.limits import COMPRESS, SIZE
 from sdc_thoth.plan import Plan
-from thoth import UsageError, __version__, escaped
+from thoth import UsageError, __version__, escaped, parsed_size
 
 if TYPE_CHECKING:
     from sdc_thoth.passes import Orders
@@ -235,8 +235,8 @@ def _count(value: str) -> int:
 
 
 def _size(value: str) -> int:
-    size = parse_size(value)
-    if size is None:
+    size = parsed_size(value)
+    if not size:
         raise argparse.ArgumentTypeError(f"{value!r} is not {SIZE}")
     return size
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from thoth.naming import Identity, raw_bytes, text
     from thoth.render import age_text, escaped, one_line, size_text
     from thoth.settings import Config
+    from thoth.sizes import parsed_size
     from thoth.transit import Prefix, Seekable
     from thoth.version import __version__
 
@@ -115,6 +116,7 @@ _HOME = {
     "note_mdb_stacks": "analysis.restack",
     "one_line": "render",
     "open_thoth": "library",
+    "parsed_size": "sizes",
     "raw_bytes": "naming",
     "receive": "ingest.receive",
     "size_text": "render",
@@ -185,6 +187,7 @@ __all__ = [
     "note_mdb_stacks",
     "one_line",
     "open_thoth",
+    "parsed_size",
     "raw_bytes",
     "receive",
     "size_text",

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _UNITS: Final = ("", "K", "M", "G", "T", "P")
-_WRITTEN: Final = re.compile(r"([0-9]{1,15})([KMGTP]?)(?:i?B)?", re.IGNORECASE)
+_WRITTEN: Final = re.compile(r"([0-9]{1,15}) ?([KMGTP]?)(?:i?B)?", re.IGNORECASE)
 
 
 def parsed_size(text: str) -> int | None:
