@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,8 @@ from thoth.library import Thoth
 from thoth.store.memory import MemoryStore
 
 STORED = Outcome(Result.STORED, "cn0", b"/cores/core.1", identity=Identity("1a" * 16), sent=100)
-KNOWN = Outcome(Result.PRESENT, "cn0", b"/cores/core.2", identity=Identity("2b" * 16))
+PRESENT = Outcome(Result.PRESENT, "cn0", b"/cores/core.2", identity=Identity("2b" * 16))
+GONE = Outcome(Result.GONE, "cn0", b"/cores/core.3")
 
 
 class Failing(MemoryStore):
@@ -37,13 +39,13 @@ def intake(error: StoreError) -> Intake:
 
 
 def test_a_store_that_is_unavailable_ends_the_run_behind_the_outcomes() -> None:
-    outcomes = intake(StoreUnavailable("store /s: check the disk")).indexed([STORED, KNOWN])
-    told = [(each.result, each.reason) for each in (next(outcomes), next(outcomes))]
-    assert told == [(Result.FAILED, "store /s: check the disk"), (Result.PRESENT, None)]
+    outcomes = intake(StoreUnavailable("store /s: check the disk")).indexed([STORED, PRESENT, GONE])
+    told = [(each.result, each.reason) for each in islice(outcomes, 3)]
+    assert told == [(Result.FAILED, "store /s: check the disk")] * 2 + [(Result.GONE, None)]
     with pytest.raises(StoreUnavailable, match="check the disk"):
         next(outcomes)
 
 
 def test_another_failure_of_the_store_costs_these_dumps_only() -> None:
-    told = [(each.result, each.reason) for each in intake(StoreError("no")).indexed([STORED, KNOWN])]
-    assert told == [(Result.FAILED, "no"), (Result.PRESENT, None)]
+    told = [(each.result, each.reason) for each in intake(StoreError("no")).indexed([STORED, PRESENT, GONE])]
+    assert told == [(Result.FAILED, "no"), (Result.FAILED, "no"), (Result.GONE, None)]

@@ -402,6 +402,29 @@ class TestSentAgain:
         whole(thoth, arrival(CORE).identity)
 
 
+class SettlingStore(MemoryStore):
+    """Takes note of what it was asked to settle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[str] = []
+
+    def settle(self, name: str) -> None:
+        self.settled.append(name)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_what_one_that_was_killed_may_have_stored_is_settled_before_it_is_called_present(in_memory: bool) -> None:
+    store = SettlingStore()
+    thoth = Thoth(store, MemoryIndex(), "bmc")
+    stored = take(thoth, CORE)
+    assert (stored.result, store.settled) == (Result.STORED, [])
+    stream = list(in_blocks(CORE)) if in_memory else Reopened(lambda: in_blocks(CORE))
+    receipt = receive(thoth, arrival(CORE), stream, now=NOW, tries=at_once)
+    name = f"/bmc/stor/thoth/{stored.info.id}/info.json"
+    assert (receipt.result, store.settled) == (Result.PRESENT, [name])
+
+
 class DeafIndex(MemoryIndex):
     """An index that cannot be written to while it is ``deaf``."""
 

@@ -147,6 +147,7 @@ def kept(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
             f" 'thoth scrub {info.id[:16]}' whether the one that is stored is damaged"
         )
         return Receipt(Result.CONFLICT, stored, reason=reason)
+    thoth.store.settle(info_name(thoth.user, info.id))
     return annotate(thoth, arrival)
 
 

@@ -21,7 +21,7 @@ from thoth.pending import marked
 from thoth.signatures.signature import signed
 from thoth.stacks import FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, Upload
-from thoth.store.names import dump_dir, dump_name
+from thoth.store.names import dump_dir, dump_name, info_name
 from thoth.transit import Seekable, Transit
 
 
@@ -78,6 +78,7 @@ def _received(
     new = isinstance(stream, list) and _is_new(thoth, arrival.identity)
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
+        thoth.store.settle(info_name(thoth.user, arrival.identity))
         return annotate(thoth, arrival)
     name = _name(thoth, arrival)
     upload = thoth.store.begin(name, arrival.size, if_match=ABSENT if new else _displaced(thoth, arrival, name))

@@ -120,6 +120,8 @@ class ObjectStore(Protocol):
     - ``gathering`` gives the same store for dumps that are written together: there ``commit`` and ``put`` make them
       visible, and it is ``flush`` that makes all of them durable, at less cost. A power cut before that may take a
       dump and its document, or the document alone. A store that gains nothing by it gives itself.
+    - ``settle`` makes durable what is there under a name, in a gathering store by its next ``flush``: who wrote it
+      may have been killed before that.
     - ``free`` is how many bytes more the store has room for, by itself and for all who write to the same disk; None
       when it cannot tell.
     """
@@ -149,6 +151,8 @@ class ObjectStore(Protocol):
     def gathering(self) -> ObjectStore: ...
 
     def flush(self) -> None: ...
+
+    def settle(self, name: str) -> None: ...
 
     def close(self) -> None: ...
 

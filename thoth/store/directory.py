@@ -173,6 +173,9 @@ class DirectoryStore:
     def flush(self) -> None:
         self._names.flush(self._sync_directory)
 
+    def settle(self, name: str) -> None:
+        self._names.of_found(tuple(parts(name)[:-1]), self._sync_directory)
+
     def _sync_directory(self, place: Parts) -> None:
         with (
             writing(self._root, "/" + "/".join(place)),

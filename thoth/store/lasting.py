@@ -23,6 +23,12 @@ class AtOnce:
 
     of_document = of_dump
 
+    def of_found(self, above: Parts, sync_one: Callable[[Parts], None]) -> None:
+        """An object is there, in the directory ``above``, and nobody knows whether its name lasts. Raises what
+        ``sync_one`` raises."""
+        for place in _way_to(above):
+            sync_one(place)
+
     def flush(self, sync_one: Callable[[Parts], None]) -> None:
         """Have ``sync_one`` sync what is due: nothing is. Raises what that raises."""
 
@@ -47,6 +53,10 @@ class Together:
         sync(directory)
         self._due_above(above, changed)
 
+    def of_found(self, above: Parts, sync_one: Callable[[Parts], None]) -> None:
+        """As AtOnce.of_found, but all of it is due."""
+        self._due.update(_way_to(above))
+
     def flush(self, sync_one: Callable[[Parts], None]) -> None:
         """Have ``sync_one`` sync each directory that is due; where it fails that stays due. Raises what it raises."""
         while self._due:
@@ -59,7 +69,12 @@ class Together:
 
     def _due_above(self, above: Parts, changed: Sequence[int]) -> None:
         if changed:
-            self._due.update(above[:length] for length in range(len(above)))
+            self._due.update(_way_to(above)[:-1])
+
+
+def _way_to(place: Parts) -> list[Parts]:
+    """A directory and all above it, the root first."""
+    return [place[:length] for length in range(len(place) + 1)]
 
 
 def sync(*directories: int) -> None:

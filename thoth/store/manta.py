@@ -126,6 +126,9 @@ class MantaStore:
     def flush(self) -> None:
         """What is written here is durable at once."""
 
+    def settle(self, name: str) -> None:
+        """As ``flush``."""
+
     def close(self) -> None:
         self._manta.close()
 

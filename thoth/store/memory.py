@@ -97,6 +97,9 @@ class MemoryStore:
     def flush(self) -> None:
         """What is written here is durable at once."""
 
+    def settle(self, name: str) -> None:
+        """As ``flush``."""
+
     def close(self) -> None:
         """There is nothing to close."""
 

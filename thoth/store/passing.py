@@ -57,5 +57,8 @@ class Passing:
     def flush(self) -> None:
         """What is written here is durable at once."""
 
+    def settle(self, name: str) -> None:
+        self._store.settle(name)
+
     def close(self) -> None:
         self._store.close()

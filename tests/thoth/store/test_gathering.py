@@ -94,6 +94,19 @@ def test_a_dump_whose_document_did_not_come(root: Path, syncs: Syncs) -> None:
     assert syncs.counted == {"file": 1, "alice/stor/thoth/a": 1}
 
 
+def test_what_another_has_left_without_a_flush_is_settled(root: Path, syncs: Syncs) -> None:
+    put_dump(DirectoryStore(root).gathering(), "a")  # by one who was killed then
+    above = {"alice/stor/thoth/a": 1, "alice/stor/thoth": 1, "alice/stor": 1, "alice": 1, ".": 1}
+    syncs.counted.clear()
+    DirectoryStore(root).settle(f"{HOME}/a/info.json")
+    assert syncs.counted == above
+    gathering = DirectoryStore(root).gathering()
+    gathering.settle(f"{HOME}/a/info.json")
+    assert syncs.counted == above
+    gathering.flush()
+    assert syncs.counted == Counter({name: 2 for name in above})
+
+
 def test_what_was_removed_meanwhile_needs_no_flush(root: Path) -> None:
     store = DirectoryStore(root).gathering()
     upload = store.begin(f"{HOME}/a/core.1", 1)
