@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sdc_thoth import node
+from sdc_thoth import protocol
 from sdc_thoth.places import places
 from thoth import __version__
 
@@ -123,7 +123,7 @@ def node_command() -> bytes:
     """The script that a node can run for the collector's key whatever is asked: the guard, and what it guards."""
     usual = dict.fromkeys(place.directory for place in places(["all"], (), ()))
     guard = (TOP / "install/node-guard.sh").read_text().replace("@DIRECTORIES@", "\n".join(usual))
-    return guard.encode() + node.script()
+    return guard.encode() + protocol.script()
 
 
 def write_tarball(folder: Path, name: str, target: Path) -> None:

@@ -10,11 +10,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Timer
 
 from sdc_thoth import images as image_protocol
-from sdc_thoth import node as protocol
+from sdc_thoth import protocol
 from sdc_thoth.errors import Desynchronized, NodeError, NodeLost, ProtocolError
 from sdc_thoth.expand import BLOCK, expanded
 from sdc_thoth.images import Ask, Told
-from sdc_thoth.node import GROUP, UNIT, About, Bad, Found, Get, Odd, Place, Relative, Signature, System
+from sdc_thoth.listing import Bad, Found, Odd, Place, Relative, Signature, System
+from sdc_thoth.protocol import GROUP, UNIT, About, Get
 from sdc_thoth.session import Channel, Session
 from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, escaped, raw_bytes
 

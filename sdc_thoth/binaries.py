@@ -15,7 +15,8 @@ from typing import Final
 from sdc_thoth.ask import Asker
 from sdc_thoth.errors import NodeError
 from sdc_thoth.images import Ask, Part
-from sdc_thoth.node import UNIT, Signature
+from sdc_thoth.listing import Signature
+from sdc_thoth.protocol import UNIT
 from thoth import Range, ReadAt, SourceChanged, SourceError, build_id_of, debug_path, likely_ranges
 
 _BLOCK: Final = 1 << 16  # bytes that are fetched at least

@@ -17,8 +17,8 @@ from sdc_thoth.errors import NodeError, NodeLost, ProtocolError
 from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import SEEN_BEFORE, WAITING, Ledger
+from sdc_thoth.listing import Bad, Found, Odd, Relative, System, length_of
 from sdc_thoth.lookup import Lookup, Named
-from sdc_thoth.node import Bad, Found, Odd, Relative, System
 from sdc_thoth.notes import LONGEST_DELAY
 from sdc_thoth.order import Due, Pending, deletion
 from sdc_thoth.paced import PacedSession
@@ -37,7 +37,6 @@ from thoth import (
     StoreUnavailable,
     escaped,
     size_text,
-    text,
 )
 
 BATCH = 256  # dumps that are identified and looked up together
@@ -46,12 +45,6 @@ _TURN = 64 << 20  # bytes of dumps that a node may send before it is another's t
 _PENDING = 10 << 20  # bytes of memory that a node's dumps take which wait for their turn: some 18,000
 _FEW = 128 << 10  # of these bytes, which a node has in any case: some 200 dumps
 _LISTING = 32 << 20  # bytes that a node's listing may have: some 300,000 files
-_PER_NAME = 100  # of these bytes, or what it has where that is more
-_PER_REMARK = 4096  # of these bytes; there is one for each place that could not be searched
-_REMARK = (
-    "core_pattern '{}' is relative: cores stay where processes run; set kernel.core_pattern to an absolute path,"
-    " or name their places with [paths] core"
-)
 _TROUBLES = 100  # places that could not be searched, of which more need not be known
 
 
@@ -220,7 +213,7 @@ class Collection:
         it raises NodeLost."""
         if self._cut_off:
             raise NodeLost("the session was closed")
-        self._listing -= _length_of(item)
+        self._listing -= length_of(item)
         if self._listing < 0:
             raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
 
@@ -228,7 +221,7 @@ class Collection:
         if isinstance(item, System):
             self._system = item.name
         elif isinstance(item, Relative):
-            self._remark = _REMARK.format(text(item.pattern))
+            self._remark = item.remark
         # Several places can lead through one directory, and a node may complain without end.
         elif item not in self._trouble and len(self._trouble) < _TROUBLES:
             self._trouble.append(item)
@@ -404,12 +397,3 @@ class Collection:
         stored = [flying.result() for flying in self._flying]  # what one raises leaves all of them to _abandon
         self._flying.clear()
         yield from self._intake.indexed(stored)
-
-
-def _length_of(item: System | Relative | Found | Odd | Bad) -> int:
-    """Bytes of a listing."""
-    if isinstance(item, Found):
-        return max(_PER_NAME, len(item.directory) + len(item.name))
-    if isinstance(item, Odd):
-        return max(_PER_NAME, len(item.directory) + len(item.name) + len(item.kind))
-    return _PER_REMARK

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sdc_thoth.ask import Asker
-from sdc_thoth.node import UNIT, Found, Get
+from sdc_thoth.listing import Found
+from sdc_thoth.protocol import UNIT, Get
 from thoth import (
     Identity,
     KnownRanges,

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sdc_thoth.errors import Desynchronized, ProtocolError
-from sdc_thoth.node import UNIT, Reader, Signature, ended, word
+from sdc_thoth.listing import Signature
+from sdc_thoth.protocol import UNIT, Reader, ended, word
 
 _FIELD = 4096  # bytes of a field
 _SIGNATURE = 160

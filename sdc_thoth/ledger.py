@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sdc_thoth.halt import Halt
 from sdc_thoth.journal import Entry, Journal
-from sdc_thoth.node import UNIT, Found, Signature
+from sdc_thoth.listing import Found, Signature
 from sdc_thoth.notes import Begun, Failing
+from sdc_thoth.protocol import UNIT
 from thoth import Identity, Outcome, Prefix, Result, Thoth, give_up
 
 SEEN_BEFORE = {"seen_before": True}  # the detail of an outcome that the journal knew

@@ -10,7 +10,7 @@ from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import SEEN_BEFORE
-from sdc_thoth.node import Found
+from sdc_thoth.listing import Found
 from sdc_thoth.task import Task
 from sdc_thoth.transfer import Intake, failed
 from thoth import (

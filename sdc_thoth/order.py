@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from sdc_thoth.node import Found
+from sdc_thoth.listing import Found
 from thoth import Identity
 
 _DAY: Final = 86400.0

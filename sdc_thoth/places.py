@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sdc_thoth.node import Place
+from sdc_thoth.listing import Place
 from thoth import UsageError
 
 ALL = "all"

@@ -16,7 +16,7 @@ from typing import Final
 from sdc_thoth.ask import Asker, CannotPress, StillChanging
 from sdc_thoth.errors import Desynchronized, ProtocolError
 from sdc_thoth.expand import BLOCK, Damaged, programs
-from sdc_thoth.node import Found
+from sdc_thoth.listing import Found
 from thoth import SourceChanged, size_text
 
 _PLAIN: Final = 8 * BLOCK  # bytes by which the way is measured

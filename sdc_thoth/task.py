@@ -12,8 +12,8 @@ from sdc_thoth.budget import Budget
 from sdc_thoth.halt import Halt
 from sdc_thoth.journal import Journal
 from sdc_thoth.limits import Limits
+from sdc_thoth.listing import Place
 from sdc_thoth.meter import Meter
-from sdc_thoth.node import Place
 from sdc_thoth.pace import Pace
 from sdc_thoth.space import Space
 from thoth import Binaries, Thoth

@@ -16,8 +16,9 @@ from sdc_thoth.errors import NodeError
 from sdc_thoth.identification import Identified, ranges_of_facts
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import RULES_PENDING, Ledger
-from sdc_thoth.node import About, Found, Get
+from sdc_thoth.listing import Found
 from sdc_thoth.press import Press
+from sdc_thoth.protocol import About, Get
 from thoth import (
     Arrival,
     Binaries,

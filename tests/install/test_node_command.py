@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sdc_thoth.images import Ask, image_request
-from sdc_thoth.node import END, Place, about_request, command, discover_request, hash_request, places_request, script
+from sdc_thoth.listing import Place
+from sdc_thoth.protocol import END, about_request, command, discover_request, hash_request, places_request, script
 from tests.support import releases
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core

@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from sdc_thoth import images as image_protocol
-from sdc_thoth import node as protocol
+from sdc_thoth import protocol
 from sdc_thoth.errors import ProtocolError
 from sdc_thoth.expand import expanded
 from sdc_thoth.images import Ask, Told, image_request
-from sdc_thoth.node import Bad, Found, Get, Odd, Place, System
+from sdc_thoth.listing import Bad, Found, Odd, Place, System
+from sdc_thoth.protocol import Get
 
 SHELLS = {
     "dash": ["dash"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sdc_thoth.node import Found, Signature
+from sdc_thoth.listing import Found, Signature
 from sdc_thoth.order import Pending, deletion
 from sdc_thoth.task import Backlog
 from sdc_thoth.turns import Turns

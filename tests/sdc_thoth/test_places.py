@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdc_thoth.node import Place
+from sdc_thoth.listing import Place
 from sdc_thoth.places import is_searched, places
 from thoth import UsageError
 

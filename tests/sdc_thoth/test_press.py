@@ -16,7 +16,7 @@ from sdc_thoth import ask
 from sdc_thoth.ask import CannotPress
 from sdc_thoth.errors import Desynchronized, ProtocolError
 from sdc_thoth.expand import BLOCK, Damaged, expanded, programs
-from sdc_thoth.node import Found, Signature
+from sdc_thoth.listing import Found, Signature
 from sdc_thoth.press import Press
 from tests.support.elfwriter import illumos_core
 from tests.support.mishaps import check_settled, collector, wrap

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from typing import Final, Protocol
 
 from sdc_thoth.errors import Desynchronized, NoTimes, ProtocolError
+from sdc_thoth.listing import NUMBER, Bad, Found, Odd, Place, Relative, Signature, System
 from thoth import text
 
 UNIT = 4096  # bytes of the unit in which parts of a file are asked for
@@ -27,8 +27,6 @@ SYSINFO_READ = 256 << 10  # bytes of a sysinfo that is looked into; much of one 
 _DEBUGGED_MAX = 4 << 20
 _FRAME = 64  # bytes of a field that holds a mark
 _LISTED = 200  # names that node.sh lists in one reply
-_NUMBER = re.compile(rb"[0-9]{1,20}")  # an unsigned 64-bit inode has 20 digits
-_SECONDS = re.compile(rb"-?[0-9]{1,20}(\.[0-9]{1,9})?")
 
 
 class Reader(Protocol):
@@ -38,128 +36,6 @@ class Reader(Protocol):
         """What comes before the next separator, which is taken too; over ``limit`` bytes raises ProtocolError."""
 
     def read_exactly(self, count: int) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where dumps of a type lie, as shell patterns. ``system`` is what ``uname -s`` says, or ``-`` for any."""
-
-    type: str
-    system: str
-    directory: str
-    name: str
-
-    @property
-    def is_of_kernel(self) -> bool:
-        """Whether it is where the node's kernel puts cores, which only the node knows."""
-        return self.directory == "@core_pattern"
-
-    def allows(self, type: str, directory: bytes, name: bytes) -> bool:
-        """Whether this place can have listed such a file."""
-        if type != self.type:
-            return False
-        if self.is_of_kernel:
-            return True
-        return bool(_pattern(self.directory).fullmatch(directory) and _pattern(self.name).fullmatch(name))
-
-
-@cache
-def _pattern(glob: str) -> re.Pattern[bytes]:
-    """A shell pattern as a regular expression; ``*`` and ``?`` do not stand for a slash."""
-    parts = {"*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(parts.get(c) or re.escape(c) for c in glob).encode(), re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What stat says of a file, as the node's text and parsed. Times are seconds since 1970."""
-
-    raw: bytes
-    device: int
-    inode: int
-    size: int
-    mtime: float
-    ctime: float
-    links: int
-
-    @classmethod
-    def parse(cls, raw: bytes) -> Signature:
-        """Parse ``device:inode:size:mtime:ctime:links``; raises NoTimes, and ProtocolError for all else."""
-        fields = raw.split(b":")
-        if len(fields) != 6 or not all(map(_NUMBER.fullmatch, (fields[0], fields[1], fields[2], fields[5]))):
-            raise ProtocolError(f"not a file's signature: {raw[:80]!r}")
-        size = int(fields[2])
-        if size >= 1 << 63:
-            raise ProtocolError(f"no file has {size} bytes")
-        if not (_SECONDS.fullmatch(fields[3]) and _SECONDS.fullmatch(fields[4])):
-            raise NoTimes(f"not a file's times: {raw[:80]!r}")
-        return cls(raw, int(fields[0]), int(fields[1]), size, float(fields[3]), float(fields[4]), int(fields[5]))
-
-    def same_file(self, other: Signature) -> bool:
-        return (self.device, self.inode) == (other.device, other.inode)
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """The node's ``uname -s``."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Relative:
-    """The kernel's core_pattern, which is relative: there is no place where cores lie."""
-
-    pattern: bytes
-
-
-def _joined(directory: bytes, name: bytes) -> bytes:
-    return directory.rstrip(b"/") + b"/" + name  # a kernel may put cores into the root directory
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A regular file that lies where dumps lie. ``seen``: when, by the node's clock; None: it did not tell."""
-
-    type: str
-    directory: bytes
-    name: bytes
-    signature: Signature
-    seen: int | None = None
-
-    @property
-    def path(self) -> bytes:
-        return _joined(self.directory, self.name)
-
-    @property
-    def size(self) -> int:
-        return self.signature.size
-
-
-@dataclass(frozen=True, slots=True)
-class Odd:
-    """A name that matches but is nothing to read: ``kind`` is "a link", "a FIFO", "denied", "gone", ...
-
-    ``failed``: it may be a dump, but what the node's stat says of it cannot be told; ``kind`` says what that is.
-    """
-
-    type: str
-    directory: bytes
-    name: bytes
-    kind: str
-    failed: bool = False
-
-    @property
-    def path(self) -> bytes:
-        return _joined(self.directory, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A place that could not be searched."""
-
-    directory: bytes
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +180,7 @@ def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Rela
 def _listed(reply: Reader, places: Sequence[Place]) -> Iterator[Found | Odd]:
     type, directory = _word(reply), _field(reply)
     now = _field(reply, 32)
-    seen = int(now) if _NUMBER.fullmatch(now) else None
+    seen = int(now) if NUMBER.fullmatch(now) else None
     count = _count(reply, _LISTED)
     names = [_asked(places, type, directory, _field(reply)) for _ in range(count)]
     signatures = _field(reply, 160 * _LISTED).split(b"\n")
@@ -401,6 +277,6 @@ def _word(reply: Reader, limit: int = _NAME_MAX) -> str:
 
 def _count(reply: Reader, most: int) -> int:
     raw = _field(reply, 8)
-    if not _NUMBER.fullmatch(raw) or not 1 <= int(raw) <= most:
+    if not NUMBER.fullmatch(raw) or not 1 <= int(raw) <= most:
         raise ProtocolError(f"not a number from 1 to {most}: {raw!r}")
     return int(raw)

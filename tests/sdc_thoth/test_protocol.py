@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdc_thoth import node as protocol
+from sdc_thoth import protocol
 from sdc_thoth.errors import Desynchronized, NodeError, ProtocolError
-from sdc_thoth.node import Found, Get, Odd, Place, Signature
+from sdc_thoth.listing import Found, Odd, Place, Signature
+from sdc_thoth.protocol import Get
 from tests.sdc_thoth.test_node_script import Pipe
 
 PLACES = [Place("core", "-", "/zones/*/cores", "core.*"), Place("kernel", "Linux", "@core_pattern", "*")]
