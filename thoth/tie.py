@@ -190,9 +190,9 @@ class TiedStore(PassingStore):
         self._tie.before_storing()
         return super().begin(name, size, if_match=if_match)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
         self._tie.before_storing(adds=False)
-        super().delete(name)
+        super().delete(name, if_match=if_match)
 
     def forget(self, unfinished: Unfinished) -> None:
         self._tie.before_storing(adds=False)

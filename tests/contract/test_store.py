@@ -422,6 +422,17 @@ def test_delete(store: ObjectStore) -> None:
         store.delete(f"{HOME}/d")
 
 
+def test_a_delete_with_a_condition(store: ObjectStore) -> None:
+    old = store.put(INFO, b"1")
+    new = store.put(INFO, b"2")
+    with pytest.raises(PreconditionFailed, match=r"info\.json"):
+        store.delete(INFO, if_match=old)
+    assert store.get(INFO) == (b"2", new)
+    store.delete(INFO, if_match=new)
+    with pytest.raises((NoSuchObject, PreconditionFailed)):
+        store.delete(INFO, if_match=new)
+
+
 def test_an_object_is_no_directory_and_the_other_way_round(store: ObjectStore) -> None:
     etag = store.put(INFO, b"{}")
     incoming = store.begin(f"{INFO}/x", 0)

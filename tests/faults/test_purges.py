@@ -53,8 +53,8 @@ class Faulty(Passing):
         )
         return etag
 
-    def delete(self, name: str) -> None:
-        self._called(lambda: super(Faulty, self).delete(name), True)
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
+        self._called(lambda: super(Faulty, self).delete(name, if_match=if_match), True)
 
     def _called(self, work: Callable[[], Any], counts: bool) -> Any:
         self.left -= counts

@@ -77,9 +77,9 @@ class Turns(Passing):
         self.called("after put")
         return etag
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
         self.called("before delete")
-        super().delete(name)
+        super().delete(name, if_match=if_match)
         self.called("after delete")
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from tests.support.arrivals import CORE, CUT, NOW, arrival, in_blocks, objects, take, whole
+from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, in_blocks, objects, take, whole
 from thoth.edit import revise
 from thoth.errors import StoreTransient
 from thoth.index.memory import MemoryIndex
@@ -20,10 +20,20 @@ from thoth.store.memory import MemoryStore, MemoryUpload
 
 
 class HookedStore(MemoryStore):
-    """Runs something, once, right before or after the next upload is committed: another uploader's work."""
+    """Runs something, once: another uploader's work.
+
+    That is right before or after the next upload is committed, or before the next object is deleted.
+    """
 
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
+    before_delete: Callable[[], object] | None = None
+
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
+        before, self.before_delete = self.before_delete, None
+        if before:
+            before()
+        super().delete(name, if_match=if_match)
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MemoryUpload:
         return HookedUpload(self, name, if_match)
@@ -101,6 +111,12 @@ class TestTwoAtOnce:
         assert receipt.result is Result.CONFLICT
         assert "sha256" in str(receipt.reason)
         whole(thoth, receipt.info.id)
+
+    def test_a_whole_dump_that_takes_the_name_of_what_ours_replaces(self, thoth: Thoth, store: HookedStore) -> None:
+        identity = take(thoth, SHORTER, b"core.a").info.id
+        store.before_delete = lambda: take(thoth, CORE, b"core.a")
+        take(thoth, CUT, b"core.b")
+        assert whole(thoth, identity).complete
 
     def test_a_ticket_that_is_set_while_a_cut_dump_is_replaced(self, thoth: Thoth, store: HookedStore) -> None:
         identity = take(thoth, CUT).info.id

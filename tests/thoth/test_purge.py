@@ -256,11 +256,11 @@ class Hooked(Passing):
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
         before, self.before = self.before, None
         if before:
             before()
-        super().delete(name)
+        super().delete(name, if_match=if_match)
         after, self.after = self.after, None
         if after:
             after()

@@ -131,9 +131,9 @@ def _drop(thoth: Thoth, identity: Identity, stale: Mapping[str, str]) -> None:
     kept = _document(thoth, identity)
     spoken_of = () if kept.document.get("purged") else [each.name for each in objects_of(thoth, kept)]
     for name, etag in stale.items():
-        with suppress(NoSuchObject):
-            if name not in spoken_of and thoth.store.stat(name).etag == etag:
-                thoth.store.delete(name)
+        if name not in spoken_of:
+            with suppress(NoSuchObject, PreconditionFailed):
+                thoth.store.delete(name, if_match=etag)
 
 
 def kept(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:

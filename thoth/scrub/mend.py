@@ -204,8 +204,9 @@ def _tidy(thoth: Thoth, identity: Identity | None, name: str, clock: Clock) -> s
         return "removed"
     if identity is None:
         raise _CannotMend("nothing tells what it is")
+    etag = thoth.store.stat(name).etag
     _require_copy(thoth, identity, name)
-    thoth.store.delete(name)
+    thoth.store.delete(name, if_match=etag)
     return "its bytes are in the dump too; removed"
 
 

@@ -109,6 +109,8 @@ class ObjectStore(Protocol):
       be none, else PreconditionFailed and nothing has changed.
     - ``list`` gives the entries of one directory, sorted by name; a directory that is not there is empty.
     - ``delete`` removes an object, or a directory that is empty. A directory that is not empty raises StoreError.
+      With ``if_match`` it is a compare-and-delete: an object with another etag stays, and PreconditionFailed is
+      raised; for one that is gone, either.
     - ``begin`` starts an upload; ``size`` is the number of bytes that will come, None when nobody knows. With
       ``if_match`` its commit is a compare-and-set as that of ``put``; a server that cannot compare at the commit of
       a large object is asked right before it. What a killed upload under the same name had sent may be used again
@@ -136,7 +138,7 @@ class ObjectStore(Protocol):
 
     def list(self, name: str) -> Iterator[Entry]: ...
 
-    def delete(self, name: str) -> None: ...
+    def delete(self, name: str, *, if_match: str | None = None) -> None: ...
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload: ...
 

@@ -12,11 +12,12 @@ would do for small objects, but would make ``stat`` read whole dumps.
 What is synced, and why. One dump and its document cost five:
 - each file before its rename: or a power cut could leave the name on a file without its bytes (2);
 - the directory that got the name, after it: ``commit`` and ``put`` promise that the name stays (2);
-- the directory in which the dump's own was made (1).
+- the directory in which the dump's own was made (1); where that was there already, all above it: who made it may
+  have been killed before that lasted.
 Of dumps that a ``gathering`` store takes it is three: a document's sync makes the dump beside it durable too, and
 ``flush`` syncs what lies above, for all of them at once.
 Not synced: ``.uploads``, where what a power cut brings back is a draft to sweep, or to be held against the bytes
-that come; and directories that were there before, which are synced by who makes them.
+that come.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from thoth.store import walk
 from thoth.store.base import ABSENT, MAX_SMALL, Entry, ObjectStat, Unfinished
 from thoth.store.drafts import RESUME_FROM, UPLOADS, Drafts
 from thoth.store.incoming import DirectoryUpload
-from thoth.store.lasting import AtOnce, Parts, Together, sync
+from thoth.store.lasting import AtOnce, Parts, SyncOne, Together, sync
 from thoth.store.mark import MARK, make_mark, read_mark
 from thoth.store.names import parts
 from thoth.store.refusals import missing, reading, writing
@@ -47,7 +48,7 @@ from thoth.store.refusals import missing, reading, writing
 _LOCK: Final = ".lock"
 # What a store says that can be read only.
 _TAKES_NOTHING: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOLCK})
-_Lasts = Callable[[Parts, int, Sequence[int]], None]
+_Lasts = Callable[[Parts, int, Sequence[int], SyncOne], None]
 _LATER: Final = (1, 10**3, 10**6, 10**9, 10**10)  # ns: the first that the file system's clock can tell from 0
 
 
@@ -126,7 +127,7 @@ class DirectoryStore:
                 is_there=lambda: self._has(name, size),
             )
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
         with self._parent(name, locked=True) as (directory, last):
             found = walk.look(directory, last)
             if found is None:
@@ -134,6 +135,7 @@ class DirectoryStore:
             if stat.S_ISDIR(found.st_mode):
                 _remove_directory(name, directory, last)
             else:
+                _require(name, found, if_match)
                 os.unlink(last, dir_fd=directory)
             os.fsync(directory)
 
@@ -266,7 +268,7 @@ class DirectoryStore:
                 _require(name, found, if_match)
                 written = _dated_after(found, draft.fileno())
                 draft.publish(directory, last)
-            lasts(tuple(above), directory, changed)
+            lasts(tuple(above), directory, changed, self._sync_directory)
         return _object_stat(written)
 
 

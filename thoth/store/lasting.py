@@ -9,28 +9,33 @@ import os
 from collections.abc import Callable, Sequence
 
 Parts = tuple[str, ...]  # of a directory's name
+SyncOne = Callable[[Parts], None]  # syncs a directory; raises StoreError
 
 
 class AtOnce:
     """Each name lasts when its object is there."""
 
-    def of_dump(self, above: Parts, directory: int, changed: Sequence[int]) -> None:
+    def of_dump(self, above: Parts, directory: int, changed: Sequence[int], sync_one: SyncOne) -> None:
         """A dump got its name in ``directory``, which is ``above``; ``changed`` got new directories on the way there.
 
-        Both as file descriptors. Raises OSError.
+        Both as file descriptors. Raises OSError, and what ``sync_one`` raises.
         """
+        if changed:
+            sync(directory, *changed)
+        else:
+            self.of_found(above, sync_one)  # who made the directory may have been killed before it lasted
+
+    def of_document(self, above: Parts, directory: int, changed: Sequence[int], sync_one: SyncOne) -> None:
+        """As ``of_dump``. What was there before its dump has made durable."""
         sync(directory, *changed)
 
-    of_document = of_dump
-
-    def of_found(self, above: Parts, sync_one: Callable[[Parts], None]) -> None:
-        """An object is there, in the directory ``above``, and nobody knows whether its name lasts. Raises what
-        ``sync_one`` raises."""
+    def of_found(self, above: Parts, sync_one: SyncOne) -> None:
+        """An object is there, in the directory ``above``, and nobody knows whether its name lasts."""
         for place in _way_to(above):
             sync_one(place)
 
-    def flush(self, sync_one: Callable[[Parts], None]) -> None:
-        """Have ``sync_one`` sync what is due: nothing is. Raises what that raises."""
+    def flush(self, sync_one: SyncOne) -> None:
+        """Have ``sync_one`` sync what is due: nothing is."""
 
 
 class Together:
@@ -42,22 +47,22 @@ class Together:
     def __init__(self) -> None:
         self._due: set[Parts] = set()
 
-    def of_dump(self, above: Parts, directory: int, changed: Sequence[int]) -> None:
+    def of_dump(self, above: Parts, directory: int, changed: Sequence[int], sync_one: SyncOne) -> None:
         """As AtOnce.of_dump, but all of it is due."""
-        self._due.add(above)
-        self._due_above(above, changed)
+        self._due.update(_way_to(above))
 
-    def of_document(self, above: Parts, directory: int, changed: Sequence[int]) -> None:
+    def of_document(self, above: Parts, directory: int, changed: Sequence[int], sync_one: SyncOne) -> None:
         """As AtOnce.of_document; what is above is due."""
         self._due.discard(above)  # first: what gets a name from here on comes back into it
         sync(directory)
-        self._due_above(above, changed)
+        if changed:
+            self._due.update(_way_to(above)[:-1])
 
-    def of_found(self, above: Parts, sync_one: Callable[[Parts], None]) -> None:
+    def of_found(self, above: Parts, sync_one: SyncOne) -> None:
         """As AtOnce.of_found, but all of it is due."""
         self._due.update(_way_to(above))
 
-    def flush(self, sync_one: Callable[[Parts], None]) -> None:
+    def flush(self, sync_one: SyncOne) -> None:
         """Have ``sync_one`` sync each directory that is due; where it fails that stays due. Raises what it raises."""
         while self._due:
             place = self._due.pop()  # first: what gets a name from here on comes back
@@ -66,10 +71,6 @@ class Together:
             except BaseException:
                 self._due.add(place)
                 raise
-
-    def _due_above(self, above: Parts, changed: Sequence[int]) -> None:
-        if changed:
-            self._due.update(_way_to(above)[:-1])
 
 
 def _way_to(place: Parts) -> list[Parts]:

@@ -84,8 +84,8 @@ class MantaStore:
     def list(self, name: str) -> Iterator[Entry]:
         return entries(self._manta, name)
 
-    def delete(self, name: str) -> None:
-        self._manta.ask("DELETE", target(name), name, 204)
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
+        self._manta.delete(name, if_match)
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MantaUpload:
         target(name)

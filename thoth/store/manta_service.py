@@ -199,11 +199,12 @@ class Manta:
         for directory in reversed(missing):
             self.ask("PUT", target(directory), directory, 204, headers=kind)
 
-    def remove_ours(self, name: str, etag: str) -> None:
-        """Delete an object, if it still has this etag. Raises StoreError when it is neither deleted nor another's."""
-        answer = self.ask("DELETE", target(name), name, headers={"If-Match": etag})
-        if answer.status != 412:  # else another writer has replaced it
-            self.require(answer, name, 204, 404)
+    def delete(self, name: str, if_match: str | None) -> None:
+        """As ObjectStore.delete."""
+        answer = self.ask("DELETE", target(name), name, headers=match_header(if_match))
+        if is_lost_race(answer, if_match):
+            raise lost_race(name, if_match)
+        self.require(answer, name, 204)
 
 
 def _checking(sleep: Callable[[float], object], check: Callable[[], None], seconds: float) -> None:

@@ -5,6 +5,7 @@ Manta makes an object of what came as soon as its last byte is there: the last b
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Never, Protocol
 
@@ -199,7 +200,8 @@ def written(manta: Manta, name: str, answer: Answer, if_match: str | None, diges
 def refuse(manta: Manta, name: str, etag: str, fault: str) -> Never:
     """Delete what is stored wrong, unless it is another writer's by now. Raises CorruptTransfer."""
     try:
-        manta.remove_ours(name, etag)
+        with suppress(NoSuchObject, PreconditionFailed):
+            manta.delete(name, etag)
     except StoreError as error:
         raise CorruptTransfer(f"{name}: {fault}, and it cannot be deleted: {error}") from error
     raise CorruptTransfer(f"{name}: {fault}; it was deleted, upload it again")

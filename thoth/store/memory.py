@@ -65,15 +65,18 @@ class MemoryStore:
             found += [Entry(each[-1], True, 0, 0.0) for each in self._directories if each[:-1] == place]
         yield from sorted(found, key=lambda entry: entry.name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
         place = parts(name)
         with self._lock:
             if place in self._directories:
                 if any(each[:-1] == place for each in (*self._objects, *self._directories)):
                     raise StoreError(f"{name}: is not empty")
                 self._directories.remove(place)
-            elif self._objects.pop(place, None) is None:
+            elif (found := self._objects.get(place)) is None:
                 raise NoSuchObject(f"{name}: no such object")
+            else:
+                self._require(name, found, if_match)
+                del self._objects[place]
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MemoryUpload:
         parts(name)

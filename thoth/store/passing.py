@@ -33,8 +33,8 @@ class Passing:
     def list(self, name: str) -> Iterator[Entry]:
         return self._store.list(name)
 
-    def delete(self, name: str) -> None:
-        self._store.delete(name)
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
+        self._store.delete(name, if_match=if_match)
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
         return self._store.begin(name, size, if_match=if_match)

@@ -26,7 +26,7 @@ class DryRun(Passing):
     def put(self, name: str, data: bytes, *, if_match: str | None = None) -> Never:
         raise _cannot_write(name)
 
-    def delete(self, name: str) -> Never:
+    def delete(self, name: str, *, if_match: str | None = None) -> Never:
         raise _cannot_write(name)
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Never:
@@ -111,8 +111,8 @@ class Retrying(Passing):
             return ""
         return etag if found == data else ""
 
-    def delete(self, name: str) -> None:
-        self._removed(lambda: self._store.delete(name))
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
+        self._removed(lambda: self._store.delete(name, if_match=if_match))
 
     def unfinished(self, home: str) -> Iterator[Unfinished]:
         return iter(self._tries().run(lambda: [*self._store.unfinished(home)]))

@@ -91,7 +91,8 @@ def test_a_dump_whose_document_did_not_come(root: Path, syncs: Syncs) -> None:
     upload.commit(digests_of([data]))
     assert syncs.counted == {"file": 1}
     store.flush()
-    assert syncs.counted == {"file": 1, "alice/stor/thoth/a": 1}
+    above = {"alice/stor/thoth": 1, "alice/stor": 1, "alice": 1, ".": 1}
+    assert syncs.counted == {"file": 1, "alice/stor/thoth/a": 1, **above}
 
 
 def test_what_another_has_left_without_a_flush_is_settled(root: Path, syncs: Syncs) -> None:
@@ -105,6 +106,19 @@ def test_what_another_has_left_without_a_flush_is_settled(root: Path, syncs: Syn
     assert syncs.counted == above
     gathering.flush()
     assert syncs.counted == Counter({name: 2 for name in above})
+
+
+def test_a_directory_that_was_there_before_its_dump_may_not_last(root: Path, syncs: Syncs) -> None:
+    above = {"alice/stor/thoth/a": 1, "alice/stor/thoth": 1, "alice/stor": 1, "alice": 1, ".": 1}
+    (root / "alice/stor/thoth/a").mkdir(parents=True)  # by one who was killed then
+    put_dump(DirectoryStore(root), "a")
+    assert syncs.counted == {"file": 2, **above, "alice/stor/thoth/a": 2}
+    syncs.counted.clear()
+    (root / "alice/stor/thoth/b").mkdir()
+    store = DirectoryStore(root).gathering()
+    put_dump(store, "b")
+    store.flush()
+    assert syncs.counted == {"file": 2, **{name.replace("/a", "/b"): count for name, count in above.items()}}
 
 
 def test_what_was_removed_meanwhile_needs_no_flush(root: Path) -> None:

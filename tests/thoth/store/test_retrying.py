@@ -59,9 +59,9 @@ class Moody(Passing):
                 self._do(lambda: None)
             yield entry
 
-    def delete(self, name: str) -> None:
-        self._do(lambda: super(Moody, self).delete(name))
-        super().delete(name)
+    def delete(self, name: str, *, if_match: str | None = None) -> None:
+        self._do(lambda: super(Moody, self).delete(name, if_match=if_match))
+        super().delete(name, if_match=if_match)
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
         self._do(lambda: None)
