@@ -65,8 +65,19 @@ def revise(
     change and the index could not be told. ``sleep`` takes seconds; ``chance`` gives numbers from 0 to 1.
     """
     final = revise_stored(thoth, identity, change, sleep=sleep, chance=chance)
-    thoth.index.put(final)
+    if not thoth.index.put(final):
+        _require_not_ahead(thoth, identity)
     return final
+
+
+def _require_not_ahead(thoth: Thoth, identity: Identity) -> None:
+    """Raises IndexFailure when the index has a document that is newer than the store's, which is written first."""
+    row, stored = thoth.index.get(identity), thoth.stored_info(identity)
+    if row and stored and row.revision > stored[0].revision:
+        raise IndexFailure(
+            f"{identity}: changed in the store only, since the index has an older document of it with a higher"
+            f" revision, {row.revision}; run 'thoth scrub --repair {identity[:16]}'"
+        )
 
 
 def revise_stored(

@@ -21,7 +21,7 @@ from thoth.ingest.annotate import annotate
 from thoth.ingest.receive import Reopened, receive
 from thoth.ingest.wanted import may_replace
 from thoth.library import Thoth
-from thoth.model import DumpInfo, Result, text
+from thoth.model import DumpInfo, Identity, Result, text
 from thoth.store.base import Digests, ObjectStat
 from thoth.store.directory import DirectoryStore
 from thoth.store.memory import MemoryStore, MemoryUpload
@@ -425,10 +425,48 @@ def test_what_one_that_was_killed_may_have_stored_is_settled_before_it_is_called
     assert (receipt.result, store.settled) == (Result.PRESENT, [name])
 
 
+class TestLostDocument:
+    """The store has lost info.json, and the index still has what it said."""
+
+    def lost(self, thoth: Thoth) -> DumpInfo:
+        info = take(thoth, CORE, properties={"a": 1}).info
+        revise(thoth, info.id, lambda each: each.changed(ticket="OS-5"))
+        noted = revise(thoth, info.id, lambda each: each.changed(properties={"a": 2, "b": 3}))
+        thoth.store.delete(f"/bmc/stor/thoth/{info.id}/info.json")
+        return noted
+
+    def test_what_was_noted_on_the_dump_comes_back_with_it(self, thoth: Thoth) -> None:
+        noted = self.lost(thoth)
+        receipt = take(thoth, CORE, properties={"a": 7, "c": 4}, source={"node": "cn2", "path": "/x"})
+        after = whole(thoth, noted.id)
+        assert (receipt.result, receipt.info) == (Result.STORED, after)
+        assert (after.document["ticket"], after.properties) == ("OS-5", {"a": 2, "b": 3, "c": 4})
+        where = [each["node"] for each in after.document["sources"]]  # type: ignore[index, union-attr]
+        assert where == ["headnode", "cn2"]
+        assert after.revision > noted.revision
+
+    def test_while_the_index_is_down_a_later_change_tells_that_it_is_ahead(self) -> None:
+        index = DeafIndex()
+        index.deaf = False
+        thoth = Thoth(MemoryStore(), index, "bmc")
+        noted = self.lost(thoth)
+        index.deaf = True
+        assert take(thoth, CORE).result is Result.STORED_UNINDEXED
+        index.deaf = False
+        with pytest.raises(IndexFailure, match=f"changed in the store only.* 'thoth scrub --repair {noted.id[:16]}'"):
+            revise(thoth, noted.id, lambda info: info.changed(properties={"seen": 1}))
+        assert index.get(noted.id) == noted
+
+
 class DeafIndex(MemoryIndex):
-    """An index that cannot be written to while it is ``deaf``."""
+    """An index that says nothing while it is ``deaf``."""
 
     deaf = True
+
+    def get(self, identity: Identity) -> DumpInfo | None:
+        if self.deaf:
+            raise IndexFailure("index.db: disk I/O error")
+        return super().get(identity)
 
     def put(self, info: DumpInfo) -> bool:
         if self.deaf:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thoth.edit import revise, stored_form
 from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, PreconditionFailed
 from thoth.ingest.annotate import annotate, annotated
-from thoth.ingest.arrival import Arrival, Receipt
+from thoth.ingest.arrival import Arrival, Receipt, noted_again
 from thoth.ingest.wanted import is_wanted, objects_of
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
@@ -36,11 +36,24 @@ class Committed:
 
 def publish(thoth: Thoth, sent: Committed) -> Receipt:
     """Give the object its document."""
+    sent = replace(sent, info=_with_notes(thoth, sent))
     try:
         thoth.store.put(info_name(thoth.user, sent.info.id), stored_form(sent.info), if_match=ABSENT)
     except PreconditionFailed:
         return _reconcile(thoth, sent)
     return _indexed(thoth, Receipt(Result.STORED, sent.info, sent=sent.info.size or 0))
+
+
+def _with_notes(thoth: Thoth, sent: Committed) -> DumpInfo:
+    """The document with what the index has noted on the dump: if it knows it, the document in the store was lost."""
+    try:
+        row = thoth.index.get(sent.info.id)
+    except IndexFailure:
+        return sent.info  # it is told when the document is put
+    if row is None:
+        return sent.info
+    noted = noted_again(sent.info, row)
+    return annotated(noted, sent.arrival) or noted
 
 
 def _reconcile(thoth: Thoth, sent: Committed) -> Receipt:

@@ -126,7 +126,8 @@ class Examiner:
     def _undocumented(self, identity: Identity, state: State) -> Iterator[Finding]:
         if not state.entries and state.row is not None:
             yield ghost(identity)
-        elif state.entries and not self._uploading(state.newest):
+        elif state.entries and (state.row is not None or not self._uploading(state.newest)):
+            # One that the index knows had its document: it is not on its way.
             names = [entry.name for entry in state.entries]
             some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             whole = f"{dump_dir(self._thoth.user, identity)}/{names[0]}" if len(names) == 1 else None
@@ -239,7 +240,7 @@ def _index_findings(info: DumpInfo, row: DumpInfo | None) -> Iterator[Finding]:
         yield Finding(Kind.UNINDEXED, "is not in the index", info.id)
     elif row.revision > info.revision:
         what = f"the index has revision {row.revision}, which is newer than the store's, {info.revision}"
-        advice = "to go by the store, move the index away and run 'thoth index'"
+        advice = "to go by the store alone, move the index away and run 'thoth index'"
         yield Finding(Kind.UNINDEXED, f"{what}; {advice}", info.id)
     elif row.revision < info.revision:
         what = f"the index has revision {row.revision}, which is older than the store's, {info.revision}"

@@ -12,13 +12,14 @@ from typing import Final
 from thoth.dumps.describe import describe
 from thoth.edit import revise, stored_form
 from thoth.errors import IndexFailure, StoreUnavailable, ThothError
-from thoth.ingest.arrival import Arrival, compose
+from thoth.ingest.arrival import Arrival, compose, noted_again
 from thoth.library import Thoth
 from thoth.maintain import reindex
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes
 from thoth.naming import is_identity
 from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
-from thoth.pending import AUTOANALYZED, marked
+from thoth.pending import marked
+from thoth.render import escaped
 from thoth.scrub.dump import wrong_dump
 from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
 from thoth.signatures.signature import signed
@@ -28,7 +29,6 @@ from thoth.store.names import INFO, autoanalyzers_dir, dump_dir, home, info_name
 from thoth.store.wrappers import read_back
 
 _BLOCK: Final = 1 << 20  # bytes per read
-_LASTING: Final = ("ticket", "properties", "sources", AUTOANALYZED)  # set by people, and what rules have set of that
 
 
 class _CannotMend(ThothError):
@@ -78,8 +78,33 @@ def _index(thoth: Thoth, identity: Identity) -> str:
         raise failure
     stored, row = thoth.stored_info(identity), thoth.index.get(identity)
     if stored and row and row.revision > stored[0].revision:
-        return ""  # the finding says what to do
+        return _rejoin(thoth, row)
     return "indexed again"
+
+
+def _rejoin(thoth: Thoth, row: DumpInfo) -> str:
+    """Have the store go on from the index, which has what was noted on a dump before its document was lost or was
+    brought back from a backup."""
+
+    def change(stored: DumpInfo) -> DumpInfo | None:
+        if stored.revision >= row.revision:
+            return None
+        if apart := _apart(stored, row):
+            raise _CannotMend(f"store and index have other values of {', '.join(map(escaped, apart))}")
+        noted = {"ticket": row.document["ticket"]} if "ticket" in row.document else {}
+        properties = {**row.properties, **stored.properties}
+        return DumpInfo({**stored.document, **noted, "properties": properties, "revision": row.revision + 1})
+
+    revise(thoth, row.id, change)
+    return "the store has the ticket and the properties of both now"
+
+
+def _apart(stored: DumpInfo, row: DumpInfo) -> list[str]:
+    """The ticket and properties that both have, with other values."""
+    ours, theirs = stored.document.get("ticket"), row.document.get("ticket")
+    both = stored.properties.keys() & row.properties.keys()
+    apart = [f"properties.{key}" for key in sorted(both) if stored.properties[key] != row.properties[key]]
+    return apart if ours == theirs or None in (ours, theirs) else ["ticket", *apart]
 
 
 def _lay_ghost(thoth: Thoth, identity: Identity) -> str:
@@ -152,11 +177,11 @@ def _adopt(thoth: Thoth, identity: Identity, clock: Clock) -> str:
     entry = entries[0]
     if len(entries) > 1 or entry.directory:
         raise _CannotMend("several things lie there; leave only the dump's own object and scrub again")
-    if entry.mtime > clock.now() - UPLOADING:
+    row = thoth.index.get(identity)
+    if row is None and entry.mtime > clock.now() - UPLOADING:
         raise _CannotMend("it is new, and may be an upload on its way; scrub again in an hour")
     name = f"{dump_dir(thoth.user, identity)}/{entry.name}"
     facts, digests = _described(thoth, identity, name), read_back(thoth.store, name)
-    row = thoth.index.get(identity)
     if row is not None and row.sha256 == digests.sha256 and dump_object(thoth.user, row).name == name:
         info, done = row, "its document came from the index"
     else:
@@ -181,11 +206,8 @@ def _described(thoth: Thoth, identity: Identity, name: str) -> DumpFacts:
 
 def _anew(info: DumpInfo, row: DumpInfo | None) -> DumpInfo:
     """A document that was made from its object, with what people set on the dump as far as the index knows it."""
-    document = {key: value for key, value in info.document.items() if (key, value) != ("node", "")}
-    if row is None:
-        return DumpInfo(document)
-    kept = {key: row.document[key] for key in _LASTING if key in row.document}
-    return DumpInfo({**document, **kept, "revision": row.revision + 1})
+    made = DumpInfo({key: value for key, value in info.document.items() if (key, value) != ("node", "")})
+    return made if row is None else noted_again(made, row)
 
 
 # ---- what lies about --------------------------------------------------------------------------------

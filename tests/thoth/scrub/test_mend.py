@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,8 +101,15 @@ class TestOrphans:
         assert (after.kind, after.repaired) == (Kind.ORPHAN, False)
         assert after.what.startswith("core.19972, core.2: without a document; not repaired: several things")
 
+    def test_what_the_index_knows_is_no_upload_on_its_way(self, stage: Stage) -> None:
+        info = take(stage.thoth, CORE).info
+        stage.thoth.store.delete(info_name("bmc", info.id))
+        assert [(each.kind, each.repaired) for each in stage.mended()] == [(Kind.ORPHAN, True)]
+        assert stage.document(info.id) == info
+
     def test_one_that_is_replaced_by_an_upload_waits(self, stage: Stage) -> None:
         info = self.orphan(stage)
+        stage.thoth.index.delete(info.id)
         (finding,) = stage.found()
         stage.thoth.store.put(str(info.document["dump"]), CORE)
         after = mend(stage.thoth, finding, stage.clock)
@@ -241,14 +249,38 @@ class TestIndex:
         assert all(each.repaired for each in stage.mended())
         assert stage.found() == []
 
-    def test_a_newer_version_is_told_and_stays(self, stage: Stage) -> None:
+    def test_what_only_a_newer_version_has_noted_goes_into_the_store(self, stage: Stage) -> None:
         info = stage.upload()
-        newer = info.changed(ticket="OS-1")
+        newer = info.changed(properties={"a": 1, "b": 2}).changed(ticket="OS-1").changed()
         stage.thoth.index.put(newer)
+        stage.write(info.changed(properties={"b": 2, "c": 3}))
+        stage.time += LONG
+        (after,) = stage.mended()
+        assert (after.kind, after.repaired) == (Kind.UNINDEXED, True)
+        assert "the index has revision 3, which is newer than the store's, 1" in after.what
+        document = stage.document(info.id)
+        assert (document.document["ticket"], document.properties) == ("OS-1", {"a": 1, "b": 2, "c": 3})
+        assert document.revision == 4
+        assert stage.found() == []
+
+    @pytest.mark.parametrize(
+        ("noted", "named"),
+        [({"ticket": "OS-2"}, "ticket"), ({"properties": {"a": 2, "b": 1}}, "properties.a")],
+    )
+    def test_a_newer_version_that_speaks_against_the_store_stays(
+        self, stage: Stage, noted: dict[str, Any], named: str
+    ) -> None:
+        info = stage.upload()
+        newer = info.changed().changed(ticket="OS-1", properties={"a": 1})
+        stage.thoth.index.put(newer)
+        ours = info.changed(**noted)
+        stage.write(ours)
+        stage.time += LONG
         (after,) = stage.mended()
         assert (after.kind, after.repaired) == (Kind.UNINDEXED, False)
-        assert "move the index away and run 'thoth index'" in after.what
-        assert stage.thoth.index.get(info.id) == newer
+        assert "to go by the store alone, move the index away and run 'thoth index'" in after.what
+        assert after.what.endswith(f"not repaired: store and index have other values of {named}")
+        assert (stage.document(info.id), stage.thoth.index.get(info.id)) == (ours, newer)
 
     def test_a_document_that_no_index_can_keep(self, stage: Stage) -> None:
         info = stage.upload()
