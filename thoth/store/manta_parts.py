@@ -13,7 +13,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -69,10 +69,10 @@ class Multipart:
 
     def open(self, goal: Goal, size: int) -> Sink:
         """An upload in parts, or a stream when Manta turns out to have none. Raises StoreError."""
-        self._sweep()
         require_match(goal)
         claim = self._registry.claim(self._manta.url, goal.name, size) if self._registry else None
         try:
+            self._sweep()  # with the claim in hand: what is gone on with now is not abandoned, however old
             return self._opened(goal, size, claim)
         except NotOffered:
             self._offered = False
@@ -103,8 +103,8 @@ class Multipart:
     def _opened(self, goal: Goal, size: int, claim: Claim | None) -> Sink:
         found = self._found(claim)
         upload = found or self._manta.tries().run(lambda: self._begun(goal.name, size))
-        if claim and found is None:
-            claim.record(upload)
+        if claim:
+            claim.record(replace(upload, begun=self._manta.times.now()))
         run = Run(self._manta, self._uploads, goal, upload, claim, resumed=found is not None)
         flights = self._sizes.flights_of(upload.part_size)
         return Parts(run, ParallelParts(run, flights, self._room) if flights > 0 else SerialParts(run))

@@ -27,7 +27,7 @@ _LARGEST: Final = 64 << 10  # bytes of a note
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An upload in parts. ``begun`` is in seconds since 1970."""
+    """An upload in parts. ``begun`` is when it was begun, or last gone on with, in seconds since 1970."""
 
     url: str
     name: str
@@ -82,7 +82,7 @@ class Registry:
         return self._claimed(key)
 
     def abandoned(self, url: str, before: float) -> Iterator[Claim]:
-        """Claims on all uploads there, begun before this time, in seconds since 1970, that nobody works on."""
+        """Claims on all uploads there that nobody has worked on since this time, in seconds since 1970."""
         with _noting(self._directory):
             notes = sorted(self._directory.glob(f"*{_NOTE}")) if self._directory.is_dir() else []
         for note in notes:

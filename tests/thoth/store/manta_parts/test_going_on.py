@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_what_nobody_went_on_with_for_a_week_is_aborted(server: MantaServer, not
     held.abort()
     next_one.close()
     old.close()
+
+
+def test_its_week_begins_anew_when_it_is_gone_on_with(server: MantaServer, notes: Path) -> None:
+    for days in (6, 6, 8, 0):  # until somebody goes on: where that is more than a week, it is not abandoned either
+        store = manta(server, sizes=SIZES, unfinished=notes)
+        begun(store)
+        store.close()
+        (note,) = notes.glob("*.json")
+        told = json.loads(note.read_text())
+        assert told["begun"] > time.time() - 60
+        note.write_text(json.dumps({**told, "begun": told["begun"] - days * 86_400}))
+    assert (count(server, "POST", "/abort"), count(server, "POST", "/uploads")) == (0, 1)
 
 
 def test_a_sweep_that_fails_stops_nobody(server: MantaServer, notes: Path) -> None:
