@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import urllib3.connection
 import urllib3.connectionpool
+from urllib3.util.ssltransport import SSLTransport
 
 BLOCK: Final = 256 << 10  # bytes handed to the system in one call, for which a time limit holds as a whole
 _LEAVE: Final = 3.0  # seconds to wait for "100 Continue"; who does not know it says nothing
@@ -106,6 +107,7 @@ class Exchange:
     ) -> None:
         self.body = body
         self.expects = expects
+        self.connected = False  # else nothing of the request can have been sent
         self._idle = idle
         self._total = total
         self._endless = endless
@@ -124,6 +126,12 @@ class Exchange:
         """The connection may be others' from now on. Who calls the body off does nothing to it any more."""
         with self._lock:
             self._connection = None
+
+    def tunnel(self, seconds: float) -> Exchange:
+        """That with the proxy, whose leave to go through to the service comes within this time."""
+        tunnel = Exchange(None, idle=seconds, total=seconds, clock=self._clock)
+        tunnel.start()
+        return tunnel
 
     def end(self) -> None:
         """The request is over, well or not."""
@@ -164,8 +172,9 @@ class Exchange:
     def shut(self) -> None:
         """Wake up whoever waits for the socket."""
         with self._lock, suppress(OSError):  # it is closed already, or was never connected
+            sock = self._socket()
             # SSLSocket's own would take the TLS state away under its user.
-            socket.socket.shutdown(self._socket(), socket.SHUT_RDWR)
+            socket.socket.shutdown(sock.socket if isinstance(sock, SSLTransport) else sock, socket.SHUT_RDWR)
 
     def may_go_on(self) -> bool:
         """Wait for "100 Continue", but not long. False: the answer came instead, or nothing ever will."""
@@ -173,7 +182,7 @@ class Exchange:
         try:
             while not self._early.endswith(b"\r\n\r\n"):
                 self.limit(seconds=until - self._clock())
-                byte = self._socket().recv(1)
+                byte = self._socket().recv(1) or b""  # SSLTransport says 0 at the end
                 self._early += byte
                 if not byte or (len(self._early) == 12 and self._early[8:] != b" 100") or len(self._early) > _LONGEST:
                     return False
@@ -191,7 +200,7 @@ class Exchange:
             return False
         sock.settimeout(0)
         try:
-            self._early = sock.recv(1)
+            self._early = sock.recv(1) or b""
         except (BlockingIOError, ssl.SSLWantReadError):
             return False  # TLS had something to tell itself
         return True
@@ -256,9 +265,14 @@ class _Response(http.client.HTTPResponse):
 class _Watched(http.client.HTTPConnection):
     """What both kinds of connection do beside what urllib3's do: obey the exchange of their thread."""
 
+    def connect(self) -> None:
+        super().connect()
+        CURRENT.get().connected = True
+
     def request(self, *options: Any, **more: Any) -> None:
         exchange = CURRENT.get()
         exchange.attach(self)
+        exchange.connected = self.sock is not None
         self.response_class = partial(_Response, exchange)  # type: ignore[assignment]  # called, never subclassed
         self._exchange = exchange
         if exchange.body is None:
@@ -281,7 +295,16 @@ class _Plain(_Watched, urllib3.connection.HTTPConnection):
 
 
 class _Secure(_Watched, urllib3.connection.HTTPSConnection):
-    pass
+    def _tunnel(self) -> None:
+        # A part of connecting, and so no longer than that. One that failed is closed: then it is the proxy's fault.
+        seconds: float = self.timeout  # type: ignore[assignment]  # whoever asks says how long
+        self.response_class = partial(_Response, CURRENT.get().tunnel(seconds))  # type: ignore[assignment]
+        try:
+            super()._tunnel()
+        except BaseException:
+            self.close()
+            raise
+        self.sock.settimeout(seconds)
 
 
 class PlainPool(urllib3.connectionpool.HTTPConnectionPool):

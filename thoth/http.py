@@ -119,7 +119,7 @@ class Service:
         prepared = self._prepared(method, target, headers, exchange)
         token = CURRENT.set(exchange)
         try:
-            with self._translated():
+            with self._translated(exchange):
                 timeouts = (self._limits.connect, self._limits.idle)
                 response = self._session.send(prepared, stream=True, allow_redirects=False, timeout=timeouts)
         finally:
@@ -151,14 +151,14 @@ class Service:
         return f"{self._name} {self.base}"
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, exchange: Exchange | None = None) -> Iterator[None]:
         # Without the cause: what requests raises holds the whole request, and its text the whole URL.
         try:
             yield
         except CalledOff:
             raise NoAnswer(f"{self._where}: called off") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _translation(self._where, error) from None
+            raise _translation(self._where, error, exchange is not None and exchange.connected) from None
 
 
 class Download:
@@ -246,11 +246,12 @@ def _checked(name: str, base: str) -> str:
 _NOT_CONNECTED: Final = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
 
 
-def _translation(where: str, error: Exception) -> ServiceError:
+def _translation(where: str, error: Exception, connected: bool) -> ServiceError:
     chain = list(_chain(error))
     if any(isinstance(each, ssl.SSLError | requests.exceptions.SSLError) for each in chain):
         return _tls(where, chain)
-    if any(isinstance(each, requests.exceptions.ProxyError) for each in chain):
+    # urllib3 blames the proxy for whatever breaks behind it, too.
+    if not connected and any(isinstance(each, requests.exceptions.ProxyError) for each in chain):
         return Unreachable(f"{where}: the proxy cannot be reached, or refuses{_reason(chain)}")
     if any(isinstance(each, socket.gaierror) for each in chain):
         return Unreachable(f"{where}: the host's name is not known here{_reason(chain)}")

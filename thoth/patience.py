@@ -13,11 +13,16 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a transient failure is borne: tries and seconds for one call; both hold."""
+    """How long a transient failure is borne in one call: tries and seconds; both hold.
 
-    attempts: int = 5
+    ``total`` is from the first failure to the begin of the last try. What a try takes does not count: work that goes
+    on for an hour has its second try, and so has a question that nobody answered.
+    """
+
+    attempts: float = 5  # math.inf: as many as there is time for
     total: float = 60.0
     first: float = 0.5  # seconds before the second try; each later pause is twice as long, give or take a half
+    longest: float = 30.0  # seconds of a pause, give or take a half
 
 
 USUAL: Final = Patience()
@@ -46,7 +51,8 @@ class Tries:
         self._sleep = sleep
         self._clock = clock
         self._random = random
-        self._deadline = clock() + patience.total
+        self._pause = patience.first
+        self._deadline: float | None = None  # nothing has failed yet
         self.failed = 0
 
     def run(self, once: Callable[[], _T]) -> _T:
@@ -61,10 +67,13 @@ class Tries:
         """Wait before another try. When there is to be none raise ``error``, or StoreUnavailable for a store that
         cannot be reached: the next object would wait as long, for nothing."""
         self.failed += 1
+        now = self._clock()
+        if self._deadline is None:
+            self._deadline = now + self._patience.total
         # Jitter: or all who were turned away at once come back at once.
-        pause = self._patience.first * 2 ** (self.failed - 1) * (0.5 + self._random())
-        pause = max(pause, error.retry_after or 0.0)
-        if self.failed >= self._patience.attempts or self._clock() + pause > self._deadline:
+        pause = max(self._pause * (0.5 + self._random()), error.retry_after or 0.0)
+        self._pause = min(2 * self._pause, self._patience.longest)
+        if self.failed >= self._patience.attempts or now + pause > self._deadline:
             raise _at_last(error)
         self._sleep(pause)
 

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.manta_server import Account, MantaServer, Options
 from thoth.http import Limits
-from thoth.patience import Patience
+from thoth.patience import USUAL, Patience
 from thoth.store.manta import MantaAccess, MantaStore, PartSizes, Times
 from thoth.store.signing import HttpSigner, KeyOwner, LocalKey
 
@@ -52,6 +52,15 @@ class Pauses:
     def times(self, *, attempts: int = 5) -> Times:
         patience = Patience(attempts=attempts)
         return Times(clock=self.clock, sleep=self.sleep, chance=lambda: 0.5, patience=patience)
+
+
+def hurried(factor: float = 150.0) -> tuple[Limits, Times]:
+    """The limits and the patience that everybody has, all so many times as short, and so in their proportions: beside
+    QUICK the patience lasts much longer than a silence, which it does not in earnest."""
+    usual = Limits()
+    patience = replace(USUAL, total=USUAL.total / factor, first=USUAL.first / factor)
+    limits = Limits(connect=2.0, idle=usual.idle / factor, total=usual.total / factor)
+    return limits, Times(patience=patience)
 
 
 def manta(

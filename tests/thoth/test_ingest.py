@@ -22,6 +22,7 @@ from thoth.ingest.receive import Reopened, receive
 from thoth.ingest.wanted import may_replace
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Result, text
+from thoth.patience import USUAL, Tries
 from thoth.store.base import Digests, ObjectStat
 from thoth.store.directory import DirectoryStore
 from thoth.store.memory import MemoryStore, MemoryUpload
@@ -380,6 +381,19 @@ class TestSentAgain:
         with pytest.raises(StoreTransient, match="busy"):
             take(thoth, CORE)
         assert objects(thoth) == {}
+
+    def test_F31_a_failure_behind_a_transfer_that_took_long_passes_too(self, thoth: Thoth, store: TiredStore) -> None:
+        now = [0.0]
+        store.failures = 1
+
+        def start() -> Iterator[bytes]:
+            now[0] += 3600
+            return in_blocks(CORE)
+
+        tries = Tries(USUAL, lambda seconds: None, lambda: now[0], lambda: 0.5)
+        receipt = receive(thoth, arrival(CORE), Reopened(start), now=NOW, tries=lambda: tries)
+        assert (receipt.result, now[0]) == (Result.STORED, 7200)
+        whole(thoth, arrival(CORE).identity)
 
     def test_F31_a_stream_that_flows_once_is_sent_once(self, thoth: Thoth, store: TiredStore) -> None:
         store.failures = 1

@@ -53,7 +53,7 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class JobRun:
     """Runs jobs. ``say`` takes a line of talk, ``complain`` one that nothing silences. ``patience`` is how many
-    seconds a job may show no progress before it is cancelled."""
+    seconds a job may show no progress, or not be seen at all, before it is cancelled."""
 
     thoth: Thoth
     jobs: Jobs
@@ -83,14 +83,19 @@ class JobRun:
             over = True
             self._judge(job, status)
             self.say(f"job {job} completed in {_hours(self.times.clock() - started)}")
-            yield Done(job, status, tuple(self.jobs.errors(job, status)))
+            yield Done(job, status, tuple(self._patient.errors(job, status)))
         finally:
             if not over:
                 self._cancel(job)
 
+    @property
+    def _patient(self) -> Jobs:
+        """For what is asked of a job that may have run for hours, and that does not care whether Manta answers."""
+        return self.jobs.patient(self.patience)
+
     def _waited(self, job: str) -> JobStatus:
         pause, since = _FIRST, self.times.clock()
-        before = self.jobs.status(job)
+        before = self._patient.status(job)
         status = before
         while not status.done:
             if status != before:
@@ -99,7 +104,7 @@ class JobRun:
                 raise JobFailed(f"job {job}: was cancelled after {self.patience:.0f} s without progress")
             self.times.sleep(pause)
             pause = min(pause * _GROWTH, _LONGEST)
-            status = self.jobs.status(job)
+            status = self._patient.status(job)
         return status
 
     @staticmethod
@@ -127,7 +132,7 @@ class JobRun:
     def collect(self, done: Done, into: Path) -> None:
         """Put all its outputs, one behind the other, into a file. Raises StoreError and OSError."""
         with into.open("xb") as file:
-            for name in self.jobs.outputs(done.job, done.status):
+            for name in self._patient.outputs(done.job, done.status):
                 with self.thoth.store.open(name) as source:
                     at = 0
                     while block := source.read_at(at, _BLOCK):

@@ -8,16 +8,17 @@ shows the newest of it, so that what came through can be told.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final, TypeVar
 
 from thoth.errors import NoAnswer, StoreError, StoreTransient, StoreUnreachable
 from thoth.http import Answer
-from thoth.patience import Tries
+from thoth.patience import Patience, Tries
 from thoth.store.manta_errors import code_of, json_object, shown
 from thoth.store.manta_service import Manta, bytes_body, json_body, quoted, target
 
@@ -84,11 +85,17 @@ class TaskError:
 
 
 class Jobs:
-    """The jobs of one account. Every method raises StoreError; what passes is tried again."""
+    """The jobs of one account. Every method raises StoreError; what passes is tried again, with ``patience`` or the
+    usual one."""
 
-    def __init__(self, manta: Manta) -> None:
+    def __init__(self, manta: Manta, patience: Patience | None = None) -> None:
         self._manta = manta
         self._home = f"/{manta.access.account}/jobs"
+        self._patience = patience
+
+    def patient(self, seconds: float) -> Jobs:
+        """The same jobs, of which what fails in a way that passes may do so for that long."""
+        return Jobs(self._manta, replace(self._manta.times.patience, attempts=math.inf, total=seconds))
 
     @property
     def fingerprint(self) -> str:
@@ -105,7 +112,7 @@ class Jobs:
         """
         body = {"name": name, "phases": [phase.document() for phase in phases]}
         try:
-            return self._created(name, body, self._manta.tries())
+            return self._created(name, body, self._tries())
         except StoreError:
             raise
         except BaseException:  # interrupted: the request may be with Manta already
@@ -125,21 +132,23 @@ class Jobs:
 
     def _found_after(self, error: StoreTransient, name: str, tries: Tries) -> str | None:
         """The job that a request has made although it failed; None when it is sure to have made none."""
-        tries.pause(error)
         if isinstance(error, StoreUnreachable):
+            tries.pause(error)
             return None
-        answered = not isinstance(error.__cause__, NoAnswer)
+        answered, looks = not isinstance(error.__cause__, NoAnswer), 0
+        if not answered:  # it may still be on its way: a second one is not made on a guess
+            lost = f"job {name}: Manta did not say whether it was made; 'mjob list -n {name}' may tell"
+            error = StoreTransient(lost)
         while True:
             try:
                 found = self._named(name)
             except StoreTransient as again:
                 tries.pause(again)
                 continue
-            if found or answered:
+            looks += 1
+            if found or (answered and looks > 1):
                 return found[0] if found else None
-            # It may still be on its way: a second one is not made on a guess.
-            lost = f"job {name}: Manta did not say whether it was made; 'mjob list -n {name}' may tell"
-            tries.pause(StoreTransient(lost))
+            tries.pause(error)  # only now: when this is the end, there was a look all the same
 
     def _named(self, name: str) -> list[str]:
         answer = self._ask("GET", f"?name={quoted(name)}", f"job {name}", 200, most=_LIST)
@@ -154,7 +163,7 @@ class Jobs:
             self._add(job, [target(name) for name in batch])
 
     def _add(self, job: str, keys: list[str]) -> None:
-        tries = self._manta.tries()
+        tries = self._tries()
         while keys:
             body = bytes_body("".join(f"{key}\n" for key in keys).encode())
             try:
@@ -226,7 +235,10 @@ class Jobs:
     # ---- requests
 
     def _patiently(self, once: Callable[[], _T]) -> _T:
-        return self._manta.tries().run(once)
+        return self._tries().run(once)
+
+    def _tries(self) -> Tries:
+        return self._manta.tries(patience=self._patience)
 
     def _live(self, method: str, job: str, what: str, *due: int, **more: Any) -> Answer:
         answer = self._ask(method, f"/{job}/live/{what}", f"job {job}", *due, **more)

@@ -137,11 +137,11 @@ class Manta:
         if answer.status not in due or not is_mantas(answer):
             raise refusal(answer, about, self._asker, self.times.now())
 
-    def tries(self, check: Callable[[], None] | None = None) -> Tries:
+    def tries(self, check: Callable[[], None] | None = None, patience: Patience | None = None) -> Tries:
         """The tries of one call. ``check`` is called now and then in pauses, and ends them by what it raises."""
         times = self.times
         pause = partial(_checking, times.sleep, check) if check else times.sleep
-        return Tries(times.patience, pause, times.clock, times.chance)
+        return Tries(patience or times.patience, pause, times.clock, times.chance)
 
     @property
     def server(self) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.manta.scene import (
     CALLS,
+    HOME,
     IN_PARTS,
     LARGE,
     NAME,
@@ -27,7 +30,7 @@ from tests.support.manta_moods import (
     Truncate,
 )
 from tests.support.manta_server import MantaServer
-from tests.support.manta_store import Pauses, manta, signer
+from tests.support.manta_store import Pauses, hurried, manta, signer
 from thoth.errors import (
     PreconditionFailed,
     StoreTransient,
@@ -35,13 +38,51 @@ from thoth.errors import (
 from thoth.http import Limits
 from thoth.store.base import ObjectStore
 from thoth.store.manta import MantaAccess, MantaStore, PartSizes
+from thoth.store.wrappers import Retrying
+
+
+@pytest.fixture
+def patient(server: MantaServer) -> Iterator[ObjectStore]:
+    """A store as everybody has it, in a hurry."""
+    limits, times = hurried()
+    store = manta(server, limits=limits, times=times)
+    yield Retrying(store, sleep=time.sleep, clock=time.monotonic, random=random.random, patience=times.patience)
+    store.close()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_F32_a_question_without_an_answer_is_asked_again(
+    server: MantaServer, patient: ObjectStore, call: str
+) -> None:
+    patient.put(NAME, b"old")
+    placed = server.moods.add(NeverReply(), path=f"{HOME}*")
+    CALLS[call](patient)
+    assert placed.hits == 1
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_F32_a_compare_and_set_whose_answer_never_comes(
+    server: MantaServer, patient: ObjectStore, stored: bool
+) -> None:
+    etag = patient.put(NAME, b"old")
+    server.moods.add(NeverReply(stored=stored), method="PUT", path=NAME)
+    etag = patient.put(NAME, b"new", if_match=etag)
+    assert patient.get(NAME) == (b"new", etag)
+
+
+def test_F32_who_is_silent_for_ever_is_not_asked_for_ever(server: MantaServer, patient: ObjectStore) -> None:
+    placed = server.moods.add(NeverReply(), path=NAME, count=None)
+    with pytest.raises(StoreTransient, match="silent for too long"):
+        patient.get(NAME)
+    assert placed.hits == 2
 
 
 @pytest.mark.parametrize("size", [len(SMALL), len(LARGE)], ids=["small", "stream"])
 @pytest.mark.parametrize("stored", [True, False])
 def test_F32_an_upload_whose_answer_never_comes(server: MantaServer, size: int, stored: bool) -> None:
     data = LARGE[:size]
-    store = manta(server, limits=Limits(idle=0.3))
+    limits, times = hurried()
+    store = manta(server, limits=limits, times=times)
     placed = server.moods.add(NeverReply(stored=stored), method="PUT", count=1 if stored or size < 10_000 else None)
     if stored or size < 10_000:  # what is small is sent again
         etag = upload(store, data)
@@ -55,7 +96,8 @@ def test_F32_an_upload_whose_answer_never_comes(server: MantaServer, size: int, 
 
 
 def test_F32_parts_whose_answers_never_come(server: MantaServer, tmp_path: Path) -> None:
-    store = manta(server, sizes=IN_PARTS, unfinished=tmp_path / "u", limits=Limits(idle=0.3))
+    limits, times = hurried()
+    store = manta(server, sizes=IN_PARTS, unfinished=tmp_path / "u", limits=limits, times=times)
     server.moods.add(NeverReply(stored=True), method="PUT", path="*/uploads/*", count=1)
     server.moods.add(NeverReply(stored=True), method="POST", path="*/commit", count=1)
     upload(store, LARGE)

@@ -24,7 +24,7 @@ from thoth.analysis.job_runner import sizes
 from thoth.analysis.run import Analysis, Analyzer
 from thoth.analysis.runner import Outcome, Settings, Unanalyzed
 from thoth.edit import SetProperty, SetTicket
-from thoth.errors import UsageError
+from thoth.errors import StoreUnavailable, UsageError
 from thoth.model import DumpInfo, Identity
 
 LIMITS = {"timeout": 30}
@@ -133,6 +133,40 @@ def test_a_job_that_makes_no_progress_is_cancelled(bench: JobBench) -> None:
     assert outcome.reason == f"job {job}: was cancelled after 1 s without progress"
     assert bench.said[-1] == f"cancelled job {job}"
     assert bench.jobs.status(job).cancelled
+
+
+def test_F31_a_job_outlasts_a_manta_that_is_away(bench: JobBench) -> None:
+    """What it does, and what it has left, is asked for until Manta answers."""
+    (dump,) = keep(bench, 1)
+    away = [
+        bench.server.moods.add(Answer(503, "ServiceUnavailable"), method="GET", path=path, nth=nth, count=20)
+        for path, nth in (("*/live/status", 1), ("*/live/status", 22), ("*/live/out", 1))
+    ]
+    (outcome,) = run(bench, "echo $THOTH_NAME", dump)
+    assert isinstance(outcome, Analysis)
+    assert outcome.output.decode().strip() == dump.id
+    assert [each.hits for each in away] == [20, 20, 20]
+    assert not any("cancelled" in line for line in bench.said)
+
+
+def test_F31_but_not_for_ever(bench: JobBench) -> None:
+    (dump,) = keep(bench, 1)
+    bench.server.moods.add(Answer(503, "ServiceUnavailable"), path="*/live/status", count=None)
+    (outcome,) = run(bench, "sleep 60", dump, patience=600.0)
+    job = bench.said[0].split()[-1]
+    assert (outcome.reason or "").startswith(f"job {job}: Manta: ServiceUnavailable")
+    assert bench.said[-1] == f"cancelled job {job}"
+    bench.server.moods.clear()
+    assert bench.jobs.status(job).cancelled
+
+
+def test_F31_a_refusal_ends_a_job_at_once(bench: JobBench) -> None:
+    (dump,) = keep(bench, 1)
+    refusal = bench.server.moods.add(Answer(403, "AuthorizationFailed"), path="*/live/status", count=None)
+    with pytest.raises(StoreUnavailable, match="AuthorizationFailed"):
+        run(bench, "sleep 60", dump)
+    job = bench.said[0].split()[-1]
+    assert (bench.said[-1], refusal.hits) == (f"cancelled job {job}", 1)
 
 
 def test_F25_an_interrupt_cancels_the_job(bench: JobBench) -> None:

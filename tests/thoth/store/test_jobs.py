@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.support.manta_moods import Answer, NeverReply, Reset
 from tests.support.manta_server import MantaServer, Options
-from tests.support.manta_store import Pauses, account, manta
+from tests.support.manta_store import account, hurried, manta
 from thoth.errors import NoSuchObject, StoreError, StoreUnavailable
-from thoth.http import Limits
 from thoth.store.jobs import Jobs, JobStatus, Phase
 from thoth.store.manta import MantaStore
 
 ECHO = (Phase("storage-map", "echo done"), Phase("reduce", "cat"))
-IMPATIENT = Limits(connect=2.0, idle=0.4, total=0.4)
+LIMITS, TIMES = hurried()
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def server() -> Iterator[MantaServer]:
 
 @pytest.fixture
 def store(server: MantaServer) -> Iterator[MantaStore]:
-    made = manta(server, limits=IMPATIENT)
+    made = manta(server, limits=LIMITS, times=TIMES)
     yield made
     made.close()
 
@@ -95,6 +95,19 @@ def test_F33_a_job_whose_answer_is_lost_is_found(
     jobs.cancel(job)
 
 
+@pytest.mark.parametrize(
+    "mood", [NeverReply(stored=True), Answer(500, when="done"), Answer(500, when="done", retry_after=3600)]
+)
+def test_F33_it_is_looked_for_although_there_is_to_be_no_other_try(
+    server: MantaServer, jobs: Jobs, mood: Answer | NeverReply
+) -> None:
+    server.moods.add(Answer(503, "ServiceUnavailable"), method="POST", path="/alice/jobs", count=4)
+    server.moods.add(mood, method="POST", path="/alice/jobs", nth=5)
+    job = jobs.create("thoth-11", ECHO)
+    assert made(server) == [job]
+    jobs.cancel(job)
+
+
 def test_F33_nobody_can_tell_whether_it_was_made(server: MantaServer, jobs: Jobs) -> None:
     """Then no second one is made."""
     server.moods.add(NeverReply(stored=False), method="POST", path="/alice/jobs", count=None)
@@ -113,12 +126,11 @@ def test_interrupted_while_it_is_made_it_is_cancelled(server: MantaServer) -> No
     def interrupted(seconds: float) -> None:
         raise Interrupted
 
-    pauses = Pauses()
-    times = pauses.times()
-    store = manta(server, limits=IMPATIENT, times=type(times)(sleep=interrupted, patience=times.patience))
+    store = manta(server, limits=LIMITS, times=replace(TIMES, sleep=interrupted))
     jobs = store.jobs()
     assert jobs is not None
     server.moods.add(NeverReply(stored=True), method="POST", path="/alice/jobs")
+    server.moods.add(Answer(503, "ServiceUnavailable"), method="GET", path="/alice/jobs")  # so there is a pause
     with pytest.raises(Interrupted):
         jobs.create("thoth-3", ECHO)
     (job,) = made(server)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.manta_moods import Answer
+from tests.support.manta_moods import Answer, NeverReply
 from tests.support.manta_server import MantaServer, Options
-from tests.support.manta_store import account, manta
+from tests.support.manta_store import account, hurried, manta
 from tests.support.processes import wait_until
 from tests.thoth.store.manta_parts.one_upload import NAME, PART, blocks, digests
 from tests.thoth.store.manta_parts.scene import (
@@ -175,6 +175,20 @@ def test_uploads_that_scrub_finds(server: MantaServer, store: MantaStore) -> Non
     assert not list(store.unfinished(HOME))
     with pytest.raises(NoSuchObject):
         store.forget(found)
+
+
+def test_F32_one_whose_beginning_nobody_confirmed_is_begun_anew(server: MantaServer, notes: Path) -> None:
+    """What Manta has of it no note tells, and so no sweep finds it; scrub does."""
+    limits, times = hurried()
+    store = manta(server, sizes=SIZES, unfinished=notes, limits=limits, times=times)
+    server.moods.add(NeverReply(), method="POST", path="*/uploads")
+    upload(store)
+    assert is_right(server)
+    assert not list(notes.iterdir())
+    (left,) = pending(server)
+    store.forget(left)
+    assert pending(server) == []
+    store.close()
 
 
 def test_scrub_finds_nothing_where_there_are_no_parts() -> None:
