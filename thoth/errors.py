@@ -106,6 +106,10 @@ class NoRoom(StoreUnavailable):
     """
 
 
+class NotAllowed(StoreUnavailable):
+    """The store knows who asks, and refuses it this place."""
+
+
 class StoreTransient(StoreError):
     """One request failed in a way that passes: the same request may work in a while.
 
@@ -115,6 +119,10 @@ class StoreTransient(StoreError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class OtherBytes(StoreTransient):
+    """What was taken for a repetition of what is stored turned out to be something else: it has to be sent."""
 
 
 class StoreUnreachable(StoreTransient):

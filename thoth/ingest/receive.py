@@ -9,7 +9,7 @@ from thoth.dumps.describe import facts_of
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, in_memory
 from thoth.edit import require_storable
-from thoth.errors import NoSuchObject, NotADump, PreconditionFailed, SourceChanged, StoreTransient
+from thoth.errors import NoSuchObject, NotADump, OtherBytes, PreconditionFailed, SourceChanged, StoreTransient
 from thoth.ingest.annotate import annotate
 from thoth.ingest.arrival import Arrival, Receipt, compose
 from thoth.ingest.publish import Committed, kept, publish
@@ -20,7 +20,7 @@ from thoth.patience import Tries, usual_tries
 from thoth.pending import marked
 from thoth.signatures.signature import signed
 from thoth.stacks import FindStacks, stacks_in, stored_stacks
-from thoth.store.base import ABSENT, Digests, Upload
+from thoth.store.base import ABSENT, Digests, ObjectStat, Upload
 from thoth.store.names import dump_dir, dump_name, info_name
 from thoth.transit import Seekable, Transit
 
@@ -59,7 +59,17 @@ def receive(
     found = stacks or (lambda: _stacks_in(thoth, _name(thoth, arrival), stream, binaries))
     if isinstance(stream, Iterator):
         return _received(thoth, arrival, stream, now, found, rules=rules)
-    return tries().run(lambda: _received(thoth, arrival, stream, now, found, rules=rules))
+    repeats = True  # at first: who was killed may have left the dump without its document
+
+    def once() -> Receipt:
+        nonlocal repeats
+        try:
+            return _received(thoth, arrival, stream, now, found, rules=rules, repeats=repeats)
+        except OtherBytes:
+            repeats = False
+            raise
+
+    return tries().run(once)
 
 
 def _name(thoth: Thoth, arrival: Arrival) -> str:
@@ -74,6 +84,7 @@ def _received(
     stacks: FindStacks,
     *,
     rules: Callable[[], bool] | None,
+    repeats: bool = False,
 ) -> Receipt:
     new = isinstance(stream, list) and _is_new(thoth, arrival.identity)
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
@@ -81,7 +92,11 @@ def _received(
         thoth.store.settle(info_name(thoth.user, arrival.identity))
         return annotate(thoth, arrival)
     name = _name(thoth, arrival)
-    upload = thoth.store.begin(name, arrival.size, if_match=ABSENT if new else _displaced(thoth, arrival, name))
+    there = None if new else _displaced(thoth, arrival, name)
+    if there is not None and repeats and there.size == arrival.size:
+        upload = thoth.store.repeat(name, there)
+    else:
+        upload = thoth.store.begin(name, arrival.size, if_match=there.etag if there else ABSENT)
     try:
         facts, digests = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
@@ -116,18 +131,18 @@ def _is_new(thoth: Thoth, identity: Identity) -> bool:
     return next(thoth.store.list(dump_dir(thoth.user, identity)), None) is None
 
 
-def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> str:
-    """The etag of the object whose place an upload may take.
+def _displaced(thoth: Thoth, arrival: Arrival, name: str) -> ObjectStat | None:
+    """The object whose place an upload may take, if there is one.
 
     A longer one that has no document may be a better dump that is about to get one.
     """
     try:
         found = thoth.store.stat(name)
     except NoSuchObject:
-        return ABSENT
+        return None
     if found.size > arrival.size and thoth.stored_info(arrival.identity) is None:
         raise StoreTransient(f"{name}: a longer upload has no document yet; 'thoth scrub --repair' gives it one")
-    return found.etag
+    return found
 
 
 def _overtaken(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:

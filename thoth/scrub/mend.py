@@ -19,7 +19,6 @@ from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes
 from thoth.naming import is_identity
 from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
 from thoth.pending import marked
-from thoth.render import escaped
 from thoth.scrub.dump import wrong_dump
 from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
 from thoth.signatures.signature import signed
@@ -90,7 +89,7 @@ def _rejoin(thoth: Thoth, row: DumpInfo) -> str:
         if stored.revision >= row.revision:
             return None
         if apart := _apart(stored, row):
-            raise _CannotMend(f"store and index have other values of {', '.join(map(escaped, apart))}")
+            raise _CannotMend(f"store and index have other values of {', '.join(apart)}")
         noted = {"ticket": row.document["ticket"]} if "ticket" in row.document else {}
         properties = {**row.properties, **stored.properties}
         return DumpInfo({**stored.document, **noted, "properties": properties, "revision": row.revision + 1})

@@ -115,6 +115,8 @@ class ObjectStore(Protocol):
       ``if_match`` its commit is a compare-and-set as that of ``put``; a server that cannot compare at the commit of
       a large object is asked right before it. What a killed upload under the same name had sent may be used again
       after it has been held against the bytes that come; it is never believed.
+    - ``repeat`` starts an upload of what is there as ``found``: what comes is held against that, and not written.
+      Other bytes raise OtherBytes, at the latest by ``commit``, and the object stays. PreconditionFailed: it changed.
     - ``unfinished`` gives what is left of uploads that ended early and that none goes on with now, in no order; a
       store that can tell what they were of gives those of what was to lie below ``home``.
       ``forget`` removes it; NoSuchObject: it is gone, or an upload goes on with it.
@@ -141,6 +143,8 @@ class ObjectStore(Protocol):
     def delete(self, name: str, *, if_match: str | None = None) -> None: ...
 
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload: ...
+
+    def repeat(self, name: str, found: ObjectStat) -> Upload: ...
 
     def unfinished(self, home: str) -> Iterator[Unfinished]: ...
 

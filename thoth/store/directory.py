@@ -44,6 +44,7 @@ from thoth.store.lasting import AtOnce, Parts, SyncOne, Together, sync
 from thoth.store.mark import MARK, make_mark, read_mark
 from thoth.store.names import parts
 from thoth.store.refusals import missing, reading, writing
+from thoth.store.repeat import ReadRepeat
 
 _LOCK: Final = ".lock"
 # What a store says that can be read only.
@@ -126,6 +127,13 @@ class DirectoryStore:
                 publish=lambda whole: self._publish_upload(name, whole, if_match),
                 is_there=lambda: self._has(name, size),
             )
+
+    def repeat(self, name: str, found: ObjectStat) -> ReadRepeat:
+        there = self.open(name)
+        if there.etag != found.etag:
+            there.close()
+            raise PreconditionFailed(f"{name}: has changed; read it again")
+        return ReadRepeat(name, found, there)
 
     def delete(self, name: str, *, if_match: str | None = None) -> None:
         with self._parent(name, locked=True) as (directory, last):

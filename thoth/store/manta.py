@@ -25,10 +25,13 @@ from thoth.store.manta_service import (
     Times,
     is_directory,
     length_of,
+    lost_race,
     md5_in_base64,
+    md5_in_hex,
     target,
 )
 from thoth.store.manta_upload import SMALL, Goal, MantaUpload, Stream, put
+from thoth.store.repeat import DigestRepeat
 
 if TYPE_CHECKING:
     from thoth.store.signing import Signer
@@ -93,6 +96,13 @@ class MantaStore:
         if size is not None and self._multipart.takes(size):
             return MantaUpload(goal, lambda: self._multipart.open(goal, size), gather=-1)
         return MantaUpload(goal, lambda: Stream(goal), gather=SMALL)
+
+    def repeat(self, name: str, found: ObjectStat) -> DigestRepeat:
+        headers = self._manta.head(name).headers
+        if headers["Etag"] != found.etag:
+            raise lost_race(name, found.etag)
+        md5 = md5_in_hex(headers.get("Content-MD5", ""))
+        return DigestRepeat(name, found, md5, lambda: self.discard(name, found.size))
 
     def unfinished(self, home: str) -> Iterator[Unfinished]:
         """Uploads in parts. What another machine works on is among them, and was written to a moment ago."""

@@ -12,6 +12,7 @@ from thoth.errors import (
     NoAnswer,
     NoRoom,
     NoSuchObject,
+    NotAllowed,
     PreconditionFailed,
     ServiceError,
     StoreError,
@@ -36,15 +37,16 @@ _PLAIN: Final = {
     "DirectoryLimitExceeded": "its directory holds as many entries as Manta allows",
     "MaxContentLengthExceeded": "is larger than what was announced to Manta, or than it takes",
 }
+_NOT_ALLOWED: Final = ("AuthorizationFailed", "NoMatchingRoleTag")
 _ROLES: Final = "check whose directory it is (THOTH_USER) and which roles are taken (MANTA_ROLE)"
 _HINTS: Final = {
     "InvalidAlgorithm": "this Manta does not know keys of its kind; name another in MANTA_KEY_ID, such as an RSA key",
-    "AuthorizationFailed": _ROLES,
-    "NoMatchingRoleTag": _ROLES,
+    **dict.fromkeys(_NOT_ALLOWED, _ROLES),
     "AccountDoesNotExist": "check MANTA_USER, and THOTH_USER where that is set",  # who asks, or whose directory it is
     "UserDoesNotExist": "check MANTA_USER and MANTA_SUBUSER",
     # An answer to HEAD, which has no code.
-    "": "check MANTA_USER, THOTH_USER where that is set, and MANTA_KEY_ID, and that the account has this key",
+    "": "check MANTA_USER, THOTH_USER and MANTA_ROLE where they are set, and MANTA_KEY_ID, and that the account has"
+    " this key",
 }
 
 
@@ -144,7 +146,8 @@ def _denied(answer: Response, code: str, asker: Asker) -> StoreError:
         return StoreUnavailable(f"Manta {asker.url}: refuses what is not encrypted; write https:// in MANTA_URL")
     signer = f"the key {asker.key_id}" if asker.key_id else "requests without a key"
     hint = _HINTS.get(code, "check MANTA_USER and MANTA_KEY_ID, and that the account has this key")
-    return StoreUnavailable(f"Manta {asker.url}: account {asker.account}: refuses {signer}: {_words(answer)}; {hint}")
+    kind = NotAllowed if code in _NOT_ALLOWED else StoreUnavailable
+    return kind(f"Manta {asker.url}: account {asker.account}: refuses {signer}: {_words(answer)}; {hint}")
 
 
 def _skew(answer: Response, code: str, now: float) -> str:

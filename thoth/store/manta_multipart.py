@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
-from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
+from thoth.errors import CorruptTransfer, NoSuchObject, NotAllowed, StoreError, StoreTransient
 from thoth.exchange import Body
 from thoth.http import Answer
 from thoth.store.base import Unfinished
@@ -31,12 +32,24 @@ _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _JSON: Final = {"Content-Type": "application/json"}
 _COMMIT: Final = 10.0  # times as long as usual Manta may be silent while it puts the parts together
 _DEPTH: Final = 8  # directories between that of all uploads and one of them: muskie makes one
-_OPEN: Final = "created"  # the state of an upload that takes parts
 _REFUSED: Final = "AuthorizationFailed"
 
 
 class NotOffered(StoreError):
     """This Manta has no multipart uploads, or not for us."""
+
+
+class UploadEnded(StoreTransient):
+    """An upload takes nothing any more, since somebody has ended it."""
+
+
+class Stage(Enum):
+    """How far an upload in parts has come."""
+
+    OPEN = "it takes parts"
+    COMMITTING = "Manta makes an object of the parts; the commit may be asked for again"
+    COMMITTED = "there is an object of it, or was"
+    ENDED = "it was aborted, or there is none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +80,12 @@ class MantaUploads:
         self._manta.require(answer, name, 201)
         return _directory(answer, name)
 
-    def is_open(self, directory: str, name: str) -> bool:
-        """Whether an upload is still there, and still takes parts."""
+    def stage(self, directory: str, name: str) -> Stage:
+        """How far an upload has come."""
         try:
-            return bool(self._state(directory, name).get("state") == _OPEN)
+            return _stage(self._state(directory, name))
         except NoSuchObject:
-            return False
+            return Stage.ENDED
 
     def part(self, directory: str, number: int, name: str) -> Part | None:
         """What Manta has of a part; None: nothing."""
@@ -103,7 +116,7 @@ class MantaUploads:
             if is_missing_parent(answer):
                 self._manta.make_parents(name)
                 answer = self._asked_to_commit(directory, etags, name)
-            if answer.status == 409 and tries.failed and self._is_committed(directory, name):
+            if answer.status == 409 and tries.failed and self.stage(directory, name) is Stage.COMMITTED:
                 return ""  # a try whose answer was lost
             if answer.status == 409 and code_of(answer).startswith(("MultipartUpload", "InvalidMultipartUpload")):
                 raise CorruptTransfer(f"{name}: Manta does not take the parts for a whole: {code_of(answer)}")
@@ -123,15 +136,19 @@ class MantaUploads:
     def pending(self, home: str) -> Iterator[Unfinished]:
         """The uploads of what was to lie below ``home`` that have no end yet, by their directories.
 
-        Raises StoreError.
+        None where the account does not let us see them: then we have begun none. Raises StoreError.
         """
         place = f"/{parts(home)[0]}/uploads"
-        for directory in self._directories(place):
+        try:
+            found = list(self._directories(place))
+        except NotAllowed:
+            return
+        for directory in found:
             try:
                 told = self._state(directory, directory)
             except NoSuchObject:
                 continue  # cleared away meanwhile
-            if told.get("state") == _OPEN and str(told.get("targetObject", "")).startswith(f"{home}/"):
+            if _stage(told) is Stage.OPEN and str(told.get("targetObject", "")).startswith(f"{home}/"):
                 sent = list(entries(self._manta, directory))
                 begun = _seconds(told.get("creationTimeMs"))
                 yield Unfinished(
@@ -142,7 +159,7 @@ class MantaUploads:
         """Whether this is the directory of an upload that has no end yet. Raises StoreError."""
         _, _, top, *below = [*directory.split("/"), "", ""]
         named = top == "uploads" and any(_ID.fullmatch(each) for each in below)
-        return named and self.is_open(directory, directory)
+        return named and self.stage(directory, directory) is Stage.OPEN
 
     def _directories(self, place: str, depth: int = _DEPTH) -> Iterator[str]:
         """All uploads, each in a directory named by its id, which lies below a few others."""
@@ -158,17 +175,25 @@ class MantaUploads:
         idle = _COMMIT * self._manta.access.limits.idle
         return self._manta.ask("POST", target(f"{directory}/commit"), name, headers=_JSON, body=body, idle=idle)
 
-    def _is_committed(self, directory: str, name: str) -> bool:
-        told = self._state(directory, name)
-        return told.get("state") == "done" and told.get("result") == "committed"
-
     def _state(self, directory: str, name: str) -> dict[str, Any]:
         answer = self._manta.ask("GET", target(f"{directory}/state"), name, 200)
         return _document(answer, name)
 
 
-def _ended(name: str) -> StoreTransient:
-    return StoreTransient(f"{name}: its upload was ended by somebody else; begin another")
+def _stage(told: dict[str, Any]) -> Stage:
+    # muskie's words: created, finalizing with the type of its end, done with its result.
+    match told.get("state"), told.get("type"), told.get("result"):
+        case "created", _, _:
+            return Stage.OPEN
+        case "finalizing", "commit", _:
+            return Stage.COMMITTING
+        case "done", _, "committed":
+            return Stage.COMMITTED
+    return Stage.ENDED
+
+
+def _ended(name: str) -> UploadEnded:
+    return UploadEnded(f"{name}: its upload was ended by somebody else; begin another")
 
 
 def _directory(answer: Answer, name: str) -> str:

@@ -9,20 +9,17 @@ What an earlier run has sent is used again only when its length and MD5 are thos
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
-from thoth.exchange import Body
 from thoth.store.base import ABSENT, Digests, ObjectStat
-from thoth.store.handover import Room, Sender
-from thoth.store.manta_multipart import MantaUploads, NotOffered, Part
-from thoth.store.manta_service import Manta, bytes_body, length_of, lost_race, md5_header, md5_in_base64
+from thoth.store.handover import Room
+from thoth.store.manta_flights import Carrier, ParallelParts, Run, SerialParts
+from thoth.store.manta_multipart import MantaUploads, NotOffered, Stage
+from thoth.store.manta_service import Manta, length_of, lost_race, md5_in_base64
 from thoth.store.manta_upload import Goal, Sink, Stream, refuse
 from thoth.store.unfinished import Claim, Registry, Unfinished
 
@@ -112,10 +109,20 @@ class Multipart:
     def _found(self, claim: Claim | None) -> Unfinished | None:
         """The upload to go on with."""
         found = claim.found if claim else None
-        if found is None:
+        if claim is None or found is None:
             return None
         directory, name = found.directory, found.name
-        return found if self._manta.tries().run(lambda: self._uploads.is_open(directory, name)) else None
+        stage = self._manta.tries().run(lambda: self._uploads.stage(directory, name))
+        if stage is Stage.COMMITTED and self._is_there(name, found.size):
+            claim.forget()
+            raise StoreTransient(f"{name}: an earlier upload of it has come to its end just now; upload it again")
+        return found if stage in (Stage.OPEN, Stage.COMMITTING) else None
+
+    def _is_there(self, name: str, size: int) -> bool:
+        try:
+            return length_of(self._manta.tries().run(lambda: self._manta.head(name)).headers, name) == size
+        except NoSuchObject:
+            return False
 
     def _begun(self, name: str, size: int) -> Unfinished:
         directory = self._uploads.create(name, size)
@@ -150,43 +157,6 @@ def require_match(goal: Goal) -> None:
         etag = ABSENT
     if etag != goal.if_match:
         raise lost_race(goal.name, goal.if_match)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One process's work on an upload. ``resumed``: Manta may have some of the parts."""
-
-    manta: Manta
-    uploads: MantaUploads
-    goal: Goal
-    upload: Unfinished
-    claim: Claim | None
-    resumed: bool
-
-    def known(self, number: int) -> Part | None:
-        """What Manta has of a part that an earlier run may have sent."""
-        return self.uploads.part(self.upload.directory, number, self.goal.name) if self.resumed else None
-
-    def send(self, number: int, body: Body, md5: str | None) -> Part:
-        return self.uploads.put_part(self.upload.directory, number, self.goal.name, body, md5)
-
-
-class Carrier(Protocol):
-    """Brings parts to Manta, in the order in which they begin."""
-
-    def feed(self, number: int, piece: memoryview) -> None: ...
-
-    def end(self, number: int) -> None:
-        """This part has all its bytes."""
-        ...
-
-    def etags(self) -> list[str]:
-        """Those of all parts, once they are there. Raises StoreError."""
-        ...
-
-    def cancel(self) -> None:
-        """Leave no thread. Safe to repeat."""
-        ...
 
 
 class Parts:
@@ -235,16 +205,12 @@ class Parts:
             claim.release()
 
     def _abort(self) -> None:
-        run = self._run
         try:
-            run.uploads.abort(run.upload.directory, run.goal.name)
+            self._run.give_up()
         except StoreError:
             # What went wrong is being raised already. The note stays for the sweep, or scrub finds the upload.
-            if run.claim:
-                run.claim.release()
-            return
-        if run.claim:
-            run.claim.forget()
+            if self._run.claim:
+                self._run.claim.release()
 
 
 def _checked(manta: Manta, name: str, got: str, digests: Digests) -> ObjectStat:
@@ -261,140 +227,3 @@ def _checked(manta: Manta, name: str, got: str, digests: Digests) -> ObjectStat:
         refuse(manta, name, etag, "the MD5 of what the parts make is not that of what was read")
     # Another writer's, perhaps: a commit does not tell the etag of what it made.
     raise CorruptTransfer(f"{name}: what is stored is not what was sent; upload it again")
-
-
-class ParallelParts:
-    """Whole parts in memory, each sent by one of some threads."""
-
-    def __init__(self, run: Run, flights: int, room: Room) -> None:
-        self._run = run
-        self._room = room
-        self._held = 0  # bytes of the room that are ours
-        self._pieces: list[memoryview] = []
-        self._slots = threading.BoundedSemaphore(flights)
-        self._threads = ThreadPoolExecutor(flights, thread_name_prefix="manta part")
-        self._parts: list[Future[str]] = []
-        self._failed = threading.Event()
-        self._cancelled = threading.Event()
-        self._bodies: dict[int, Body] = {}
-        self._lock = threading.Lock()
-
-    def feed(self, number: int, piece: memoryview) -> None:
-        if not self._pieces:
-            self._take(self._run.upload.part_size)
-        self._pieces.append(piece)
-
-    def _take(self, size: int) -> None:
-        self._room.take(size, lambda: self._held)
-        with self._lock:
-            self._held += size
-
-    def _give(self, size: int) -> None:
-        with self._lock:
-            self._held -= size
-        self._room.give(size)
-
-    def end(self, number: int) -> None:
-        pieces, self._pieces = self._pieces, []
-        self._slots.acquire()
-        if self._failed.is_set():
-            self._slots.release()
-            self.etags()
-        self._parts.append(self._threads.submit(self._carried, number, pieces))
-
-    def etags(self) -> list[str]:
-        done, _ = wait(self._parts, return_when=FIRST_EXCEPTION)
-        for part in done:
-            part.result()  # raises why it failed, without waiting for what is still on its way
-        return [part.result() for part in self._parts]
-
-    def cancel(self) -> None:
-        self._cancelled.set()
-        with self._lock:
-            bodies = list(self._bodies.values())
-        for body in bodies:
-            body.cancel()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._pieces.clear()
-        self._give(self._held)
-
-    def _carried(self, number: int, pieces: list[memoryview]) -> str:
-        try:
-            return self._run.manta.tries(self._check).run(lambda: self._once(number, pieces))
-        except BaseException:
-            self._failed.set()
-            raise
-        finally:
-            pieces.clear()  # the traceback of a failure would keep them
-            self._give(self._run.upload.part_size)
-            self._slots.release()
-
-    def _once(self, number: int, pieces: list[memoryview]) -> str:
-        md5, size = md5_header(pieces), sum(len(piece) for piece in pieces)
-        known = self._run.known(number)
-        if known and (known.size, known.md5) == (size, md5):
-            return known.etag
-        body = bytes_body(*pieces)
-        with self._lock:
-            self._bodies[number] = body
-        self._check()
-        try:
-            return self._run.send(number, body, md5).etag
-        finally:
-            with self._lock:
-                del self._bodies[number]
-
-    def _check(self) -> None:
-        if self._cancelled.is_set():
-            raise StoreError(f"{self._run.goal.name}: the upload was called off")
-
-
-class SerialParts:
-    """One part after the other, each as a stream. A part that is there already is only compared."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._digest = hashlib.md5(usedforsecurity=False)
-        self._known: Part | None = None
-        self._sender: Sender[Part] | None = None
-        self._begun = False
-        self._etags: list[str] = []
-
-    def feed(self, number: int, piece: memoryview) -> None:
-        if not self._begun:
-            self._begin(number)
-        self._digest.update(piece)
-        if self._sender and not self._sender.feed(piece):
-            self._sender.finish()  # raises why
-            raise StoreTransient(f"{self._run.goal.name}: Manta answered before it had got everything")
-
-    def _begin(self, number: int) -> None:
-        upload = self._run.upload
-        size = min(upload.part_size, upload.size - number * upload.part_size)
-        known = self._run.manta.tries().run(lambda: self._run.known(number))
-        self._known = known if known and known.size == size else None
-        self._digest = hashlib.md5(usedforsecurity=False)
-        if self._known is None:
-            self._sender = Sender(self._run.manta, self._sending(number), size)
-        self._begun = True
-
-    def _sending(self, number: int) -> Callable[[Body], Part]:
-        return lambda body: self._run.send(number, body, None)
-
-    def end(self, number: int) -> None:
-        md5 = md5_in_base64(self._digest.hexdigest())
-        part = self._known if self._sender is None else self._sender.finish()
-        self._sender, self._begun = None, False  # not before: who is interrupted here has a thread to end
-        if part is None or part.md5 != md5:
-            run, name = self._run, self._run.goal.name
-            run.uploads.abort(run.upload.directory, name)  # what has passed by cannot be sent again
-            raise StoreTransient(f"{name}: part {number} in Manta is not what was read; upload it again")
-        self._etags.append(part.etag)
-
-    def etags(self) -> list[str]:
-        return self._etags
-
-    def cancel(self) -> None:
-        sender, self._sender = self._sender, None
-        if sender is not None:
-            sender.cancel()

@@ -273,6 +273,14 @@ def md5_in_base64(digest: str) -> str:
     return base64.b64encode(binascii.unhexlify(digest)).decode()
 
 
+def md5_in_hex(header: str) -> str:
+    """A digest as Manta's headers have it, in hex; empty when it is none."""
+    try:
+        return base64.b64decode(header, validate=True).hex()
+    except ValueError:
+        return ""
+
+
 def match_header(if_match: str | None) -> dict[str, str]:
     """The header of a compare-and-set: a bare etag, or two quotes for an object that must not be there."""
     if if_match is None:

@@ -12,6 +12,7 @@ from typing import Self
 from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreError
 from thoth.store.base import ABSENT, MAX_SMALL, Digests, Entry, ObjectStat, Unfinished
 from thoth.store.names import parts
+from thoth.store.repeat import ReadRepeat
 
 _Place = tuple[str, ...]
 
@@ -81,6 +82,11 @@ class MemoryStore:
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> MemoryUpload:
         parts(name)
         return MemoryUpload(name, lambda data: self._store(name, data, if_match))
+
+    def repeat(self, name: str, found: ObjectStat) -> ReadRepeat:
+        if self.stat(name) != found:
+            raise PreconditionFailed(f"{name}: has changed; read it again")
+        return ReadRepeat(name, found, self.open(name))
 
     def unfinished(self, home: str) -> Iterator[Unfinished]:
         return iter(())  # an upload that ends early leaves nothing

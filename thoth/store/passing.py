@@ -39,6 +39,9 @@ class Passing:
     def begin(self, name: str, size: int | None, *, if_match: str | None = None) -> Upload:
         return self._store.begin(name, size, if_match=if_match)
 
+    def repeat(self, name: str, found: ObjectStat) -> Upload:
+        return self._store.repeat(name, found)
+
     def unfinished(self, home: str) -> Iterator[Unfinished]:
         return self._store.unfinished(home)
 

@@ -14,7 +14,7 @@ from thoth.errors import (
     StoreTransient,
 )
 from thoth.patience import USUAL, Patience, Tries
-from thoth.store.base import Digests, Entry, ObjectStat, ObjectStore, StoredObject, Unfinished
+from thoth.store.base import Digests, Entry, ObjectStat, ObjectStore, StoredObject, Unfinished, Upload
 from thoth.store.passing import Passing
 
 _BLOCK: Final = 1 << 20  # bytes per read of an object that is read back
@@ -113,6 +113,9 @@ class Retrying(Passing):
 
     def delete(self, name: str, *, if_match: str | None = None) -> None:
         self._removed(lambda: self._store.delete(name, if_match=if_match))
+
+    def repeat(self, name: str, found: ObjectStat) -> Upload:
+        return self._tries().run(lambda: self._store.repeat(name, found))
 
     def unfinished(self, home: str) -> Iterator[Unfinished]:
         return iter(self._tries().run(lambda: [*self._store.unfinished(home)]))

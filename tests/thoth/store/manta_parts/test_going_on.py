@@ -20,6 +20,7 @@ from tests.thoth.store.manta_parts.scene import (
     SIZES,
     begun,
     count,
+    feed,
     is_right,
     parts_sent,
     pending,
@@ -85,6 +86,61 @@ def test_an_upload_that_is_over_is_not_gone_on_with(server: MantaServer, store: 
     upload(store)
     assert count(server, "POST", "/uploads", before) == 1
     assert is_right(server)
+
+
+def killed_at_its_commit(server: MantaServer, store: MantaStore, notes: Path, *, over: bool) -> None:
+    """What is left of one that was killed while Manta made an object of its parts, or right after that."""
+    store.put(f"{NAME}.beside", b"")  # or the commit would fail for its directory
+    server.moods.add(Answer(503, "ServiceUnavailable", when="done"), method="POST", path="*/commit", count=None)
+    with pytest.raises(StoreTransient):
+        upload(store)
+    server.moods.clear()
+    (note,) = notes.glob("*.json")
+    entries = server.service.entries
+    if not over:
+        entries.delete(NAME)
+        with entries.change():
+            entry = entries.get(json.loads(note.read_text())["directory"])
+            assert entry is not None
+            entries.put(replace(entry, upload={**(entry.upload or {}), "state": "finalizing"}))
+
+
+def test_a_commit_that_is_not_over_is_asked_for_again(server: MantaServer, store: MantaStore, notes: Path) -> None:
+    killed_at_its_commit(server, store, notes, over=False)
+    before = len(server.requests)
+    upload(store)
+    assert (count(server, "POST", "/uploads", before), parts_sent(server, before)) == (0, [])
+    assert is_right(server)
+
+
+def test_of_other_bytes_nothing_can_be_sent_any_more_and_the_next_begins_anew(
+    server: MantaServer, store: MantaStore, notes: Path
+) -> None:
+    killed_at_its_commit(server, store, notes, over=False)
+    incoming = store.begin(NAME, SIZE)
+    with pytest.raises(StoreTransient, match=r"ended by somebody else|is not what was read"):
+        for block in blocks(SIZE):
+            incoming.part(bytes(len(block)))
+        incoming.commit(digests(SIZE))
+    incoming.abort()
+    before = len(server.requests)
+    upload(store)
+    assert count(server, "POST", "/uploads", before) == 1
+    assert is_right(server)
+
+
+def test_what_became_an_object_meanwhile_is_not_sent_again(
+    server: MantaServer, store: MantaStore, notes: Path
+) -> None:
+    killed_at_its_commit(server, store, notes, over=True)
+    before = len(server.requests)
+    with pytest.raises(StoreTransient, match="has come to its end just now"):
+        upload(store)
+    assert (count(server, "POST", "/uploads", before), parts_sent(server, before)) == (0, [])
+    assert not list(notes.glob("*.json"))
+    repeated = store.repeat(NAME, store.stat(NAME))
+    feed(repeated, SIZE)
+    assert repeated.commit(digests(SIZE)) == store.stat(NAME)
 
 
 def test_another_size_or_name_is_another_upload(server: MantaServer, store: MantaStore, notes: Path) -> None:
