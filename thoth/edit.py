@@ -43,6 +43,7 @@ SYSTEM: Final = frozenset(
     {"name", "dump", "platform", "node", "version", "type", "time", "stack", "id", "size", "md5", "sha256"}
     | {"complete", "revision", "uploaded", "sources", "purged", "expanded", "autoanalyzed", "stack_by", "properties"}
     | {"threads", "fault_address", "stack_failed", "signature", "signature_rules", "rules_pending"}
+    | {"rules_begun"}
 )
 
 

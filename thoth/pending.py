@@ -3,6 +3,8 @@
 ``rules_pending`` is when the mark was put, in seconds since 1970. Where there are no rules no dump gets it. Whoever
 meets a dump that has it runs what is left: the rules that need nothing but the document, which do no harm when they
 were run before, and of those that run analyzers the ones that have no record after that time.
+
+``rules_begun`` says who has begun to run an analyzer on such a dump, and when (thoth.analysis.rule_run).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Final
 from thoth.model import DumpInfo, Json
 
 RULES_PENDING: Final = "rules_pending"  # keys of the document
+RULES_BEGUN: Final = "rules_begun"
 AUTOANALYZED: Final = "autoanalyzed"
 _NEVER: Final = 10**12  # seconds: no clock of ours says that
 
@@ -30,12 +33,13 @@ def marked(info: DumpInfo, now: float) -> DumpInfo:
     """
     times = [pending_since(info), *map(record_time, rule_records(info).values())]
     later = [nextafter(time, inf) for time in times if time is not None]
-    return DumpInfo({**info.document, RULES_PENDING: max([now, *later])})
+    document = {key: value for key, value in info.document.items() if key != RULES_BEGUN}
+    return DumpInfo({**document, RULES_PENDING: max([now, *later])})
 
 
 def unmarked(info: DumpInfo) -> DumpInfo:
     """The document of the next revision without the mark, or ``info`` itself when it has none."""
-    return info if pending_since(info) is None else info.without(RULES_PENDING)
+    return info if pending_since(info) is None else info.without(RULES_PENDING).without(RULES_BEGUN)
 
 
 def rule_records(info: DumpInfo) -> Mapping[str, Mapping[str, Json]]:

@@ -33,6 +33,7 @@ def index_place(url: str, origin: str, user: str) -> Path | RethinkPlace:
 
 def _rethink_place(url: str, shown: str, user: str) -> RethinkPlace:
     try:
+        url.encode()  # what is not UTF-8 no server is told
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:  # not shown: it may hold a piece of the password

@@ -3,11 +3,13 @@
 Ours has the keys ``store``, ``db``, ``user``, ``cache`` and ``debuginfod``, each a text, ``stack``, a text or a list
 of texts, and a table ``[manta]`` of texts, true or false, and a size, which may be a number. The original's is
 ``~/.thoth.config.json``, or ``config.json`` in the store: an object of which ``db`` tells where RethinkDB is, as
-``{"host", "port", "db", "authKey"}``; we add ``user``, ``password`` for ``authKey``, ``tls`` and ``ca``.
+``{"host", "port", "db", "authKey", "table"}``, the last of which is of no use here; we add ``user``, ``password`` for
+``authKey``, ``tls`` and ``ca``.
 """
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,8 @@ from thoth.errors import UsageError
 _LARGEST: Final = 1 << 20  # bytes of a configuration file: /dev/zero is none
 _MOST: Final = (1 << 63) - 1  # a number in TOML
 _PORT: Final = 28015  # of RethinkDB's drivers
+_DIGITS: Final = re.compile("[0-9]+")
+_OF_RETHINKDB: Final = ("host", "port", "db", "authKey", "table", "user", "password", "tls", "ca")
 
 
 def toml_settings(path: Path, keys: Mapping[str, type], *, must_exist: bool) -> dict[str, str]:
@@ -54,7 +58,7 @@ def database_url(data: bytes, origin: str, user: str) -> str | None:
     import json  # noqa: PLC0415 - most have no such file
 
     try:
-        told = json.loads(data)
+        told = json.loads(data, parse_int=float)  # numbers as the original has them, of any length
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{origin}: not JSON: {error}") from error
     if not isinstance(told, dict):
@@ -69,28 +73,28 @@ def database_url(data: bytes, origin: str, user: str) -> str | None:
 
 def rethink_url(told: Mapping[str, Any], origin: str, user: str) -> str:
     """``rethinkdb://USER:PASSWORD@HOST:PORT/DATABASE`` from the fields of the original. Raises UsageError."""
+    if unknown := told.keys() - {*_OF_RETHINKDB}:
+        raise UsageError(f"{origin}: unknown key {min(unknown)!r}; known are {', '.join(_OF_RETHINKDB)}")
     host = _text(told, "host", origin)
     if not host:
         raise UsageError(f"{origin}: names no host")
     if host.count(":") == 1 or "/" in host:
         raise UsageError(f"{origin}: host must be a name or an address alone; the port is named apart from it")
-    port = told.get("port") or _PORT
-    if isinstance(port, bool) or not str(port).isdecimal() or not 0 < int(port) < 1 << 16:
-        raise UsageError(f"{origin}: port must be a number from 1 to 65535")
-    password = _text(told, "password", origin) or _text(told, "authKey", origin)
+    password = _text(told, "password", origin) or _auth_key(_text(told, "authKey", origin))
     who = _text(told, "user", origin) or "admin"
     credentials = f"{quote(who, safe='')}:{quote(password, safe='')}@" if password else ""
     name = quote(_text(told, "db", origin) or database_name(user), safe="")
     address = f"[{host}]" if ":" in host else quote(host, safe="")
-    return f"rethinkdb://{credentials}{address}:{int(port)}/{name}{_tls(told, origin)}"
+    return f"rethinkdb://{credentials}{address}:{_port(told, origin)}/{name}{_tls(told, origin)}"
 
 
 def with_password(url: str, password: str) -> str:
-    """The URL of a RethinkDB with a password, unless it has one or is another kind of URL."""
+    """The URL of a RethinkDB with a password, unless it has one or is another kind of URL. Raises UsageError."""
     scheme, separator, rest = url.partition("://")
-    if not password or scheme != "rethinkdb" or "@" in rest:
+    key = _auth_key(password)
+    if not key or scheme != "rethinkdb" or "@" in rest:
         return url
-    return f"{scheme}{separator}admin:{quote(password, safe='')}@{rest}"
+    return f"{scheme}{separator}admin:{quote(_utf_8(key, 'THOTH_DB_AUTHKEY'), safe='')}@{rest}"
 
 
 def database_name(user: str) -> str:
@@ -98,11 +102,31 @@ def database_name(user: str) -> str:
     return "".join(each if each.isalnum() or each in "_-" else "_" for each in user)
 
 
+def _port(told: Mapping[str, Any], origin: str) -> int:
+    """A number, or its digits as a text."""
+    port = told.get("port")
+    if port is None or port == "":
+        return _PORT
+    number = port if isinstance(port, float) else None
+    if isinstance(port, str) and _DIGITS.fullmatch(port):
+        number = float(port)
+    if number is None or not number.is_integer() or not 0 < number < 1 << 16:
+        raise UsageError(f"{origin}: port must be a number from 1 to 65535")
+    return int(number)
+
+
+def _auth_key(key: str) -> str:
+    """The original has a key of its own, and ``none`` for none."""
+    return "" if key == "none" else key
+
+
 def _tls(told: Mapping[str, Any], origin: str) -> str:
-    authority = _text(told, "ca", origin)
+    wanted, authority = told.get("tls"), _text(told, "ca", origin)
+    if wanted not in (None, True, False) or isinstance(wanted, float):
+        raise UsageError(f"{origin}: tls must be true or false")
     if authority:
         return f"?tls=1&ca={quote(authority, safe='')}"
-    return "?tls=1" if told.get("tls") else ""
+    return "?tls=1" if wanted else ""
 
 
 def _text(told: Mapping[str, Any], key: str, origin: str) -> str:
@@ -111,6 +135,14 @@ def _text(told: Mapping[str, Any], key: str, origin: str) -> str:
         return ""
     if not isinstance(value, str):
         raise UsageError(f"{origin}: {key} must be a text")
+    return _utf_8(value, f"{origin}: {key}")
+
+
+def _utf_8(value: str, origin: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{origin} is not UTF-8; write it anew") from error
     return value
 
 

@@ -10,7 +10,8 @@ from thoth.index.base import Index
 from thoth.index.memory import MemoryIndex
 from thoth.index.rethink import RethinkIndex
 from thoth.index.sqlite import SqliteIndex
-from thoth.model import Identity
+from thoth.model import DumpInfo, Identity, Json
+from thoth.query import Constraint, Query
 
 Make = Callable[[Path, ReqlServer], Index]
 
@@ -24,3 +25,11 @@ NAMES = ["memory", "sqlite", "rethink"]
 
 def named(number: int) -> Identity:
     return Identity(f"{number:032x}")
+
+
+def dump(number: int, **values: Json) -> DumpInfo:
+    return DumpInfo({"id": named(number), "time": 1000 + number, "type": "core", "properties": {}, **values})
+
+
+def ids(index: Index, *constraints: Constraint, limit: int | None = None) -> list[int]:
+    return [int(info.id, 16) for info in index.find(Query(constraints, limit))]

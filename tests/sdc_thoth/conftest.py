@@ -1,4 +1,4 @@
-"""A node for many tests, and the way into it."""
+"""A node for many tests and the way into it, one with a dump, and the shells of nodes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from sdc_thoth.config import SshSettings
+from sdc_thoth.listing import Place
 from sdc_thoth.session import Credentials, SshSession, open_session, read_credentials
 from tests.sdc_thoth.reaching import at
+from tests.sdc_thoth.shells import SHELLS, Shell
+from tests.support.elfwriter import linux_core
 from tests.support.sshd import Fleet
 from tests.support.sshd import Node as Machine
 
@@ -46,3 +49,28 @@ def opened(shared: Machine, trusted: Callable[..., Credentials]) -> Iterator[Ssh
 def somebody(shared: Machine, trusted: Callable[..., Credentials]) -> Credentials:
     """Credentials for a node that is never reached."""
     return trusted(shared)
+
+
+@pytest.fixture
+def only(node: Callable[..., Machine]) -> Machine:
+    """A node with one dump."""
+    made = node()
+    made.put("/var/tmp/thoth/core.1", linux_core(1))
+    return made
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> Shell:
+    return Shell(tuple(SHELLS[request.param]), request.param != "no-stat")
+
+
+@pytest.fixture
+def cores(tmp_path: Path) -> Path:
+    folder = tmp_path / "zones" / "7a1" / "cores"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[Place]:
+    return [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]

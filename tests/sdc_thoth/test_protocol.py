@@ -13,7 +13,7 @@ from sdc_thoth import protocol
 from sdc_thoth.errors import Desynchronized, NodeError, ProtocolError
 from sdc_thoth.listing import Found, Odd, Place, Signature
 from sdc_thoth.protocol import Get
-from tests.sdc_thoth.test_node_script import Pipe
+from tests.sdc_thoth.shells import Pipe
 
 PLACES = [Place("core", "-", "/zones/*/cores", "core.*"), Place("kernel", "Linux", "@core_pattern", "*")]
 SIGNATURE = b"1:2:300:1700000000.5:1700000001:1"

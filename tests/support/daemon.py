@@ -14,6 +14,10 @@ from typing import Any, Self
 from tests.support.collector import Collector
 from tests.support.processes import send
 
+PLACE = "/var/tmp/thoth"  # of dumps, on a node
+OFTEN = "[schedule]\nevery = 0.5\n"
+SELDOM = "[schedule]\nevery = 3600\n"
+
 _PATIENCE = 30.0  # seconds
 _IMPATIENT = ("-T", "2", "-e", "3")
 

@@ -9,20 +9,17 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Final
 
-from thoth.analysis.claims import claims, permitted
 from thoth.analysis.parallel import in_order
+from thoth.analysis.rule_run import ELSEWHERE, RuleRun, failure_of, under_way
 from thoth.analysis.rules import Rule, RuleSet, RunAnalyzer
 from thoth.analysis.stored_rules import read_rules
 from thoth.analysis.verdicts import (
-    UNFINISHED,
     RuleResult,
     Verdict,
     Verdicts,
     all_failed,
-    claimed,
     next_revision,
     reason_of,
-    recorded,
     run_since,
     settled,
     verdict_on,
@@ -30,13 +27,12 @@ from thoth.analysis.verdicts import (
 from thoth.edit import revise
 from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError
 from thoth.library import Thoth
-from thoth.model import DumpInfo, Identity, Json, Result
+from thoth.model import DumpInfo, Identity, Result
 from thoth.pending import RULES_PENDING, pending_since, unmarked
 from thoth.query import Glob, Query
 
 if TYPE_CHECKING:
-    from thoth.analysis.changes import Changes
-    from thoth.analysis.run import Change
+    from thoth.analysis.run import ByStatus
 
 _ARRIVED: Final = frozenset({Result.STORED, Result.REPLACED, Result.STORED_UNINDEXED})
 _TOLD: Final = 10  # rules that cannot run, of which each is told
@@ -57,14 +53,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """When a dump's rules are pending no more: none of those ``behind`` applies. A mark of another time stays."""
+    """When a dump's rules are pending no more: none is under way, and none of those ``behind`` applies.
+
+    A mark of another time stays.
+    """
 
     since: float | None
     behind: Sequence[Rule] = ()
 
     def comes(self, info: DumpInfo, now: float) -> bool:
         since = pending_since(info)
-        if since is None or since != self.since:
+        if since is None or since != self.since or under_way(info, now):
             return False
         return not any(rule.applies_to(info, now) for rule in self.behind)
 
@@ -185,8 +184,11 @@ class Autoanalyzer:
                 before = None if anew or since is None else run_since(info, rule, since)
                 if before is not None:
                     verdicts = {**verdicts, rule.name: before}
-                else:
-                    info, verdicts = self._analyzed(rule, info, verdicts, _End(since, late[done:]))
+                    continue
+                analyzed = self._analyzed(rule, info, verdicts, _End(since, late[done:]))
+                if analyzed is None:
+                    return {**verdicts, **self._left(late[done - 1 :], info)}
+                info, verdicts = analyzed
         # Rules that are not run are not recorded: then the mark is still there.
         return self._settled((), info, verdicts, _End(since))[1]
 
@@ -223,35 +225,34 @@ class Autoanalyzer:
             self._say(f"{identity}: autoanalyzers: {reason_of(error)}")
         return failed
 
-    def _analyzed(self, rule: Rule, info: DumpInfo, before: Verdicts, end: _End) -> tuple[DumpInfo, Verdicts]:
-        """Run a rule's analyzer if the rule applies, and record on the dump that it did."""
+    def _left(self, rules: Iterable[Rule], info: DumpInfo) -> Verdicts:
+        """The verdicts on late rules that others are about to run, or have run."""
+        applying = [rule for rule in rules if rule.applies_to(info, self._clock())]
+        return {rule.name: verdict_on(info.id, rule, RuleResult.SKIPPED, ELSEWHERE) for rule in applying}
+
+    def _analyzed(self, rule: Rule, info: DumpInfo, before: Verdicts, end: _End) -> tuple[DumpInfo, Verdicts] | None:
+        """Run a rule's analyzer if the rule applies, and record what came of it. None: it is left to others."""
         now = self._clock()
         _, verdicts = settled([rule], info, before, now)
         if rule.name not in verdicts or verdicts[rule.name].result is not RuleResult.MATCHED:
             return info, verdicts
-        stays: list[str] = []
-        failure = self._failure_of_analyzer(rule, info, _within_claims(rule, now, stays))
-        if failure is not None and self._cancelled.is_set():
-            return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.SKIPPED, failure)}
-
-        def done(current: DumpInfo) -> DumpInfo | None:
-            if pending_since(current) not in (None, end.since):
-                return None  # a better dump came meanwhile: its rules are run on it
-            after = recorded(current, rule, claimed(current, rule) or None, now, failure)
-            return self._next(current, after, end, now)
-
+        run = RuleRun(self._thoth, rule, now, lambda current, after: self._next(current, after, end, now))
+        failure: str | None = None
         try:
-            info = revise(self._thoth, info.id, done)
+            with run.begun(info) as begun:
+                if begun is None:
+                    return None
+                failure = self._failure_of_analyzer(rule, begun, run.change)
+                if failure is not None and self._cancelled.is_set():
+                    return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.SKIPPED, failure)}
+                info = run.end(failure)
         except (StoreUnavailable, IndexFailure):
             raise
         except ThothError as error:
             failure = failure or str(error)
-        if failure is not None:
-            return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.FAILED, failure)}
-        reason = f"others have changed {', '.join(stays)}" if stays else None
-        return info, {**verdicts, rule.name: verdict_on(info.id, rule, RuleResult.MATCHED, reason)}
+        return info, {**verdicts, rule.name: _verdict_on_run(info.id, rule, run, failure)}
 
-    def _failure_of_analyzer(self, rule: Rule, info: DumpInfo, change: Change) -> str | None:
+    def _failure_of_analyzer(self, rule: Rule, info: DumpInfo, change: ByStatus) -> str | None:
         """Run it; None when it did what it is for. Raises StoreUnavailable."""
         # Most rules run none.
         from thoth.analysis.analyzers import fetch  # noqa: PLC0415
@@ -275,7 +276,7 @@ class Autoanalyzer:
             return str(error)
         except OSError as error:  # the disk of the cache is full
             return f"{name}: {error.strerror}"
-        return (done.reason or f"{name}: exit status {done.status}") if done.failed else None
+        return done.reason or failure_of(name, done.status)
 
     # ---- the rules -------------------------------------------------------------------------------------------------
 
@@ -300,19 +301,13 @@ class Autoanalyzer:
         return rules
 
 
-def _within_claims(rule: Rule, now: float, stays: list[str]) -> Change:
-    """How the changes of a rule's analyzer are made; the names of what others have set go into ``stays``."""
-    from thoth.analysis.changes import changed  # noqa: PLC0415 - as above
-
-    def change(stored: DumpInfo, changes: Changes, by: str, expanded: Mapping[str, Json] | None) -> DumpInfo | None:
-        ours = claimed(stored, rule)
-        edits, stays[:] = permitted(stored, changes.edits, ours)
-        after = changed(stored, replace(changes, edits=edits), by, expanded) or stored
-        # When we are killed after this, the rule counts as failed, and what it has set as its own.
-        after = recorded(after, rule, claims(after, edits, ours) or None, now, UNFINISHED)
-        return next_revision(stored, after)
-
-    return change
+def _verdict_on_run(identity: Identity, rule: Rule, run: RuleRun, failure: str | None) -> Verdict:
+    if run.lost:
+        return verdict_on(identity, rule, RuleResult.SKIPPED, ELSEWHERE)
+    if failure is not None:
+        return verdict_on(identity, rule, RuleResult.FAILED, failure)
+    reason = f"others have changed {', '.join(run.stays)}" if run.stays else None
+    return verdict_on(identity, rule, RuleResult.MATCHED, reason)
 
 
 def fault_lines(rules: RuleSet) -> list[str]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from thoth.analysis.cache import Cache
-from thoth.analysis.changes import LARGEST_RECORD, changed
+from thoth.analysis.changes import LARGEST_RECORD
 from thoth.analysis.fetching import wanted
 from thoth.analysis.job_assets import as_document, documents_asset, sweep_assets, task_assets
 from thoth.analysis.job_records import Record, changes_of, ended, records_in
 from thoth.analysis.job_run import Done, JobFailed, JobRun, Talk, Times
 from thoth.analysis.parallel import in_order
-from thoth.analysis.run import Analysis, Task, concluded
+from thoth.analysis.run import Analysis, Task, concluded, plainly
 from thoth.analysis.runner import Outcome, Settings, Unanalyzed, current, tried
 from thoth.analysis.sandbox import Limits
 from thoth.errors import CacheError, StoreError, StoreUnavailable, ThothError, UsageError
@@ -154,7 +154,7 @@ class JobRunner:
             self.task,
             ended(record, output, limits.output, limits.timeout),
             lambda: changes_of(record, changes),
-            change=changed if self.settings.apply else None,
+            change=plainly if self.settings.apply else None,
         )
 
     def _task_failed(self, error: TaskError | None) -> JobFailed | None:

@@ -51,6 +51,12 @@ class Dcmd:
 Task = Analyzer | Dcmd
 # What makes of a document, given the changes, the analyzer's name and the expanded dump, the next one: ``changed``.
 Change = Callable[[DumpInfo, Changes, str, Mapping[str, Json] | None], DumpInfo | None]
+ByStatus = Callable[[int], Change]  # how changes are made of a task that has ended with this exit status
+
+
+def plainly(_: int) -> Change:
+    """All of them are made, whatever the exit status."""
+    return changed
 
 
 class NoTool(ThothError):
@@ -92,15 +98,15 @@ def analyze(
     environ: Mapping[str, str],
     limits: Limits | None = None,
     apply: bool = True,
-    change: Change = changed,
+    change: ByStatus = plainly,
     cancelled: Event | None = None,
 ) -> Analysis:
     """Run a task on one dump and make the changes that it asked for, as one revision of the document.
 
     They are made whatever the exit status; none is when the task was stopped, or when one of them cannot be. Without
-    ``apply`` nothing is changed; ``change`` may leave out some of them. ``environ`` is the caller's environment, of
-    which the task sees little; ``cancelled`` stops the task when it is set, from another thread. Raises NoTool, what
-    borrowing the dump raises, and StoreUnavailable.
+    ``apply`` nothing is changed; ``change`` may leave out some of them, and add others. ``environ`` is the caller's
+    environment, of which the task sees little; ``cancelled`` stops the task when it is set, from another thread.
+    Raises NoTool, what borrowing the dump raises, and StoreUnavailable.
     """
 
     def look_up(_: int) -> None:
@@ -187,7 +193,7 @@ def _variables(directory: Path, info: DumpInfo, dump_path: Path) -> dict[str, st
 
 
 def concluded(
-    thoth: Thoth, info: DumpInfo, task: Task, ended: Ended, read: Callable[[], Changes], *, change: Change | None
+    thoth: Thoth, info: DumpInfo, task: Task, ended: Ended, read: Callable[[], Changes], *, change: ByStatus | None
 ) -> Analysis:
     """What became of a task that has ended; ``read`` gives the changes that it asked for, which are made.
 
@@ -199,7 +205,7 @@ def concluded(
     try:
         changes = read()
         if changes and change:
-            make_changes(thoth, info, task, changes, change)
+            make_changes(thoth, info, task, changes, change(ended.status))
         elif changes:
             changed(info, changes, task.name)  # tells what cannot be done
     except IndexFailure as error:

@@ -23,7 +23,6 @@ from thoth.model import DumpInfo, Identity, Json
 from thoth.pending import AUTOANALYZED, record_time, rule_records
 from thoth.query import label, lookup
 
-UNFINISHED: Final = "was killed when it had changed the dump"  # ``failed`` while the analyzer of a rule is under way
 _LONGEST: Final = 200  # characters of a value that a reason shows, and of a failure that is recorded
 
 
@@ -135,11 +134,11 @@ def claimed(info: DumpInfo, rule: Rule) -> dict[str, Json]:
 def run_since(info: DumpInfo, rule: Rule, since: float) -> Verdict | None:
     """What became of a rule whose analyzer was run after that time, by its record.
 
-    None: it was not run, or it was killed, or the rule is another one now. ``since``: seconds since 1970.
+    None: it was not run, or the rule is another one now. ``since``: seconds since 1970.
     """
     record = rule_records(info).get(rule.name, {})
     time, failure = record_time(record), record.get("failed")
-    if time is None or time <= since or record.get("version") != rule.version or failure == UNFINISHED:
+    if time is None or time <= since or record.get("version") != rule.version:
         return None
     if failure is not None:
         return verdict_on(info.id, rule, RuleResult.FAILED, str(failure))

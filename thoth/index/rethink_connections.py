@@ -1,6 +1,7 @@
 """Connections to one RethinkDB server: made when they are needed, kept for the next question, made anew once.
 
-A question whose connection is lost is asked once more on another one: each of ours is safe to repeat.
+A question whose connection is lost is asked once more on another one: each of ours is safe to repeat. So is one on
+which a kept connection is silent, since a firewall may have forgotten that: what is sent on it then goes nowhere.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class Held:
                 yield from results(unpacked(parts.pop()), self._place)
 
 
+class _Stale(Silent):
+    """Nothing came on a connection that had been kept."""
+
+
 class Connections:
     """Safe to use from several threads: each connection is used by one of them at a time."""
 
@@ -87,13 +92,19 @@ class Connections:
         return self.ask(work, self.place.scan_timeout)
 
     def ask(self, work: Work[T], seconds: float) -> T:
-        """Do work with a connection, and once more with another one when it is lost. Raises IndexFailure."""
+        """Do work with a connection, and once more with another one when it is lost. Raises IndexFailure.
+
+        When a kept one is silent, it is once more in the same time again.
+        """
         end = time.monotonic() + seconds
         try:
             return self._done(work, end)
+        except _Stale:
+            end = time.monotonic() + seconds
         except Lost:
-            for wire in self._take_all():  # the server went away, so they are lost as well
-                wire.close()
+            pass
+        for wire in self._take_all():  # the server went away, or was forgotten on the way: so they are lost as well
+            wire.close()
         return self._done(work, end)
 
     def close(self) -> None:
@@ -106,10 +117,15 @@ class Connections:
 
     def _done(self, work: Work[T], end: float) -> T:
         wire = self._take()
+        kept = wire.at_rest
         try:
-            if not wire.at_rest:
+            if not kept:
                 self._open(wire, end)
             return work(wire, end)
+        except Silent as error:
+            if kept and not wire.heard:
+                raise _Stale(str(error)) from error
+            raise
         except Lost:
             self._refuse_closed()
             raise

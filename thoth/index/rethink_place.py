@@ -18,7 +18,8 @@ class RethinkPlace:
 
     ``connect_timeout``: seconds until the server has let us in, TLS and password included. ``answer_timeout``:
     seconds for a question by name or for a write, connecting included; and for each part of a longer answer.
-    ``scan_timeout``: seconds for a question that may have to look at every dump. ``rest``: seconds for which a server
+    ``scan_timeout``: seconds for a question that may have to look at every dump. Either is twice that where a
+    connection was kept from before on which nothing comes any more. ``rest``: seconds for which a server
     that was silent while we connected is not tried again; a pass over a fleet has thousands of questions.
     """
 

@@ -45,7 +45,7 @@ KEYS: Final = (
     *("name", "dump", "pid", "cmd", "psargs", "platform", "node", "version", "time", "type", "properties"),
     *("id", "revision", "size", "md5", "sha256", "complete", "uploaded", "sources", "os", "arch", "release", "zone"),
     *("zoneid", "exec", "ppid", "uid", "signal", "lwp", "lwps", "panicstring", "uuid", "truncated", "expanded"),
-    *("stack", "stack_by", "ticket", "autoanalyzed", "purged", "rules_pending"),
+    *("stack", "stack_by", "ticket", "autoanalyzed", "purged", "rules_pending", "rules_begun"),
 )
 _PLACES: Final = {key: place for place, key in enumerate(KEYS)}
 

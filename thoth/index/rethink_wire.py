@@ -32,6 +32,8 @@ _HEAD: Final = struct.Struct("<QI")
 _PART: Final = 1 << 18  # bytes that are asked of the system at once
 _LARGEST: Final = 1 << 28  # bytes of a message: the server's own are of a megabyte, or one document
 _LONGEST_GREETING: Final = 1 << 14
+# After how many seconds without anything the other side is asked whether it is there, how often, and how many times.
+_ALIVE: Final = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 # How a reply begins: RethinkDB writes its type first.
 _TYPE: Final = re.compile(rb'\{"t":([0-9]+),')
 # Times, and what else of RethinkDB is no JSON, come as objects.
@@ -58,12 +60,13 @@ class Refused(IndexFailure):
 class Wire:
     """A connection; used by one thread at a time, but for ``close``, which ends a question of another thread.
 
-    ``at_rest`` tells whether a question can be asked: the last answer was read to its end.
+    ``at_rest`` tells whether a question can be asked: the last answer was read to its end. ``heard`` tells whether
+    anything has come in answer to the last one.
     """
 
     def __init__(self, place: RethinkPlace) -> None:
         self.place = place
-        self.at_rest = False
+        self.at_rest = self.heard = False
         self._token = 0
         self._patience = self._deadline = 0.0
         self._socket: socket.socket | None = None
@@ -83,7 +86,7 @@ class Wire:
 
         Each may take ``each`` seconds, all until ``end`` by time.monotonic(). Raises Refused, Lost and IndexFailure.
         """
-        self.at_rest = False
+        self.at_rest = self.heard = False
         self._token += 1
         self._send([Query.QueryType.START, question, _OPTIONS], each, end)
         reply, kind = self._reply(each, end)
@@ -115,6 +118,7 @@ class Wire:
         """The next message and its type."""
         self._wait_at_most(patience, end)
         token, length = _HEAD.unpack(self._read(_HEAD.size))
+        self.heard = True
         if token != self._token or length > _LARGEST:
             raise IndexFailure(f"{self.place}: {_STRANGE}")
         reply = self._read(length)
@@ -247,6 +251,7 @@ def _connected(place: RethinkPlace, deadline: float) -> socket.socket:
             opened = socket.socket(family, kind, protocol)
             try:
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _keep_alive(opened)
                 opened.settimeout(max(deadline - time.monotonic(), 0.001))
                 opened.connect(address)
             except OSError as error:
@@ -257,6 +262,14 @@ def _connected(place: RethinkPlace, deadline: float) -> socket.socket:
     except (OSError, UnicodeError) as error:
         last = error
     raise _unreached(last, place)
+
+
+def _keep_alive(opened: socket.socket) -> None:
+    """Has the system send something from time to time: firewalls forget a connection on which nothing is."""
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _ALIVE.items():
+        if hasattr(socket, name):  # not every system lets a program choose
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _unreached(error: OSError | UnicodeError, place: RethinkPlace) -> IndexFailure:

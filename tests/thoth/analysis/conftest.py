@@ -1,4 +1,4 @@
-"""A place that the sandbox can reach, illumos' tools, and a cache with a dump to put into it."""
+"""A store that is watched, a place that the sandbox can reach, illumos' tools, a cache with a dump to put into it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ import pytest
 from tests.support.analysis import Bench, common_ground
 from tests.support.arrivals import CORE, take
 from tests.support.illumos_tools import IllumosTools
+from tests.support.rules import WatchedStore
 from thoth.analysis.cache import Cache
+from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
+
+
+@pytest.fixture
+def store() -> WatchedStore:
+    return WatchedStore()
+
+
+@pytest.fixture
+def thoth(store: WatchedStore) -> Thoth:
+    return Thoth(store, MemoryIndex(), "bmc")
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +13,13 @@ from tests.support.analysis import common_ground
 from tests.support.arrivals import CORE, NOW, take
 from tests.support.elfwriter import illumos_core
 from tests.support.mishaps import small_disk
-from tests.thoth.analysis.test_autoanalyze import (
+from tests.support.rules import (
     FMRI,
     TICKET,
     TRIAGE,
     analyzer,
     arrive,
+    fifo,
     record,
     results,
     told,
@@ -46,15 +45,6 @@ def thoth() -> Thoth:
 def cache() -> Iterator[Path]:
     with common_ground() as ground:
         yield ground / "cache"
-
-
-@contextmanager
-def fifo(ground: Path) -> Iterator[tuple[Path, Callable[[], str]]]:
-    """A pipe that analyzers can reach, and what returns when one of them has written to it."""
-    path = ground / "fifo"
-    os.mkfifo(path)
-    path.chmod(0o666)
-    yield path, path.read_text
 
 
 def test_it_runs_after_the_dump_was_taken_in(thoth: Thoth, cache: Path) -> None:
@@ -148,28 +138,6 @@ class TestWhatPeopleSetStays:
             path.write_text("\n")
             runner.join(30)
         assert whole(thoth, identity).document["ticket"] == "OS-7"
-
-
-def test_F25_killed_before_the_end_is_recorded_it_counts_as_failed(
-    thoth: Thoth, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And what it has set is known to be its own, so that the next run may change it."""
-    analyzer(thoth, "fmri", "thoth_ticket OS-9")
-    identity = take(thoth, CORE).info.id
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("thoth.analysis.autoanalyze.revise", killed)
-    with pytest.raises(KeyboardInterrupt):
-        with_rules(thoth, FMRI, cache=cache).run(identity)
-    monkeypatch.undo()
-    left = whole(thoth, identity).document["autoanalyzed"]["f"]
-    assert left == record(value={"ticket": "OS-9"}, failed="was killed when it had changed the dump")
-    analyzer(thoth, "fmri", "thoth_ticket OS-10")
-    with_rules(thoth, cache=cache).run(identity)
-    document = whole(thoth, identity).document
-    assert (document["ticket"], document["autoanalyzed"]["f"]) == ("OS-10", record(value={"ticket": "OS-10"}))
 
 
 def test_a_cache_that_is_full_is_a_failure_of_the_rule(thoth: Thoth, tmp_path: Path) -> None:

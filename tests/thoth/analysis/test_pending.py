@@ -2,91 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.analysis import common_ground
 from tests.support.arrivals import CORE, CUT, NOW, take
-from tests.thoth.analysis.test_autoanalyze import (
+from tests.support.rules import (
     FMRI,
+    SECOND,
     TICKET,
     WatchedStore,
     analyzer,
     arrive,
+    at_work,
+    completed,
+    counting,
+    document,
+    held,
+    killed_before,
     results,
     told,
     whole,
     with_rules,
 )
-from thoth.analysis.autoanalyze import Autoanalyzer, Held
+from thoth.analysis.autoanalyze import Autoanalyzer
+from thoth.analysis.rule_run import LEFT_FOR
 from thoth.analysis.stored_rules import read_rules, remove_rules
-from thoth.analysis.verdicts import Verdict
-from thoth.config import environment
 from thoth.edit import Unticket, edit_dump
 from thoth.errors import IndexFailure, StoreError, StoreUnavailable
 from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
-from thoth.model import DumpInfo, Json, Result
-from thoth.pending import RULES_PENDING, marked, pending_since, unmarked
+from thoth.model import DumpInfo, Result
+from thoth.pending import RULES_BEGUN, RULES_PENDING, marked, pending_since, unmarked
 
 NEVER = {**TICKET, "name": "never", "matches": ["cmd=nginx"]}
-SECOND = {**FMRI, "name": "g", "analyzer": "second"}
-
-
-@pytest.fixture
-def store() -> WatchedStore:
-    return WatchedStore()
-
-
-@pytest.fixture
-def thoth(store: WatchedStore) -> Thoth:
-    return Thoth(store, MemoryIndex(), "bmc")
-
-
-@pytest.fixture
-def ground() -> Iterator[Path]:
-    with common_ground() as ground:
-        yield ground
-
-
-def at_work(thoth: Thoth, *rules: Any, cache: Path = Path("/nowhere")) -> Autoanalyzer:
-    """Who takes dumps in, on a clock that goes on: each look is a second later."""
-    with_rules(thoth, *rules)
-    seconds = count(1)
-    return Autoanalyzer(thoth, cache=cache, environ=environment(), clock=lambda: NOW + next(seconds), say=pytest.fail)
-
-
-def held(thoth: Thoth, by: Autoanalyzer, data: bytes = CORE) -> Held:
-    """A dump that comes, or comes again, as far as its document needs."""
-    receipt = take(thoth, data, rules=by.any_rules)
-    return by.arrived(receipt.result, receipt.info)
-
-
-def completed(thoth: Thoth, by: Autoanalyzer, data: bytes = CORE) -> tuple[Verdict, ...]:
-    """The same, and the analyzers."""
-    each = held(thoth, by, data)
-    return each.verdicts + (by.finish(each) if each.waiting else ())
-
-
-def document(thoth: Thoth, data: bytes = CORE) -> dict[str, Json]:
-    return dict(whole(thoth, take(thoth, data).info.id).document)
-
-
-def counting(thoth: Thoth, ground: Path, name: str, then: str = "") -> Callable[[], int]:
-    """An analyzer that counts how often it is run; how often that was."""
-    ran = ground / name
-    ran.touch()
-    ran.chmod(0o666)
-    analyzer(thoth, name, f"echo >>{ran}; {then}")
-    return lambda: len(ran.read_text())
-
-
-def killed() -> None:
-    raise KeyboardInterrupt
 
 
 class TestCost:
@@ -118,7 +68,7 @@ class TestCost:
         by = at_work(thoth, FMRI, SECOND, {**SECOND, "name": "h", "matches": ["cmd=nginx"]}, cache=ground / "cache")
         store.calls.clear()
         assert results(completed(thoth, by)) == {"f": "matched", "g": "matched"}
-        assert (store.calls["put"], RULES_PENDING in document(thoth)) == (3, False)
+        assert (store.calls["put"], RULES_PENDING in document(thoth)) == (5, False)  # two for each of them
 
     def test_a_dump_that_is_there_costs_nothing_more(self, thoth: Thoth, store: WatchedStore) -> None:
         completed(thoth, at_work(thoth, TICKET))
@@ -160,12 +110,12 @@ class TestKilled:
         after = {**TICKET, "depends": ["g", "f"]}
         by = at_work(thoth, FMRI, SECOND, after, cache=ground / "cache")
         dump = held(thoth, by)
-        store.before_put = lambda: setattr(store, "before_put", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with killed_before(store, 4):  # begun, recorded; begun
             by.finish(dump)
         assert document(thoth)["autoanalyzed"].keys() == {"f"}
         reason = "was run before"
-        assert told(completed(thoth, by)) == {"f": ("matched", reason), "g": ("matched", None), "t": ("set", None)}
+        later = at_work(thoth, cache=ground / "cache", later=LEFT_FOR + 60)
+        assert told(completed(thoth, later)) == {"f": ("matched", reason), "g": ("matched", None), "t": ("set", None)}
         assert (first(), second(), RULES_PENDING in document(thoth)) == (1, 2, False)
 
     def test_F30_one_that_failed_keeps_others_from_running_still(
@@ -175,11 +125,10 @@ class TestKilled:
         other = {**SECOND, "name": "h"}
         by = at_work(thoth, FMRI, {**SECOND, "depends": ["f"]}, other, cache=ground / "cache")
         dump = held(thoth, by)
-        store.before_put = lambda: setattr(store, "before_put", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with killed_before(store, 4):  # begun, recorded; begun
             by.finish(dump)
         assert document(thoth)["autoanalyzed"].keys() == {"f"}
-        verdicts = told(completed(thoth, by))
+        verdicts = told(completed(thoth, at_work(thoth, cache=ground / "cache", later=LEFT_FOR + 60)))
         assert verdicts["f"] == ("failed", "fmri: exit status 3")
         assert verdicts["g"] == ("skipped", "depends on f, which failed")
         assert verdicts["h"] == ("matched", None)
@@ -223,9 +172,13 @@ class TestSeveral:
         times = counting(thoth, ground, "fmri")
         by = at_work(thoth, FMRI, cache=ground / "cache")
         dump = held(thoth, by, CUT)
-        store.before_put = lambda: take(thoth, CORE, rules=by.any_rules)  # and who stored it was killed
+
+        def replaced() -> None:
+            take(thoth, CORE, rules=by.any_rules)  # and who stored it was killed
+
+        store.before_put = lambda: setattr(store, "before_put", replaced)
         by.finish(dump)
-        assert document(thoth).keys() & {RULES_PENDING, "autoanalyzed"} == {RULES_PENDING}
+        assert document(thoth).keys() & {RULES_PENDING, RULES_BEGUN, "autoanalyzed"} == {RULES_PENDING}
         assert results(completed(thoth, by)) == {"f": "matched"}
         assert (times(), RULES_PENDING in document(thoth)) == (2, False)
 
