@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.stores import CORE, HOME, INFO, content, digests, names, upload
-from thoth.errors import CorruptTransfer, NoSuchObject, PreconditionFailed, StoreError
+from thoth.errors import CorruptTransfer, NoSuchObject, OtherBytes, PreconditionFailed, StoreError
 from thoth.store.base import ABSENT, ObjectStore, Unfinished
 
 
@@ -119,6 +119,41 @@ def test_an_upload_in_place_of_what_is_gone(store: ObjectStore) -> None:
     with pytest.raises(PreconditionFailed, match=r"core\.x"):
         incoming.commit(digests(b"new"))
     assert names(store, f"{HOME}/{'ab' * 16}") == []
+
+
+def test_a_repetition_of_what_is_there(store: ObjectStore) -> None:
+    data = bytes(range(256)) * 5000
+    there = upload(store, CORE, data)
+    repeated = store.repeat(CORE, there)
+    for at in range(0, len(data), 300_000):
+        repeated.part(data[at : at + 300_000])
+    assert repeated.commit(digests(data)) == there
+    repeated.abort()
+    assert (content(store, CORE), store.stat(CORE)) == (data, there)
+    with pytest.raises(StoreError):
+        repeated.part(b"x")
+
+
+@pytest.mark.parametrize("data", [b"new", b"ol", b"older", b""])
+def test_a_repetition_that_is_none(store: ObjectStore, data: bytes) -> None:
+    there = upload(store, CORE, b"old")
+    repeated = store.repeat(CORE, there)
+    with pytest.raises(OtherBytes, match=r"core\.x"):
+        if data:
+            repeated.part(data)
+        repeated.commit(digests(data))
+    repeated.abort()
+    assert (content(store, CORE), store.stat(CORE)) == (b"old", there)
+
+
+def test_a_repetition_of_what_is_not_there_any_more(store: ObjectStore) -> None:
+    old = upload(store, CORE, b"old")
+    upload(store, CORE, b"new")
+    with pytest.raises(PreconditionFailed, match=r"core\.x"):
+        store.repeat(CORE, old)
+    store.delete(CORE)
+    with pytest.raises((NoSuchObject, PreconditionFailed), match=r"core\.x"):
+        store.repeat(CORE, old)
 
 
 def test_an_upload_of_unknown_size(store: ObjectStore) -> None:
