@@ -230,7 +230,7 @@ def test_metrics(tmp_path: Path) -> None:
 
 def test_a_remark_on_a_node_is_a_metric(tmp_path: Path) -> None:
     told = replace(GOOD, reason="2 files are compressed")
-    off = replace(told, node="cn2", result="not running", reason="setup is not complete")
+    off = replace(told, node="cn2", result="not-running", reason="setup is not complete")
     seen = metrics(tmp_path, replace(WELL, nodes=(told, BAD, off)))
     assert [seen[f'sdc_thoth_node_remark{{node="{name}"}}'] for name in ("cn0", "cn1", "cn2")] == [1, 0, 0]
 
