@@ -140,6 +140,7 @@ ROOMS: dict[str, set[str]] = {
         "maintain",
         "model",
         "objects",
+        "patience",  # upload says that it tries again
         "purge",
         "query",
         "render",

@@ -205,11 +205,14 @@ def _upload(
     from thoth.dumps.identity import is_named_whole
     from thoth.dumps.source import LocalFile
     from thoth.ingest.receive import Reopened, receive
+    from thoth.patience import usual_tries
 
     with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
-        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=lambda: stacks(source), rules=rules)
+        tries = partial(usual_tries, console.say)
+        found = partial(stacks, source)
+        receipt = receive(thoth, arrival, stream, now=time.time(), tries=tries, stacks=found, rules=rules)
         named_whole = receipt.info.complete is not False or is_named_whole(source)
     _tell(path, receipt, console, named_whole=named_whole)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
