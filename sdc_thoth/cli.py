@@ -1,4 +1,4 @@
-"""The ``sdc-thoth`` command: one pass over a fleet, the daemon, its status, or the fleet's host keys."""
+"""The ``sdc-thoth`` command: one pass over a fleet, the daemon, its status, host keys, or a completion."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ def _dispatch(arguments: list[str], console: Console) -> int:
         )
     if arguments and arguments[0] == "status":
         return _status(options.status_parser().parse_args(arguments[1:]), console)
+    if arguments and arguments[0] == "completion":
+        return _completion(options.completion_parser().parse_args(arguments[1:]), console)
     parsed = options.pass_parser().parse_args(arguments)
     if parsed.daemon:
         return _daemon(parsed)
@@ -169,6 +171,13 @@ def _status(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.standing import show_status
 
     return show_status(arguments.dir, as_json=arguments.json, out=console.line)
+
+
+def _completion(arguments: argparse.Namespace, console: Console) -> int:
+    from sdc_thoth.completion import script
+
+    console.write(script(arguments.shell))
+    return 0
 
 
 # ---- host keys -----------------------------------------------------------------------------------------------------

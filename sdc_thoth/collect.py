@@ -153,7 +153,8 @@ class Collection:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
         if not self._trouble:
             self._ledger.keep_failing(lambda path: hash(path) in self._seen or not self._is_looked_at(path))
-            return Outcome(Result.REACHED, name, reason=self._remark)
+            remarks = [remark for remark in (self._remark, self._ledger.remark) if remark]
+            return Outcome(Result.REACHED, name, reason="; ".join(remarks) or None)
         reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
         denied = all(bad.reason == "permission denied" for bad in self._trouble)
         return Outcome(Result.DENIED if denied else Result.FAILED, name, stage="discover", reason=reason)
@@ -252,10 +253,8 @@ class Collection:
             elif entry is None:
                 self._wait(found, None)
             elif entry.identity is None:
-                reason = entry.reason
-                yield self._settled(
-                    self._outcome(found, Result.SKIPPED, stage="identify", reason=reason, detail=SEEN_BEFORE)
-                )
+                told = self._outcome(found, Result.SKIPPED, stage="identify", reason=entry.reason, detail=SEEN_BEFORE)
+                yield self._settled(told)
             else:
                 known.append(Named(found, entry.identity, done=entry.done))
         self._stage = "look up"

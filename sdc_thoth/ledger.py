@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from sdc_thoth.halt import Halt
 from sdc_thoth.journal import Entry, Journal
@@ -16,6 +19,7 @@ LEFT = {"left": True}  # of one that a pass which was told to end has left to th
 BLAMELESS = {"blameless": True}  # of a node that was not tried, or where the store failed: nothing is known of it
 WAITING = {"waiting": True}  # of one that is still being written, and comes another time
 RULES_PENDING = {"rules_pending": True}  # of one that is in Thoth and whose rules have not all been run
+_COMPRESSED: Final = re.compile("not a dump: a file compressed by ([a-z0-9]+)")
 
 
 class Ledger:
@@ -32,6 +36,7 @@ class Ledger:
         self._failing: dict[bytes, Failing] = {}  # of what waits, by the journal
         self._begun = dict(journal.begun(node))
         self._still: set[bytes] = set()  # of these, what lies there as it was
+        self._compressed: Counter[str] = Counter()  # files that are no dumps because of that, by what does it
 
     def look_up(self, batch: Sequence[Found]) -> Mapping[bytes, Entry]:
         """What is known of these files, as they are now."""
@@ -46,6 +51,8 @@ class Ledger:
     def take(self, found: Found, outcome: Outcome) -> None:
         """Note what became of a dump, if that is news that will still be true in the next pass."""
         before = self._failing.pop(found.path, None)
+        if outcome.result is Result.SKIPPED and (compressed := _COMPRESSED.match(outcome.reason or "")):
+            self._compressed[compressed[1]] += 1
         if outcome.detail is SEEN_BEFORE:
             return
         stored = outcome.result in (Result.PRESENT, Result.STORED, Result.REPLACED)
@@ -59,6 +66,18 @@ class Ledger:
             self._noted.append(Entry(found.path, _signature(found), outcome.identity, done=done, reason=reason))
         elif not outcome.result.good and self._halt.reason is None:
             self.fail(found, outcome.reason or outcome.result.value, before)
+
+    @property
+    def remark(self) -> str | None:
+        """For people: how many files are no dumps since they are compressed, and what to do; None: none is."""
+        if not self._compressed:
+            return None
+        count = self._compressed.total()
+        files = "1 file is" if count == 1 else f"{count} files are"
+        return (
+            f"{files} compressed by {', '.join(sorted(self._compressed))} and not taken; have none compressed:"
+            " for systemd-coredump set Compress=no in coredump.conf"
+        )
 
     def fail(self, found: Found, reason: str, before: Failing | None) -> None:
         """Note that a dump could not be had."""

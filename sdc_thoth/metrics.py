@@ -90,13 +90,17 @@ def _of_nodes(status: Status) -> Iterator[Metric]:
     failing = GaugeMetricFamily(
         f"{_PREFIX}_node_failing_since_timestamp_seconds", "Since when the node fails.", labels=["node"]
     )
+    remark = GaugeMetricFamily(
+        f"{_PREFIX}_node_remark", "Whether the status has a remark on a node that is up.", labels=["node"]
+    )
     for node in status.nodes:
         up.add_metric([node.node], int(node.failing_since is None))
+        remark.add_metric([node.node], int(node.remark is not None))
         if node.reached is not None:
             reached.add_metric([node.node], node.reached)
         if node.failing_since is not None:
             failing.add_metric([node.node], node.failing_since)
-    yield from (up, reached, failing)
+    yield from (up, reached, failing, remark)
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:

@@ -28,6 +28,11 @@ class NodeNote:
     failing_since: float | None  # when it first failed without having been reached since
     failures: int  # in a row
 
+    @property
+    def remark(self) -> str | None:
+        """What keeps dumps of a node from being taken with which nothing is wrong."""
+        return self.reason if self.result == "reached" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Failing:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DIRECTORY = "where lock, journal, status and known_hosts lie"
 LOGS = ("auto", "json", "text")
+SHELLS = ("bash", "zsh", "tcsh")
 
 _EPILOG = """\
 examples:
@@ -41,8 +42,9 @@ Where dumps are kept is what `thoth` is told: THOTH_STORE, THOTH_DB, THOTH_USER.
 
 _USAGE = """sdc-thoth [OPTION ...]                       a pass, or with --daemon many
        sdc-thoth status [OPTION ...]                what the last passes have reached, and what fails
-       sdc-thoth hostkeys [OPTION ...] [NODE ...]   pin the nodes' host keys"""
-COMMANDS = ("status", "hostkeys")
+       sdc-thoth hostkeys [OPTION ...] [NODE ...]   pin the nodes' host keys
+       sdc-thoth completion SHELL                   print a script for bash, zsh or tcsh that completes all that"""
+COMMANDS = ("status", "hostkeys", "completion")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -169,6 +171,22 @@ def status_parser() -> argparse.ArgumentParser:
     parser.add_argument("-d", "--dir", type=Path, metavar="DIR", help=_DIRECTORY)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def completion_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sdc-thoth completion",
+        description="Prints a script that teaches a shell the commands, options, files and, in bash, nodes.",
+        epilog='In ~/.bashrc: eval "$(sdc-thoth completion bash)"',
+    )
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash, zsh or tcsh")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser of one of COMMANDS."""
+    return {"status": status_parser, "hostkeys": hostkeys_parser, "completion": completion_parser}[command]()
 
 
 def daemon_plan(arguments: argparse.Namespace, orders: Orders) -> Plan:

@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "settings_file": {"errors"},
     "settings": set(),
     "sizes": set(),
+    "completions": set(),
     "config": {"errors", "settings", "settings_file", "sizes"},
     "places": {"config", "errors", "index", "settings_file"},
     "render": {"errors", "model", "naming", "query"},
@@ -125,6 +126,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "analysis",
+        "completions",
         "config",
         "crashes",
         "debuginfod",
@@ -138,6 +140,7 @@ ROOMS: dict[str, set[str]] = {
         "maintain",
         "model",
         "objects",
+        "patience",  # upload says that it tries again
         "purge",
         "query",
         "render",
@@ -174,7 +177,7 @@ ONLY_IMPORTERS: dict[str, set[str]] = {
     "zstandard": {"sdc_thoth/expand.py"},
     "platformdirs": {"sdc_thoth/config.py", "thoth/config.py"},
     "rich": {"thoth/cli/progress.py"},
-    "shtab": {"thoth/cli/settings.py"},
+    "shtab": {"thoth/completions.py"},
 }
 
 NAMES_OF_THE_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from thoth.analysis.autoanalyze import Autoanalyzer, Held
     from thoth.analysis.restack import Debuggers, is_from_illumos, note_mdb_stacks
     from thoth.analysis.verdicts import Verdict
+    from thoth.completions import completion_script, offer_words
     from thoth.config import environment, load_config
     from thoth.debuginfod import Debuginfod
     from thoth.dumps.binaries import Binaries, FirstOf, build_id_of, debug_path, likely_ranges
@@ -101,6 +102,7 @@ _HOME = {
     "age_text": "render",
     "annotate": "ingest.annotate",
     "build_id_of": "dumps.binaries",
+    "completion_script": "completions",
     "debug_path": "dumps.binaries",
     "describe": "dumps.describe",
     "environment": "config",
@@ -114,6 +116,7 @@ _HOME = {
     "likely_ranges": "dumps.binaries",
     "load_config": "config",
     "note_mdb_stacks": "analysis.restack",
+    "offer_words": "completions",
     "one_line": "render",
     "open_thoth": "library",
     "parsed_size": "sizes",
@@ -172,6 +175,7 @@ __all__ = [
     "age_text",
     "annotate",
     "build_id_of",
+    "completion_script",
     "debug_path",
     "describe",
     "environment",
@@ -185,6 +189,7 @@ __all__ = [
     "likely_ranges",
     "load_config",
     "note_mdb_stacks",
+    "offer_words",
     "one_line",
     "open_thoth",
     "parsed_size",

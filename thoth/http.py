@@ -158,7 +158,8 @@ class Service:
         except CalledOff:
             raise NoAnswer(f"{self._where}: called off") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _translation(self._where, error, exchange is not None and exchange.connected) from None
+            connecting = exchange is not None and not exchange.connected
+            raise _translation(self._where, error, connecting) from None
 
 
 class Download:
@@ -243,15 +244,20 @@ def _checked(name: str, base: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+_HINT: Final = " (is it http:// there?)"
+# What OpenSSL says of an answer that is none of TLS, from version to version.
+_NO_TLS: Final = frozenset(
+    {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"}
+)
 _NOT_CONNECTED: Final = (urllib3.exceptions.ConnectTimeoutError, urllib3.exceptions.NewConnectionError)
 
 
-def _translation(where: str, error: Exception, connected: bool) -> ServiceError:
+def _translation(where: str, error: Exception, connecting: bool) -> ServiceError:
     chain = list(_chain(error))
     if any(isinstance(each, ssl.SSLError | requests.exceptions.SSLError) for each in chain):
-        return _tls(where, chain)
+        return _tls(where, chain, connecting)
     # urllib3 blames the proxy for whatever breaks behind it, too.
-    if not connected and any(isinstance(each, requests.exceptions.ProxyError) for each in chain):
+    if connecting and any(isinstance(each, requests.exceptions.ProxyError) for each in chain):
         return Unreachable(f"{where}: the proxy cannot be reached, or refuses{_reason(chain)}")
     if any(isinstance(each, socket.gaierror) for each in chain):
         return Unreachable(f"{where}: the host's name is not known here{_reason(chain)}")
@@ -259,16 +265,25 @@ def _translation(where: str, error: Exception, connected: bool) -> ServiceError:
         return Unreachable(f"{where}: no connection{_reason(chain) or ': timed out'}")
     if any(isinstance(each, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema) for each in chain):
         return ServiceError(f"{where}: not a URL that can be used")
+    return _unanswered(where, chain, connecting)
+
+
+def _unanswered(where: str, chain: list[BaseException], connecting: bool) -> ServiceError:
     timed_out = any(isinstance(each, TimeoutError | urllib3.exceptions.TimeoutError) for each in chain)
+    if connecting and " https://" in where:
+        return Unreachable(f"{where}: no answer to TLS{': timed out' if timed_out else _reason(chain)}{_HINT}")
     return NoAnswer(f"{where}: {'silent for too long' if timed_out else 'the connection broke' + _reason(chain)}")
 
 
-def _tls(where: str, chain: list[BaseException]) -> ServiceError:
+def _tls(where: str, chain: list[BaseException], connecting: bool) -> ServiceError:
     for each in chain:
         if isinstance(each, ssl.SSLCertVerificationError):
             return Untrusted(f"{where}: its certificate is not trusted: {each.verify_message}")
     reasons = [each.reason for each in chain if isinstance(each, ssl.SSLError) and each.reason]
-    return NoAnswer(f"{where}: TLS failed{': ' + reasons[0].lower().replace('_', ' ') if reasons else ''}")
+    if connecting and not _NO_TLS.isdisjoint(reasons):
+        return Untrusted(f"{where}: what answers is not TLS{_HINT}")
+    hint = _HINT if connecting and any(isinstance(each, ssl.SSLEOFError) for each in chain) else ""
+    return NoAnswer(f"{where}: TLS failed{': ' + reasons[0].lower().replace('_', ' ') if reasons else ''}{hint}")
 
 
 def _reason(chain: list[BaseException]) -> str:

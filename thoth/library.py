@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from thoth.tie import Tie
 
 Ask = Callable[[str], str]  # asks a person for a secret by a prompt
+Say = Callable[[str], object]  # takes a line of talk
 
 
 def _no_jobs() -> None:
@@ -111,12 +112,13 @@ class Thoth:
         self.close()
 
 
-def open_thoth(config: Config, *, dry_run: bool = False, ask: Ask | None = None) -> Thoth:
+def open_thoth(config: Config, *, dry_run: bool = False, ask: Ask | None = None, say: Say | None = None) -> Thoth:
     """Open what the configuration names. A dry run cannot write to either.
 
     The index that nobody names is the one that ``config.json`` in the store tells of, or else the user's own file.
-    ``ask`` asks a person for the passphrase of a key, by a prompt. Raises UsageError for a URL that names nothing we
-    know, and StoreError for a store that has to be asked and does not answer.
+    ``ask`` asks a person for the passphrase of a key, by a prompt; ``say`` takes a line on a store that fails and is
+    tried again. Raises UsageError for a URL that names nothing we know, and StoreError for a store that has to be
+    asked and does not answer.
     """
     directory = store_directory(config)
     place = index_place(config.db, config.origins.get("db", "db"), config.user)
@@ -124,7 +126,7 @@ def open_thoth(config: Config, *, dry_run: bool = False, ask: Ask | None = None)
     # too: when its directory is gone it is not mounted, and must not pass for an empty one.
     create = isinstance(place, Path) and not place.is_file()
     with ExitStack() as undo:
-        store = _open_store(config, directory, create=create, ask=ask)
+        store = _open_store(config, directory, create=create, ask=ask, say=say)
         undo.callback(store.close)
         shared = _shared_index(config, store)
         named = shared or Setting(config.db, config.origins.get("db", "db"))
@@ -253,13 +255,15 @@ def _require_answer(store: ObjectStore, user: str) -> None:
         store.stat(config_name(user))
 
 
-def _open_store(config: Config, directory: Path | None, *, create: bool, ask: Ask | None) -> ObjectStore:
+def _open_store(
+    config: Config, directory: Path | None, *, create: bool, ask: Ask | None, say: Say | None = None
+) -> ObjectStore:
     from thoth.store.directory import DirectoryStore
 
-    return _open_manta(config.manta, ask) if directory is None else DirectoryStore(directory, create=create)
+    return _open_manta(config.manta, ask, say) if directory is None else DirectoryStore(directory, create=create)
 
 
-def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
+def _open_manta(settings: MantaSettings, ask: Ask | None, say: Say | None) -> ObjectStore:
     import random
     import time
 
@@ -281,7 +285,7 @@ def _open_manta(settings: MantaSettings, ask: Ask | None) -> ObjectStore:
     )
     sizes = None if settings.parts_from is None else PartSizes(threshold=settings.parts_from)
     store = MantaStore(access, signer, sizes=sizes, unfinished=_path(settings.unfinished))
-    return Retrying(store, sleep=time.sleep, clock=time.monotonic, random=random.random)
+    return Retrying(store, sleep=time.sleep, clock=time.monotonic, random=random.random, say=say)
 
 
 def _path(text: str) -> Path | None:

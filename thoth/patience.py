@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from thoth.errors import StoreError, StoreTransient, StoreUnavailable, StoreUnreachable
 
 _T = TypeVar("_T")
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +29,17 @@ class Patience:
 USUAL: Final = Patience()
 
 
-def usual_tries() -> Tries:
+def usual_tries(say: Say | None = None) -> Tries:
     """The tries of a call for which nobody says otherwise."""
     import random  # noqa: PLC0415 - most commands fail at nothing
     import time  # noqa: PLC0415
 
-    return Tries(USUAL, time.sleep, time.monotonic, random.random)
+    return Tries(USUAL, time.sleep, time.monotonic, random.random, say)
 
 
 class Tries:
     """The tries of one call. ``sleep`` and ``clock`` are in seconds, ``clock`` is monotonic, ``random`` gives numbers
-    from 0 to 1."""
+    from 0 to 1. ``say`` takes a line when the first try has failed and another follows."""
 
     def __init__(
         self,
@@ -46,11 +47,13 @@ class Tries:
         sleep: Callable[[float], object],
         clock: Callable[[], float],
         random: Callable[[], float],
+        say: Say | None = None,
     ) -> None:
         self._patience = patience
         self._sleep = sleep
         self._clock = clock
         self._random = random
+        self._say = say
         self._pause = patience.first
         self._deadline: float | None = None  # nothing has failed yet
         self.failed = 0
@@ -75,6 +78,8 @@ class Tries:
         self._pause = min(2 * self._pause, self._patience.longest)
         if self.failed >= self._patience.attempts or now + pause > self._deadline:
             raise _at_last(error)
+        if self._say is not None and self.failed == 1:
+            self._say(f"trying again for up to {self._patience.total:g} s: {error}")
         self._sleep(pause)
 
 

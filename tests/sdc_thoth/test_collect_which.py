@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +112,27 @@ def test_a_relative_core_pattern_is_told_once_and_fails_nothing(fleet: Callable[
     assert (status.returncode, rf"'core\x1b[2J.%e' {remark}" in status.stdout) == (0, True)
     home.inventory.write_text(home.inventory.read_text() + '[paths]\ncore = ["/cores/*"]\n')
     assert "cn0: nothing to do" in home.run().stdout.splitlines()
+
+
+def test_compressed_cores_are_told_of_the_node_in_each_pass(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    only = fleet(["cn0"])[0]
+    packed = only.put(f"{PLACE}/core.1.gz", gzip.compress(linux_core(1)))
+    only.put(f"{PLACE}/core.2.zst", b"\x28\xb5\x2f\xfd" + bytes(60))
+    only.put(f"{PLACE}/core.3", linux_core(3))
+    remark = (
+        "2 files are compressed by gzip, zstd and not taken; have none compressed: for systemd-coredump set"
+        " Compress=no in coredump.conf"
+    )
+    home = collector(tmp_path, [only])
+    assert home.collect("--dry-run").nodes["cn0"]["reason"] == remark
+    for _ in range(2):
+        assert home.collect().nodes["cn0"] == {"node": "cn0", "result": "reached", "stage": None, "reason": remark}
+    done = home.run()
+    assert (done.returncode, f"cn0: {remark}" in done.stdout.splitlines()) == (0, True)
+    status = home.command_run("status")
+    assert (status.returncode, f": {remark}\n" in status.stdout) == (0, True)
+    packed.unlink()
+    assert home.collect().nodes["cn0"]["reason"].startswith("1 file is compressed by zstd and not taken; ")
 
 
 def test_configured_places_stand_in_for_the_usual_ones(node: Callable[..., Node], tmp_path: Path) -> None:

@@ -206,6 +206,8 @@ def test_metrics(tmp_path: Path) -> None:
         'sdc_thoth_dump_bytes_total{result="stored"}': 9 << 20,
         'sdc_thoth_node_up{node="cn0"}': 1,
         'sdc_thoth_node_up{node="cn1"}': 0,
+        'sdc_thoth_node_remark{node="cn0"}': 0,
+        'sdc_thoth_node_remark{node="cn1"}': 0,
         'sdc_thoth_node_reached_timestamp_seconds{node="cn0"}': NOW - HOUR,
         'sdc_thoth_node_reached_timestamp_seconds{node="cn1"}': NOW - 9 * DAY,
         'sdc_thoth_node_failing_since_timestamp_seconds{node="cn1"}': NOW - 8 * DAY,
@@ -224,6 +226,13 @@ def test_metrics(tmp_path: Path) -> None:
     }
     before = metrics(tmp_path, Status(NOW, None, None, {}, None, (), (), 0))
     assert before == {"sdc_thoth_failing_dumps": 0}
+
+
+def test_a_remark_on_a_node_is_a_metric(tmp_path: Path) -> None:
+    told = replace(GOOD, reason="2 files are compressed")
+    off = replace(told, node="cn2", result="not-running", reason="setup is not complete")
+    seen = metrics(tmp_path, replace(WELL, nodes=(told, BAD, off)))
+    assert [seen[f'sdc_thoth_node_remark{{node="{name}"}}'] for name in ("cn0", "cn1", "cn2")] == [1, 0, 0]
 
 
 def test_the_textfile_is_for_others_to_read_and_comes_whole(tmp_path: Path) -> None:

@@ -62,6 +62,18 @@ int main(int argc, char **argv) {
     return serve(argc > 1 ? argv[1] : "segv");
 }
 """
+_LIBRARY = r"""
+static volatile int *const nowhere = nullptr;
+extern "C" {
+__attribute__((noinline)) int read_record() { *nowhere = 7; return 0; }
+__attribute__((noinline)) int load_table() { return read_record() + 1; }
+}
+"""
+_SERVER = r"""
+extern "C" int load_table();
+__attribute__((noinline)) static int serve() { return load_table() + 1; }
+int main() { return serve() + 1; }
+"""
 _PYTHON = """
 import os, signal
 def read_record(): os.kill(os.getpid(), signal.SIGSEGV)
@@ -105,6 +117,20 @@ class Crasher:
             command += [*flags, "-pthread", "-x", "c++", "-", "-o", str(path)]
             subprocess.run(command, input=_SOURCE, text=True, check=True)
         return path
+
+    def with_library(self, place: Path, *flags: str) -> tuple[Path, Path]:
+        """A native program that crashes in a library of its own, in ``place``; that is found by a link to it.
+
+        ``flags`` are for the library. Its functions are read_record and load_table, the program's serve and main.
+        """
+        library, server = place / "libreader.so.1.0", place / "server"
+        build = [str(program("g++")), "-g", "-O1", "-fno-optimize-sibling-calls", "-x", "c++", "-", "-x", "none"]
+        shared = [*build, "-shared", "-fPIC", "-Wl,-soname,libreader.so.1", *flags, "-o", str(library)]
+        subprocess.run(shared, input=_LIBRARY, text=True, check=True)
+        (place / "libreader.so.1").symlink_to(library.name)
+        linked = [*build, str(library), f"-Wl,-rpath,{place}", "-o", str(server)]
+        subprocess.run(linked, input=_SERVER, text=True, check=True)
+        return server, library
 
     def native(
         self,

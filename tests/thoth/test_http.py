@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -442,8 +443,29 @@ def test_certificates_are_verified_unless_told_otherwise(tmp_path: Path) -> None
 def test_TLS_with_who_speaks_none() -> None:
     with Proxy(("127.0.0.1", refused_port()), Babble(b"220 welcome\r\n")) as server:
         service = Service("Box", "https://{}:{}".format(*server.address), limits=QUICK)
-        with pytest.raises(NoAnswer, match="TLS failed: "):
+        with pytest.raises(Untrusted, match=r"^Box \S+: what answers is not TLS \(is it http:// there\?\)$"):
             service.ask("GET", "/x", {})
+        service.close()
+
+
+def hang_up(listener: socket.socket) -> None:
+    listener.accept()[0].close()
+
+
+def test_F32_TLS_with_who_is_silent_or_hangs_up() -> None:
+    """As a server does that waits for the end of a line of HTTP: nothing was asked of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        service = Service("Box", "https://{}:{}".format(*listener.getsockname()), limits=QUICK)
+        silent = r"^Box \S+: no answer to TLS: timed out \(is it http:// there\?\)$"
+        with pytest.raises(Unreachable, match=silent):
+            service.ask("GET", "/x", {})
+        service.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as other:
+        service = Service("Box", "https://{}:{}".format(*listener.getsockname()), limits=QUICK)
+        gone = other.submit(hang_up, listener)
+        with pytest.raises(NoAnswer, match=r"^Box \S+: .*TLS.* \(is it http:// there\?\)$"):
+            service.ask("GET", "/x", {})
+        gone.result()
         service.close()
 
 

@@ -64,3 +64,13 @@ def test_pauses_do_not_grow_without_end() -> None:
     lasting = Patience(attempts=math.inf, total=1e6, longest=4.0)
     assert tries(time, lasting).run(Failing(time, 5000, 0)) == "done"
     assert time.slept == [0.5, 1.0, 2.0] + [4.0] * 4997
+
+
+def test_it_is_told_once_that_there_is_another_try() -> None:
+    told: list[str] = []
+    time = Time()
+    assert Tries(USUAL, time.sleep, time.clock, lambda: 0.5, told.append).run(Failing(time, 2, 1.0)) == "done"
+    assert (told, time.slept) == (["trying again for up to 60 s: silent"], [0.5, 1.0])
+    with pytest.raises(StoreTransient):
+        Tries(Patience(attempts=1), time.sleep, time.clock, lambda: 0.5, told.append).run(Failing(time, 1, 1.0))
+    assert len(told) == 1, "there was no other"

@@ -195,17 +195,25 @@ def session(debugger: Debugger, subject: Subject, executable: Executable | None)
     return Invocation((debugger.program, *words))
 
 
-def batch(debugger: Debugger, subject: Subject, executable: Executable | None, commands: Sequence[str]) -> Invocation:
-    """The debugger with these commands before it, in order, and nobody's settings: it ends with the last one."""
+def batch(
+    debugger: Debugger, subject: Subject, executable: Executable | None, commands: Sequence[str], libraries: Path
+) -> Invocation:
+    """The debugger with these commands before it, in order, and nobody's settings: it ends with the last one.
+
+    ``libraries`` is a directory with those that it cannot read in their places.
+    """
     dump, program = _files(subject, executable)
     lines = "\n".join(commands)
     match debugger.name:
         case "mdb":  # which takes -e once only, and reads it as it reads standard input
             words = ["-e", lines, *program, dump]
         case "gdb":
-            words = ["-nx", "-q", "-batch", *_each("-ex", commands), "-c", dump, *program]
+            places = ["-iex", f"set solib-search-path {libraries}"]
+            words = ["-nx", "-q", "-batch", *places, *_each("-ex", commands), "-c", dump, *program]
         case "lldb":
-            words = ["--no-lldbinit", "--batch", *_each("-o", commands), "--core", dump, *_each("--file", program)]
+            places = ["-O", f'settings append target.exec-search-paths "{libraries}"']
+            words = ["--no-lldbinit", "--batch", *places, *_each("-o", commands), "--core", dump]
+            words += _each("--file", program)
         case "crash":
             given = os.fsencode(f"{lines}\nquit\n")
             return Invocation((debugger.program, "-s", *program, dump), given)

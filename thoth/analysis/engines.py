@@ -19,7 +19,7 @@ from thoth.analysis import gdb_stacks, mdb_stacks
 from thoth.analysis.cache import Cache
 from thoth.analysis.changes import STACK_BY
 from thoth.analysis.debugger import BadReply, Debugger, Name, NoDebugger, Subject, Which, program_of, subject
-from thoth.analysis.executable import within_work
+from thoth.analysis.reach import within_work
 from thoth.analysis.sandbox import Limits, clean_environment, run_sandboxed
 from thoth.config import Config
 from thoth.dumps.binaries import Binaries
@@ -133,10 +133,9 @@ def _gdb(thoth: Thoth, info: DumpInfo, tools: Tools) -> Keys:
     debugger = _installed("gdb", tools)
     with ExitStack() as held:
         about = subject(held.enter_context(tools.cache.borrow(thoth, info, keep=False)), info.id)
-        place = within_work(program_of(about, debugger, None)[0], held.enter_context(tools.cache.work()))
-        executable = place.executable.path if place.executable else None
+        place = within_work(about, program_of(about, debugger, None)[0], held.enter_context(tools.cache.work()))
         mark = secrets.token_hex(16)
-        argv = gdb_stacks.invocation(debugger.program, str(about.dump), executable, servers=bool(tools.servers))
+        argv = gdb_stacks.invocation(debugger.program, about, place, servers=bool(tools.servers))
         process = _process(about)
         asked = gdb_stacks.questions(len(process.threads), mark)
         output = _run(argv, about, place.directory, tools, asked)
@@ -152,7 +151,7 @@ def _mdb(thoth: Thoth, info: DumpInfo, tools: Tools) -> Keys:
     debugger = _installed("mdb", tools)
     with ExitStack() as held:
         about = subject(held.enter_context(tools.cache.borrow(thoth, info, keep=False)), info.id)
-        directory = within_work(None, held.enter_context(tools.cache.work())).directory
+        directory = within_work(about, None, held.enter_context(tools.cache.work())).directory
         dumped = _process(about).threads[0].id
         output = _run(mdb_stacks.invocation(debugger.program, str(about.dump)), about, directory, tools)
     return {**mdb_stacks.answers(output, dumped), STACK_BY: "mdb"}

@@ -8,15 +8,12 @@ linker's build-id (note NT_GNU_BUILD_ID): then no other build is taken.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from thoth.analysis.accounts import is_root
-from thoth.analysis.sandbox import give
 from thoth.dumps import freebsd, linux
 from thoth.dumps.elfcore import ET_DYN, ET_EXEC, HEAD, ElfCore, Header, Memory, parse_header
 from thoth.dumps.notes import NoteIndex
@@ -108,42 +105,6 @@ def _is_fifo(path: Path) -> bool:
         return stat.S_ISFIFO(path.stat().st_mode)
     except OSError:  # nor can a debugger open it
         return False
-
-
-def within_reach(executable: Executable, place: Path) -> Executable:
-    """The same where a program in the sandbox can read it: where it is, or copied into ``place``, which is empty.
-
-    Raises OSError.
-    """
-    if not is_root() or _all_may_read(Path(executable.path)):
-        return executable
-    copy = place / Path(executable.path).name
-    shutil.copyfile(executable.path, copy)
-    give(copy)
-    return replace(executable, path=str(copy))
-
-
-class Place(NamedTuple):
-    """Where a debugger runs in the sandbox, and an executable that it can read there."""
-
-    directory: Path
-    executable: Executable | None
-
-
-def within_work(executable: Executable | None, work: Path) -> Place:
-    """A place for a debugger in a directory of the cache for one run. Raises OSError and ThothError."""
-    directory, program = work / "debugger", work / "program"
-    for each in (directory, program):
-        each.mkdir(mode=0o700)
-    for each in (work, program):
-        give(each)
-    return Place(directory, within_reach(executable, program) if executable else None)
-
-
-def _all_may_read(path: Path) -> bool:
-    return bool(path.stat().st_mode & stat.S_IROTH) and all(
-        each.stat().st_mode & stat.S_IXOTH for each in path.parents
-    )
 
 
 def core_build_id(core: ElfCore) -> bytes | None:

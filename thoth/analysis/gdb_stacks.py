@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from thoth.analysis.debugger import BadReply
+from thoth.analysis.debugger import BadReply, Subject
 from thoth.analysis.gdb_mi import Line, Result, Value, records
+from thoth.analysis.reach import Place
 from thoth.dumps.stack import MOST_FRAMES, MOST_OTHER_FRAMES, ToldFrame
 
 _MOST_THREADS: Final = 256
@@ -32,9 +33,10 @@ class _Place(NamedTuple):
     sp: int
 
 
-def invocation(program: str, dump: str, executable: str | None, *, servers: bool) -> tuple[str, ...]:
+def invocation(program: str, about: Subject, place: Place, *, servers: bool) -> tuple[str, ...]:
     """gdb without anybody's settings, before a core. ``servers``: it may ask debuginfod."""
-    settings = [*_SETTINGS, f"set debuginfod enabled {'on' if servers else 'off'}"]
+    asks = "on" if servers else "off"
+    settings = [*_SETTINGS, f"set debuginfod enabled {asks}", f"set solib-search-path {place.libraries}"]
     words = [word for each in settings for word in ("-iex", each)]
     return (
         program,
@@ -44,8 +46,8 @@ def invocation(program: str, dump: str, executable: str | None, *, servers: bool
         "--interpreter=mi2",
         *words,
         "-c",
-        dump,
-        *([executable] if executable else []),
+        str(about.dump),
+        *([place.executable.path] if place.executable else []),
     )
 
 

@@ -51,7 +51,7 @@ _COMMANDS: Final[Mapping[str, _Command]] = {
     "logs": _Command("logs", "list, show and store logs"),
     "purge": _Command("purge", "throw away dumps that are old or large, and keep what is known of them"),
     "config": _Command("settings", "show the configuration and where it came from"),
-    "completion": _Command("settings", "print the completion of a shell"),
+    "completion": _Command("completion", "print the completion of a shell"),
 }
 
 _EPILOG: Final = """\

@@ -14,7 +14,7 @@ from thoth.render import escaped
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from thoth.analysis.cache import Cache
     from thoth.analysis.debugger import Debugger, Invocation, Subject
@@ -51,7 +51,8 @@ The program that the core is of is looked for on this machine, and its build-id 
 core: another build is never taken. --exec names it where it lies elsewhere. The debugger runs in an empty
 directory that is removed with it, so that it reads no settings of a foreign one: name files by whole paths.
 
---batch runs commands in their order, in a sandbox with nobody's settings, and shows what they write.
+--batch runs commands in their order, in a sandbox with nobody's settings, and shows what they write. As root
+it has copies of the program and the libraries that only root can read.
 
 the shell for an analyzer:
   $THOTH_ANALYZER   the analyzer, to be edited; a new one is empty
@@ -165,7 +166,7 @@ def _checked(arguments: Namespace) -> float:
 
 def _debugger(dump: Fetched, arguments: Namespace, seconds: float, cache: Cache, console: Console) -> int:
     from thoth.analysis.debugger import batch, choose, program_of, session, subject
-    from thoth.analysis.executable import within_work
+    from thoth.analysis.reach import within_work
 
     about = subject(dump.path, dump.info.id)
     debugger = choose(about, arguments.debugger, _which)
@@ -176,8 +177,10 @@ def _debugger(dump: Fetched, arguments: Namespace, seconds: float, cache: Cache,
     with cache.work() as work:
         if not arguments.batch:
             return _in_session(session(debugger, about, executable), work, console)
-        place = within_work(executable, work)
-        asked = batch(debugger, about, place.executable, arguments.commands)
+        place = within_work(about, executable, work)
+        if place.hidden:
+            _tell_hidden(debugger, place.hidden, console)
+        asked = batch(debugger, about, place.executable, arguments.commands, place.libraries)
         return _in_batch(asked, place.directory, seconds, about, console)
 
 
@@ -189,6 +192,14 @@ def _tell_program(debugger: Debugger, about: Subject, executable: Executable | N
         console.say(f"{debugger.name} without the executable, which was not found; --exec names it")
     if about.system == "illumos" and debugger.name != "mdb":
         console.say(f"{debugger.name} knows little of illumos; mdb, on an illumos machine, knows threads and stacks")
+
+
+def _tell_hidden(debugger: Debugger, hidden: Sequence[str], console: Console) -> None:
+    more = f" and {len(hidden) - 1} more" if hidden[1:] else ""
+    console.complain(
+        f"{debugger.name} runs as a user that cannot read {escaped(hidden[0])}{more}, and may tell wrong stacks;"
+        " let all read it, or leave --batch out"
+    )
 
 
 def _in_session(asked: Invocation, work: Path, console: Console) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from thoth.cli.console import OutputFailed
 from thoth.cli.options import add_places, configured, opened, word
-from thoth.errors import StoreUnavailable, ThothError
+from thoth.errors import NoRoom, StoreUnavailable, ThothError
 from thoth.render import escaped, json_text, time_text
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ examples:
 --json: {"path", "result", "id", "size", "complete", "sent", "reason"}; complete is false for a dump
 that was cut short: its first bytes are kept until the whole one comes. result is stored, present (there
 already, or purged, as reason tells), replaced, stored-unindexed (kept, but `thoth ls` cannot find it yet),
-conflict or failed.
+conflict, failed, or not-tried: a store that refuses everything ends the run; one that has no room for
+a dump may have some for the next.
 
 exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 """
@@ -138,29 +139,51 @@ exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 
 def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
+    files = iter(arguments.files)
+    try:
+        return _upload_each(files, configured(arguments), console, as_json=arguments.json)
+    except StoreUnavailable as error:
+        console.failure(error)
+        left = list(files)
+        for path in left if arguments.json else ():
+            console.result(_failed_line(path, "not-tried", error))
+        if 0 < len(left) < len(arguments.files):
+            first, more = escaped(left[0]) or "''", f" and {len(left) - 1} more" if left[1:] else ""
+            console.complain(f"not tried: {first}{more}")
+        return error.exit_code
+
+
+def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_json: bool) -> int:
     from thoth.cli.stacks import binaries_of, with_debuggers
     from thoth.library import require_store
     from thoth.stacks import stacks_in
 
-    config = configured(arguments)
     require_store(config, new_ok=True)
     with opened(config, console) as thoth, binaries_of(config, console) as binaries:
         autoanalyzer = _autoanalyzer(thoth, config, console)
+        has_line = False  # the file that is under way
 
         def uploaded(path: str) -> bool:
+            nonlocal has_line
+            has_line = False
             find = stacks_in if config.stack[0] == "native" else _no_stacks
             stacks = partial(find, binaries=binaries)
-            receipt = _upload(thoth, path, console, stacks, autoanalyzer.any_rules, as_json=arguments.json)
+            receipt = _upload(thoth, path, console, stacks, autoanalyzer.any_rules, as_json=as_json)
+            has_line = True
             receipt = with_debuggers(thoth, config, receipt, binaries, console)
             receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
             return receipt.result.good
 
         def failed(path: str, error: Exception) -> None:
-            if arguments.json:
-                console.result(_line({"path": path, "result": "failed", "reason": str(error)}))
+            if as_json and not has_line:
+                console.result(_failed_line(path, "failed", error))
 
-        return for_each_file(arguments.files, console, uploaded, failed)
+        return for_each_file(files, console, uploaded, failed)
+
+
+def _failed_line(path: str, result: str, error: Exception) -> str:
+    return _line({"path": path, "result": result, "reason": str(error)})
 
 
 def _no_stacks(source: ReadAt, *, binaries: Binaries) -> dict[str, Json]:
@@ -182,11 +205,14 @@ def _upload(
     from thoth.dumps.identity import is_named_whole
     from thoth.dumps.source import LocalFile
     from thoth.ingest.receive import Reopened, receive
+    from thoth.patience import usual_tries
 
     with LocalFile(path) as source:
         arrival = _arrival(source, os.uname().nodename)
         stream = Reopened(lambda: _announced(source, arrival, console))
-        receipt = receive(thoth, arrival, stream, now=time.time(), stacks=lambda: stacks(source), rules=rules)
+        tries = partial(usual_tries, console.say)
+        found = partial(stacks, source)
+        receipt = receive(thoth, arrival, stream, now=time.time(), tries=tries, stacks=found, rules=rules)
         named_whole = receipt.info.complete is not False or is_named_whole(source)
     _tell(path, receipt, console, named_whole=named_whole)
     console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
@@ -338,17 +364,20 @@ def for_each_file(
 ) -> int:
     """The exit code of doing something with each file: one that fails is told, and the others go on.
 
-    Raises StoreUnavailable and OutputFailed, since no other file would fare better.
+    Raises StoreUnavailable and OutputFailed, since no other file would fare better. ``failed`` hears of the former,
+    too; a store that only has no room for a file fails that one.
     """
     good = True
     for path in paths:
         try:
             good = handle(path) and good
-        except (StoreUnavailable, OutputFailed):
+        except OutputFailed:
             raise
         except ThothError as error:
-            console.failure(error, about=escaped(path) or "''")
             failed(path, error)
+            if isinstance(error, StoreUnavailable) and not isinstance(error, NoRoom):
+                raise
+            console.failure(error, about=escaped(path) or "''")
             good = False
     return 0 if good else 1
 

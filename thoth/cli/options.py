@@ -165,7 +165,7 @@ def _opened(config: Config, console: Console, check: Callable[[Thoth], None], *,
     from thoth.library import open_thoth
 
     with ExitStack() as undo:
-        thoth = undo.enter_context(open_thoth(config, dry_run=dry_run, ask=console.asks()))
+        thoth = undo.enter_context(open_thoth(config, dry_run=dry_run, ask=console.asks(), say=console.say))
         check(thoth)
         undo.pop_all()
     if not thoth.database.startswith("sqlite:"):

@@ -1,10 +1,10 @@
-"""``thoth config`` and ``completion``: how the command is set up."""
+"""``thoth config``: how the command is set up."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from thoth.cli.options import add_common, add_places, word
+from thoth.cli.options import add_places
 from thoth.errors import IndexFailure, StoreError, ThothError, UsageError
 from thoth.render import UNSET, escaped, json_text
 
@@ -142,61 +142,3 @@ def _state(name: str, there: Mapping[str, bool | None]) -> str:
     if there[name]:
         return "there"
     return "not there" if name == "config" else "not made yet"
-
-
-# ---- thoth completion -----------------------------------------------------------------------------
-
-_SHELLS: Final = ("bash", "zsh", "tcsh")
-
-
-def declare_completion(parser: ArgumentParser) -> None:
-    parser.description = "Print a script that teaches a shell to complete the commands, options and files of thoth."
-    parser.epilog = """\
-examples:
-  eval "$(thoth completion bash)"                                         in ~/.bashrc
-  thoth completion bash > /etc/bash_completion.d/thoth                    for all users
-  thoth completion zsh > "${fpath[1]}/_thoth"                             then start a new shell
-  thoth completion tcsh > ~/.thoth.complete; source ~/.thoth.complete     in ~/.tcshrc
-
-exit status: 0 done; 1 not a shell that it knows
-"""
-    parser.add_argument("shell", type=word, choices=_SHELLS, metavar="SHELL", help="bash, zsh or tcsh")
-    parser.set_defaults(run=completion)
-
-
-def completion(arguments: Namespace, console: Console) -> int:
-    """Print the completion of a shell."""
-    from shtab import complete
-
-    console.block(complete(_whole_command(), shell=arguments.shell) + "\n")
-    return 0
-
-
-def _whole_command() -> ArgumentParser:
-    """All commands in one parser; the command itself imports and declares only the one that it runs."""
-    from argparse import ArgumentParser
-    from importlib import import_module
-
-    from thoth.cli import _COMMANDS
-
-    top = ArgumentParser("thoth")
-    top.add_argument("--version", action="store_true", help="show the version")
-    commands = top.add_subparsers(metavar="COMMAND")
-    parsers = {name: commands.add_parser(name, help=command.summary) for name, command in _COMMANDS.items()}
-    for name, command in _COMMANDS.items():
-        getattr(import_module(f"thoth.cli.{command.home}"), f"declare_{name}")(parsers[name])
-        add_common(parsers[name])
-    add_common(top)
-    add_places(top)
-    for parser in (top, *parsers.values()):
-        _mark_files(parser)
-    return top
-
-
-def _mark_files(parser: ArgumentParser) -> None:
-    """Let the arguments that may be files be completed as such: dumps are named by local files too."""
-    from shtab import FILE
-
-    for action in parser._actions:
-        if isinstance(action.metavar, str) and {"FILE", "DUMP"} & {*action.metavar.split("|")}:
-            action.complete = FILE  # type: ignore[attr-defined]  # where shtab looks for it

@@ -108,11 +108,11 @@ def _placed(space: AddressSpace, address: int, name: bytes, *, main: bool) -> Mo
     if image is None:
         return Module(name, start, end, main=main)
     return Module(
-        name or _own_name(image), start, max(end, image.bias + image.end_address), image.bias, image, main=main
+        name or own_name(image), start, max(end, image.bias + image.end_address), image.bias, image, main=main
     )
 
 
-def _own_name(image: Image) -> bytes:
+def own_name(image: Image) -> bytes:
     """What a library calls itself."""
     dynamic = image.dynamic()
     names, place = dynamic.get(_DT_STRTAB), dynamic.get(_DT_SONAME)
@@ -178,7 +178,7 @@ def linux_modules(process: Process, space: AddressSpace, core: ElfCore) -> Modul
     if kernels and mapping and mapping.start == kernels:
         image = Image.in_memory(kernels, mapping.end, space.dumped)
         if image:
-            found.append(Module(_own_name(image) or b"[vdso]", kernels, mapping.end, image.bias, image))
+            found.append(Module(own_name(image) or b"[vdso]", kernels, mapping.end, image.bias, image))
     return Modules(found)
 
 

@@ -15,7 +15,7 @@ from thoth.dumps.allowance import Allowance
 from thoth.dumps.binaries import Binaries, NoBinaries
 from thoth.dumps.elfcore import ElfCore
 from thoth.dumps.loaded import Loaded
-from thoth.dumps.modules import illumos_modules, linux_modules
+from thoth.dumps.modules import Modules, illumos_modules, linux_modules
 from thoth.dumps.paged import PAGE, Paged
 from thoth.dumps.source import ReadAt
 from thoth.dumps.space import AddressSpace
@@ -119,6 +119,16 @@ def process_in(source: ReadAt) -> Process | None:
     return process if process and process.threads else None
 
 
+def modules_in(source: ReadAt) -> Modules:
+    """The executable and libraries of a core's process; none of what is no core. Raises what ``source`` raises."""
+    core, process = ElfCore.from_source(Paged(source, Allowance(CORE_LIMIT))), process_in(source)
+    return _modules(process, AddressSpace(core, process.machine), core) if core and process else Modules([])
+
+
+def _modules(process: Process, space: AddressSpace, core: ElfCore) -> Modules:
+    return (illumos_modules if process.system == "illumos" else linux_modules)(process, space, core)
+
+
 class _Walker:
     """Walks the threads of one process."""
 
@@ -126,10 +136,9 @@ class _Walker:
         self._core, self._process, self._told = core, process, told
         self._frames: dict[Place, Frame] = {}  # threads of a pool all stand in the same places
         self._space = AddressSpace(core, process.machine)
-        illumos = process.system == "illumos"
-        modules = (illumos_modules if illumos else linux_modules)(process, self._space, core)
-        self._loaded = Loaded(core, process.machine, modules, binaries)
+        self._loaded = Loaded(core, process.machine, _modules(process, self._space, core), binaries)
         self._space.look_elsewhere(self._loaded.read)
+        illumos = process.system == "illumos"
         self._unwinder = None if illumos else Unwinder(process, self._space, self._loaded, core.header.order)
 
     def threads(self) -> Iterator[Thread]:

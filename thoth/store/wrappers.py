@@ -13,7 +13,7 @@ from thoth.errors import (
     PreconditionFailed,
     StoreTransient,
 )
-from thoth.patience import USUAL, Patience, Tries
+from thoth.patience import USUAL, Patience, Say, Tries
 from thoth.store.base import Digests, Entry, ObjectStat, ObjectStore, StoredObject, Unfinished, Upload
 from thoth.store.passing import Passing
 
@@ -61,7 +61,8 @@ class Retrying(Passing):
     StoreUnavailable for a store that cannot be reached.
 
     Uploads are passed on: a stream cannot be sent twice. ``sleep`` and ``clock`` are in seconds, ``clock`` is
-    monotonic, ``random`` gives numbers from 0 to 1.
+    monotonic, ``random`` gives numbers from 0 to 1. ``say`` takes a line when a call
+    is about to be tried again.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class Retrying(Passing):
         clock: Callable[[], float],
         random: Callable[[], float],
         patience: Patience = USUAL,
+        say: Say | None = None,
     ) -> None:
         super().__init__(store)
         self._sleep = sleep
         self._clock = clock
         self._random = random
         self._patience = patience
+        self._say = say
 
     def stat(self, name: str) -> ObjectStat:
         return self._tries().run(lambda: self._store.stat(name))
@@ -150,7 +153,7 @@ class Retrying(Passing):
                 return
 
     def _tries(self) -> Tries:
-        return Tries(self._patience, self._sleep, self._clock, self._random)
+        return Tries(self._patience, self._sleep, self._clock, self._random, self._say)
 
 
 class _RetryingObject:

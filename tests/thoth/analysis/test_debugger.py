@@ -206,6 +206,9 @@ class TestProgram:
 
 
 COMMANDS = ["first 'one'; x", "-second"]
+LIBRARIES = Path("/work/libraries of it")
+GDB = ["-nx", "-q", "-batch", "-iex", f"set solib-search-path {LIBRARIES}"]
+LLDB = ["--no-lldbinit", "--batch", "-O", f'settings append target.exec-search-paths "{LIBRARIES}"']
 
 
 class TestWords:
@@ -227,16 +230,16 @@ class TestWords:
         ("name", "words"),
         [
             ("mdb", ["-e", "first 'one'; x\n-second", "/cache/core.7"]),
-            ("gdb", ["-nx", "-q", "-batch", "-ex", COMMANDS[0], "-ex", COMMANDS[1], "-c", "/cache/core.7"]),
+            ("gdb", [*GDB, "-ex", COMMANDS[0], "-ex", COMMANDS[1], "-c", "/cache/core.7"]),
             (
                 "lldb",
-                ["--no-lldbinit", "--batch", "-o", COMMANDS[0], "-o", COMMANDS[1], "--core", "/cache/core.7"],
+                [*LLDB, "-o", COMMANDS[0], "-o", COMMANDS[1], "--core", "/cache/core.7"],
             ),
         ],
     )
     def test_of_a_batch(self, name: Name, words: list[str]) -> None:
-        assert batch(Debugger(name, "/bin/it"), LINUX, None, COMMANDS) == Invocation(("/bin/it", *words))
+        assert batch(Debugger(name, "/bin/it"), LINUX, None, COMMANDS, LIBRARIES) == Invocation(("/bin/it", *words))
 
     def test_crash_reads_its_commands(self) -> None:
-        asked = batch(Debugger("crash", "/bin/crash"), KDUMP, SERVER, ["bt", "log"])
+        asked = batch(Debugger("crash", "/bin/crash"), KDUMP, SERVER, ["bt", "log"], LIBRARIES)
         assert asked == Invocation(("/bin/crash", "-s", "/opt/server", "/cache/vmcore"), b"bt\nlog\nquit\n")

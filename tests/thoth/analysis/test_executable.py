@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -34,7 +33,6 @@ from thoth.analysis.executable import (
     core_build_id,
     find_executable,
     held_against,
-    within_reach,
 )
 from thoth.dumps.describe import describe
 from thoth.dumps.elfcore import ElfCore
@@ -223,24 +221,3 @@ class TestRefused:
         assert held_against(None, str(path)) == Executable(str(path), verified=False)
         with pytest.raises(WrongExecutable):
             held_against(None, str(write("text", b"no")))
-
-
-class TestWithinReach:
-    """Of a program in the sandbox, which root runs as a user that belongs to nobody."""
-
-    def test_what_all_may_read_stays_where_it_is(self, tmp_path: Path) -> None:
-        shell = Executable(os.path.realpath("/bin/sh"), verified=True)
-        assert within_reach(shell, tmp_path) == shell
-        assert list(tmp_path.iterdir()) == []
-
-    @pytest.mark.parametrize("private", ["file", "directory"])
-    def test_what_they_may_not_is_copied(self, tmp_path: Path, private: str) -> None:
-        with TemporaryDirectory() as made:
-            place = Path(made)
-            place.chmod(0o700 if private == "directory" else 0o755)
-            (place / "server").write_bytes(program())
-            (place / "server").chmod(0o600 if private == "file" else 0o755)
-            found = within_reach(Executable(str(place / "server"), verified=True), tmp_path)
-        assert found == Executable(str(tmp_path / "server"), verified=True)
-        assert (tmp_path / "server").read_bytes() == program()
-        assert (tmp_path / "server").stat().st_mode & 0o027 == 0

@@ -114,6 +114,23 @@ class TestBatch:
         assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
         assert ran.err.startswith(f"thoth: {said}")
 
+    def test_a_library_that_only_root_can_read(self, run: Run, crasher: Crasher, tmp_path: Path) -> None:
+        server, _ = crasher.with_library(tmp_path)
+        identity = run("-q", "upload", crash([str(server)], tmp_path / "core.1")).out.strip()
+        ran = run("debug", "--batch", "-e", "bt", identity)
+        frames = [line.partition(" (")[0].split()[-1] for line in ran.lines if line.startswith("#")]
+        assert frames[-4:] == ["read_record", "load_table", "serve", "main"]
+        assert (ran.code, ran.said) == (0, [f"thoth: debugging {identity}", f"thoth: gdb with {server}"])
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs debuggers as another user")
+    def test_a_library_that_stays_hidden_is_told(self, run: Run, crasher: Crasher, tmp_path: Path) -> None:
+        server, library = crasher.with_library(tmp_path, "-Wl,--build-id=none")
+        identity = run("-q", "upload", crash([str(server)], tmp_path / "core.1")).out.strip()
+        assert run("debug", "--batch", "-e", "bt", identity).said[-1] == (
+            f"thoth: gdb runs as a user that cannot read {library}, and may tell wrong stacks;"
+            " let all read it, or leave --batch out"
+        )
+
 
 class TestWhichDump:
     def test_by_its_beginning_or_as_a_local_dump(self, run: Run, crashed_id: str, crashed: Path) -> None:
@@ -199,7 +216,8 @@ class TestDebuggers:
         programs("lldb")
         ran = run("debug", "--batch", "-e", "bt", crashed_id)
         assert ran.code == 0
-        assert ran.lines[:5] == ["word --no-lldbinit", "word --batch", "word -o", "word bt", "word --core"]
+        assert ran.lines[:3] == ["word --no-lldbinit", "word --batch", "word -O"]
+        assert ran.lines[4:7] == ["word -o", "word bt", "word --core"]
         # a program that not everybody may read is copied, so that the one in the sandbox can
         assert ran.lines[-2] == "word --file" and ran.lines[-1].endswith(f"/{crasher.executable().name}")
 

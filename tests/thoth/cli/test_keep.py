@@ -14,6 +14,7 @@ import pytest
 from tests.support import vectors
 from tests.support.crash import Crasher
 from tests.support.elfwriter import illumos_core, linux_core
+from tests.support.mishaps import small_disk
 from tests.thoth.cli.conftest import TOP, Ran, Run
 from thoth.analysis.analyzers import BUNDLED
 from thoth.edit import revise
@@ -294,6 +295,49 @@ class TestUpload:
         ran = run("upload", core(2), core(3), first)
         assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
         assert str(store) in ran.err
+        lines = [json.loads(line) for line in run("upload", "--json", core(2), first).lines]
+        assert [(line["path"], line["result"]) for line in lines] == [
+            (str(core(2)), "not-tried"),
+            (str(first), "not-tried"),
+        ]
+        assert {str(store) in line["reason"] for line in lines} == {True}
+
+    def test_F31_a_store_that_refuses_from_the_second_dump_on(
+        self, run: Run, core: Core, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is stored, what failed and what was not tried is told of each file."""
+        store = Path(os.environ["HOME"], ".local/share/thoth/store")
+        files = [core(pid) for pid in range(1, 5)]
+        second = files[1].stat().st_ino
+        real_pread = os.pread
+
+        def pread(fd: int, length: int, offset: int) -> bytes:
+            if os.fstat(fd).st_ino == second:
+                store.chmod(0o777)
+            return real_pread(fd, length, offset)
+
+        monkeypatch.setattr(os, "pread", pread)
+        ran = run("-q", "upload", *files)
+        assert (ran.code, len(ran.lines), len(ran.said)) == (1, 1, 2)
+        assert str(store) in ran.said[0] and ran.said[1] == f"thoth: not tried: {files[2]} and 1 more"
+        store.chmod(0o700)
+        lines = [json.loads(line) for line in run("-q", "upload", "--json", *files).lines]
+        assert [line["path"] for line in lines] == [*map(str, files)]
+        assert [line["result"] for line in lines] == ["present", "failed", "not-tried", "not-tried"]
+
+    def test_F10_a_dump_for_which_there_is_no_room_fails_alone(self, spawn: Run, core: Core, tmp_path: Path) -> None:
+        first, large, last = core(1), core(2), core(3)
+        os.truncate(large, 1 << 40)
+        with small_disk(tmp_path / "disk", "3m") as disk:
+            ran = spawn("upload", "--store", f"file://{disk}/store", "--json", first, large, last)
+            lines = [json.loads(line) for line in ran.lines]
+            assert [(line["path"], line["result"]) for line in lines] == [
+                (str(first), "stored"),
+                (str(large), "failed"),
+                (str(last), "stored"),
+            ]
+            assert lines[1]["reason"].endswith(" are free; free some space")
+            assert ran.code == 1 and f"thoth: {large}: {lines[1]['reason']}" in ran.said
 
     def test_a_store_that_is_gone_is_not_taken_for_an_empty_one(self, run: Run, core: Core) -> None:
         run("upload", core(1))

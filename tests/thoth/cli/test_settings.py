@@ -1,18 +1,14 @@
-"""``thoth config`` and ``completion``."""
+"""``thoth config``."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.thoth.cli.conftest import COMMAND, Ran, Run
-from thoth.cli import _COMMANDS
+from tests.thoth.cli.conftest import Ran, Run
 
 SECRET = "I<3dumps"
 
@@ -99,93 +95,6 @@ class TestConfig:
         assert ran.lines[1].split() == ["store", "manta", "MANTA_URL", "-"]
         assert ran.lines[5].split() == ["manta.url", "https://manta", "MANTA_URL", "-"]
         assert SECRET not in ran.out + ran.err
-
-
-# Sources the script and asks for what bash would offer behind the words that are its arguments.
-_ASK = """
-source "$1"; shift
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
-spec=$(complete -p thoth) && [[ $spec =~ -F\\ ([a-zA-Z_]+) ]] && "${BASH_REMATCH[1]}" thoth "${!#}" "${@: -2:1}"
-printf '%s\\n' "${COMPREPLY[@]}"
-"""
-
-
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The completion of bash, in a file."""
-    path = tmp_path_factory.mktemp("completion") / "thoth.bash"
-    path.write_bytes(subprocess.run([*COMMAND, "completion", "bash"], capture_output=True, check=True).stdout)
-    return path
-
-
-@pytest.fixture
-def offered(script: Path, tmp_path: Path) -> Callable[..., set[str]]:
-    """``offered("thoth", "pu")`` is what bash completes the last word to, in a directory with two files."""
-    for name in ("core.19972", "thoth.toml"):
-        (tmp_path / name).touch()
-
-    def offered(*words: str) -> set[str]:
-        ran = subprocess.run(
-            ["bash", "--norc", "-c", _ASK, "bash", script, *words],
-            capture_output=True, text=True, cwd=tmp_path, check=True, timeout=30,
-        )  # fmt: skip
-        assert ran.stderr == ""
-        return set(ran.stdout.split())
-
-    return offered
-
-
-class TestCompletion:
-    @pytest.mark.parametrize(
-        ("words", "offers"),
-        [
-            (["thoth", "pu"], {"purge"}),
-            (["thoth", "un"], {"unset", "unticket"}),
-            (["thoth", "upload", "--j"], {"--json"}),
-            (["thoth", "purge", "--older", "90d", "--del"], {"--delete"}),
-            (["thoth", "purge", "--k"], {"--keep"}),
-            (["thoth", "upload", "co"], {"core.19972"}),
-            (["thoth", "upload", "core.19972", "core"], {"core.19972"}),
-            (["thoth", "info", "core"], {"core.19972"}),
-            (["thoth", "ls", "--config", "th"], {"thoth.toml"}),
-            (["thoth", "completion", ""], {"bash", "zsh", "tcsh"}),
-            (["thoth", "completion", "z"], {"zsh"}),
-            (["thoth", "nonsense", "zz"], set()),
-        ],
-    )
-    def test_in_bash(self, offered: Callable[..., set[str]], words: list[str], offers: set[str]) -> None:
-        assert offered(*words) == offers
-
-    def test_every_command_is_offered(self, offered: Callable[..., set[str]]) -> None:
-        assert offered("thoth", "") == set(_COMMANDS)
-
-    def test_the_options_of_every_command_are_offered(self, run: Run, offered: Callable[..., set[str]]) -> None:
-        for name in ("purge", "config", "logs", "ls", "object"):
-            usage = [line.split()[0].rstrip(",") for line in run(name, "--help").lines if line.startswith("  -")]
-            options = {option for option in usage if option.startswith("--")} | {"--help", "--quiet"}
-            assert options <= offered("thoth", name, "--")
-
-    @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-    def test_the_script_is_all_that_is_printed(self, run: Run, shell: str) -> None:
-        ran = run("completion", shell)
-        assert (ran.code, ran.err) == (0, "")
-        assert all(name in ran.out for name in _COMMANDS)
-        assert list(Path(os.environ["HOME"]).iterdir()) == []
-
-    @pytest.mark.parametrize("shell", ["bash", "zsh"])
-    def test_the_shell_can_read_it(self, run: Run, shell: str, tmp_path: Path) -> None:
-        path = tmp_path / "script"
-        path.write_text(run("completion", shell).out)
-        program = shutil.which(shell)
-        if program is None:
-            assert path.read_text().startswith("#compdef thoth\n")
-            return
-        subprocess.run([program, "-n", path], check=True, capture_output=True, timeout=30)
-
-    @pytest.mark.parametrize("words", [[], ["ksh"], ["bash", "zsh"], [""]])
-    def test_another_shell(self, run: Run, words: list[str]) -> None:
-        ran = run("completion", *words)
-        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
 
 
 def test_the_settings_of_config_are_those_of_init(run: Run) -> None:

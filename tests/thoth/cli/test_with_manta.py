@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.chaos import Babble, Proxy
 from tests.support.manta_server import Account, MantaServer
 from tests.support.sshkeys import PASSPHRASE, SshKey, SshKeys
 from tests.support.terminal import Terminal
@@ -49,6 +50,36 @@ def alice(server: MantaServer, key: SshKey, tmp_path: Path, given: Set) -> None:
     given("MANTA_USER", "alice")
     given("MANTA_KEY_ID", str(key.file))
     given("THOTH_DB", f"sqlite://{tmp_path}/index.db")
+
+
+@pytest.mark.usefixtures("alice")
+class TestUnreachable:
+    def test_the_first_failure_is_told_before_others_are_waited_for(
+        self, server: MantaServer, core: Callable[..., Path], child_environment: dict[str, str]
+    ) -> None:
+        server.close()
+        command = [*COMMAND, "upload", str(core(1))]
+        with subprocess.Popen(command, env=child_environment, stderr=subprocess.PIPE, text=True) as asking:
+            assert asking.stderr
+            first = asking.stderr.readline()
+            asking.kill()  # the rest takes its time
+        assert first == (
+            f"thoth: trying again for up to 60 s: Manta {server.url}: no connection: connection refused;"
+            " check MANTA_URL, THOTH_PROXY and the network\n"
+        )
+
+    def test_what_is_no_TLS_is_not_asked_again(self, run: Run, core: Callable[..., Path], given: Set) -> None:
+        with Proxy(("127.0.0.1", 1), Babble(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
+            url = "https://{}:{}".format(*server.address)
+            given("MANTA_URL", url)
+            ran = run("upload", core(1))
+        assert (ran.code, ran.said) == (
+            1,
+            [
+                f"thoth: Manta {url}: what answers is not TLS (is it http:// there?); check MANTA_URL:"
+                " this may not be the Manta that is meant"
+            ],
+        )
 
 
 @pytest.mark.usefixtures("alice")
