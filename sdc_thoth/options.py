@@ -89,7 +89,8 @@ def pass_parser() -> argparse.ArgumentParser:
         type=_listed,
         default=["all"],
         metavar="TYPE",
-        help="all, core, global, gcore, crash, or an executable's name; several with commas (all)",
+        help="all, core, global, gcore, crash, or a name that is part of the cores' file names, as in core.NAME.PID;"
+        " several with commas (all)",
     )
     _add_limits(parser)
     add(

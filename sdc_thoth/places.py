@@ -37,6 +37,7 @@ def places(
 ) -> tuple[Place, ...]:
     """The places to search for dumps of these types: ``all``, a type, or the name of an executable.
 
+    By that name cores are found whose file is called after it; whose core a file is it does not tell otherwise.
     ``core`` and ``crash`` are the configuration's (directory, name) patterns; where they are given they stand in for
     the places of that type, on nodes of any system. Raises UsageError for what can be neither a type nor a name.
     """

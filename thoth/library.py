@@ -7,22 +7,26 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from thoth.config import DEFAULT, MANTA, Config, MantaSettings, Setting, described
 from thoth.errors import BadDocument, NoSuchObject, StoreError, StoreUnavailable
 from thoth.index.base import Index
 from thoth.index.rethink_place import RethinkPlace
 from thoth.model import DumpInfo, Identity
+from thoth.naming import is_identity
 from thoth.places import index_place, store_directory
+from thoth.query import Query
 from thoth.settings_file import database_url
 from thoth.store.base import ObjectStore
-from thoth.store.names import config_name, info_name
+from thoth.store.names import config_name, home, info_name
 from thoth.store.refusals import missing
 
 if TYPE_CHECKING:
     from thoth.store.jobs import Jobs
     from thoth.tie import Tie
+
+_FEW: Final = 20  # names; of ours a few lie beside the dumps
 
 Ask = Callable[[str], str]  # asks a person for a secret by a prompt
 Say = Callable[[str], object]  # takes a line of talk
@@ -81,6 +85,22 @@ class Thoth:
         would be about that one. A store that is away is none."""
         if self.tie is not None:
             self.tie.check_to_look()
+
+    def why_empty(self) -> str | None:
+        """Why an index without any dump finds none, in one line; None when it has some, or the store has none.
+
+        The store is looked into no further than its first names. Raises IndexFailure.
+        """
+        if self.index.count(Query(limit=1)):
+            return None
+        try:
+            entries = self.store.list(home(self.user), most=_FEW)
+            if any(each.directory and is_identity(each.name) for each in entries):
+                return "the index has no dumps and the store has: run 'thoth index'"
+        except StoreError as error:
+            return f"the index has no dumps, and what the store has is not known: {error}"
+        root = self.tie.not_there_yet() if self.tie is not None else None
+        return None if root is None else f"the store {root} is not there yet; the first upload makes it"
 
     def begin(self) -> list[str]:
         """Make what the index needs and tie it to the store; a line for each thing that was made. Raises as
@@ -187,8 +207,6 @@ def make_store(config: Config) -> list[str]:
 
 
 def _speaks_of_dumps(place: Path) -> bool:
-    from thoth.query import Query
-
     with closing(_open_index(place, dry_run=True)) as index:
         return index.count(Query()) > 0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from thoth.errors import BadDocument
 from thoth.naming import Identity, is_identity, raw_bytes, text
@@ -15,6 +15,15 @@ from thoth.naming import Identity, is_identity, raw_bytes, text
 __all__ = ["DumpFacts", "DumpInfo", "Identity", "Json", "Outcome", "Result", "raw_bytes", "text"]
 
 Json = Any  # a value that json.loads can return
+
+# The keys that documents have at the top, as the original, thoth.ingest.arrival and those who add to one write them.
+KEYS: Final = frozenset(
+    {"name", "dump", "id", "pid", "cmd", "psargs", "platform", "node", "version", "time", "type", "stack", "ticket"}
+    | {"properties", "revision", "size", "md5", "sha256", "complete", "uploaded", "sources", "os", "arch", "release"}
+    | {"zone", "zoneid", "exec", "ppid", "uid", "signal", "lwp", "lwps", "panicstring", "uuid", "truncated"}
+    | {"threads", "fault_address", "stack_by", "stack_failed", "signature", "signature_rules"}
+    | {"expanded", "purged", "autoanalyzed", "rules_pending"}
+)
 
 
 @dataclass(frozen=True, slots=True)

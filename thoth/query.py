@@ -26,6 +26,7 @@ MAX_CONSTRAINTS: Final = 100  # SQLite takes an expression 1,000 deep
 MAX_NAMES: Final = 1_000_000  # dumps named on standard input
 
 _HEX: Final = frozenset("0123456789abcdef")
+_COMPARED: Final = frozenset("!<>")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 _DAY: Final = 86400
@@ -226,6 +227,7 @@ def parse(
         elif (name := dump_name(word)) is not None:
             names.add(name)
         else:
+            refuse_comparison(word, word)
             rest.append(word)
     if names:
         constraints.append(Named(frozenset(names)))
@@ -250,6 +252,15 @@ def dump_name(word: str) -> str | None:
         last = word.rstrip("/").rpartition("/")[2]
         return last if len(last) == 32 and _HEX.issuperset(last) else None
     return word if 1 <= len(word) <= 32 and _HEX.issuperset(word) else None
+
+
+def refuse_comparison(name: str, word: str) -> None:
+    """Raises UsageError for a name that was to be a comparison, such as the ``size>1000`` of that word."""
+    if not _COMPARED.isdisjoint(name):
+        raise UsageError(
+            f"{shown(word)}: no such comparison: there are PROPERTY=VALUE, * and ? in it, PROPERTY=undefined,"
+            " mtime=AGE (newer) and otime=AGE (older)"
+        )
 
 
 def property_path(name: str) -> KeyPath:
@@ -285,6 +296,7 @@ def _path(name: str, word: str) -> KeyPath:
 
 
 def _constraint(word: str, key: str, value: str, now: float, stdin: Callable[[], Iterable[str]] | None) -> Constraint:
+    refuse_comparison(key[-1:], word)
     path = _path(key, word) if key else ()
     if not path or "\0" in value:
         raise UsageError(f"{shown(word)}: not a constraint: PROPERTY=VALUE is one")

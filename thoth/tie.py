@@ -21,6 +21,7 @@ from thoth.store.passing import Passing as PassingStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from thoth.index.base import Index
     from thoth.index.sqlite import SqliteIndex
@@ -45,6 +46,10 @@ class Tie:
         self._lock = Lock()
         self._checked = ""  # the mark of the store that the index speaks of, or does not say that it does not
         self._remembered = ""  # the mark of which the index is known to say so
+
+    def not_there_yet(self) -> Path | None:
+        """The directory of a store that somebody named and that nobody has made; None for any other."""
+        return self._store.root if self._named and not self._store.root.exists() else None
 
     def check(self) -> None:
         """Raises StoreUnavailable unless they belong together, and StoreError. Writes nothing.

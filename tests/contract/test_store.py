@@ -163,6 +163,17 @@ def test_a_closed_object_cannot_be_read(store: ObjectStore) -> None:
 # ---- directories ----------------------------------------------------------------------------------
 
 
+def test_list_of_a_few(store: ObjectStore) -> None:
+    for name in ("c/1", "b", "a", "d"):
+        store.put(f"{HOME}/{name}", b"x")
+    every = list(store.list(HOME))
+    few = list(store.list(HOME, most=2))
+    assert (len(few), sorted(few, key=lambda each: each.name)) == (2, few)
+    assert all(each in every for each in few)
+    assert list(store.list(HOME, most=5)) == every
+    assert list(store.list(f"{HOME}/nothing", most=1)) == []
+
+
 def test_list_is_sorted_and_tells_directories_from_objects(store: ObjectStore) -> None:
     before = time.time()
     for name in ("b", "a", "C", "d/1", "d/2", "aa"):

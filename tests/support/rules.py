@@ -50,10 +50,10 @@ class WatchedStore(MemoryStore):
         self._called("get")
         return super().get(name)
 
-    def list(self, name: str) -> Any:
+    def list(self, name: str, *, most: int | None = None) -> Any:
         self._called("list")
         self.before_list()
-        return super().list(name)
+        return super().list(name, most=most)
 
     def stat(self, name: str) -> Any:
         self._called("stat")

@@ -124,6 +124,6 @@ def _syntax_fault(script: bytes) -> str:
 
 def _unknown(thoth: Thoth, name: str) -> str:
     there = [each.rpartition("/")[2] for each in listed(thoth)]
-    close = get_close_matches(name, there, n=3, cutoff=0.5)
+    close = get_close_matches(name, there, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else "'thoth analyzers' lists those that there are"
     return f"there is no analyzer {shown(name)}; {hint}"

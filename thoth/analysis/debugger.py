@@ -114,7 +114,8 @@ def choose(subject: Subject, wanted: Name | None, which: Which) -> Debugger:
         )
     fitting = _fitting(subject)
     if wanted is not None and wanted not in fitting:
-        raise NoDebugger(f"{wanted} cannot read {subject.called}; {_advice(subject, fitting)}")
+        there = next((f"{name} does: leave --debugger out" for name in fitting if which(name)), None)
+        raise NoDebugger(f"{wanted} cannot read {subject.called}; {there or _advice(subject, fitting)}")
     for name in (wanted,) if wanted else fitting:
         if program := which(name):
             return Debugger(name, program)

@@ -124,6 +124,7 @@ def upload_rules(thoth: Thoth, rules: Sequence[Rule], *, force: bool = False) ->
     changed = [rule for rule in rules if _is_news(rule, there.get(rule.name), force=force)]
     _check_set(there, changed)
     for rule in changed:
+        _check_names(thoth, rule)
         _check_analyzer(thoth, rule)
     unchanged = [Uploaded(rule, "unchanged") for rule in rules if rule not in changed]
     return unchanged + [_put(thoth, rule, there.get(rule.name)) for rule in _in_order(there, changed)]
@@ -202,6 +203,13 @@ def with_analyzers(thoth: Thoth, rules: RuleSet) -> RuleSet:
         if isinstance(rule.action, RunAnalyzer) and rule.action.analyzer not in there
     }
     return replace(rules, faults={**rules.faults, **gone})
+
+
+def _check_names(thoth: Thoth, rule: Rule) -> None:
+    from thoth.spelling import names, unknown  # noqa: PLC0415 - as below
+
+    for line in unknown(thoth.index, names(rule.query)):
+        raise UsageError(f"rule {rule.name}: matches: {line}")
 
 
 def _check_analyzer(thoth: Thoth, rule: Rule) -> None:

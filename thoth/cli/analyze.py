@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from thoth.cli.options import add_places, configured, opened, size_bytes, word
-from thoth.cli.specification import SPECIFICATION, chosen
+from thoth.cli.specification import SPECIFICATION, chosen, tell_nothing
 from thoth.errors import CacheError, UsageError
 from thoth.render import escaped, json_text
 
@@ -108,7 +108,7 @@ def analyze(arguments: Namespace, console: Console) -> int:
         task = _task(thoth, name, here=jobs is None)
         identities = chosen(thoth, _without_purged(words), console)
         if not identities:
-            console.say("no dump matches")
+            tell_nothing(thoth, console)
             return 0
         report = _Report(arguments, console, task, len(identities))
         runner = _runner(thoth, jobs, task, settings, console, cache=config.cache)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from thoth.cli.options import add_places, configured, opened, word
-from thoth.cli.specification import SPECIFICATION, chosen, read_from_stdin
+from thoth.cli.specification import SPECIFICATION, chosen, read_from_stdin, tell_nothing
 from thoth.errors import UsageError
 from thoth.render import escaped, json_text
 
@@ -274,7 +274,7 @@ def _change(
     with opened(configured(arguments), console, dry_run=arguments.dry_run) as thoth:
         identities = chosen(thoth, words, console)
         if not identities:
-            console.say("no dump matches")
+            tell_nothing(thoth, console)
             return 0
         others = more.find(thoth, identities) if more else []
         seen: list[Edited] = []

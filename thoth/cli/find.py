@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from argparse import BooleanOptionalAction
-from typing import TYPE_CHECKING
+from itertools import chain, islice
+from typing import TYPE_CHECKING, TypeVar
 
 from thoth.cli.options import add_places, configured, opened, opened_to_look, word
-from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, the_one
+from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, tell_nothing, tell_unknown, the_one
 from thoth.errors import AmbiguousName, BadDocument, NoSuchDump, UsageError
 from thoth.render import escaped, json_array, json_counts, table, table_paths
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from thoth.cli.console import Console
     from thoth.library import Thoth
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from thoth.query import KeyPath
 
     _Show = Callable[[DumpInfo], DumpInfo]
+
+_Found = TypeVar("_Found")
 
 # ---- thoth info -----------------------------------------------------------------------------------
 
@@ -89,8 +92,12 @@ def _of_specification(thoth: Thoth, words: Iterable[Word], console: Console, sho
     query, others = asked([each.given if each.is_constraint else each.name or each.given for each in words], console)
     if others:
         raise NoSuchDump(f"no such dump or file: {escaped(others[0])}")
-    for piece in json_array(map(show, thoth.index.find(query))):
+    tell_unknown(thoth, query, console)
+    some, found = _peeked(thoth.index.find(query))
+    for piece in json_array(map(show, found)):
         console.block(piece)
+    if not some:
+        tell_nothing(thoth, console, None)
     return 0
 
 
@@ -144,10 +151,15 @@ def ls(arguments: Namespace, console: Console) -> int:
     paths = table_paths(properties)
     _warn_of_files(properties, console)
     with opened_to_look(configured(arguments), console) as thoth:
+        tell_unknown(thoth, query, console, paths)
         if arguments.json:
-            console.results(each.to_json() for each in thoth.index.find(query))
+            some, found = _peeked(thoth.index.find(query))
+            console.results(each.to_json() for each in found)
         else:
-            console.results(table(_readable_rows(thoth.index.select(query, paths), paths), properties))
+            some, rows = _peeked(thoth.index.select(query, paths))
+            console.results(table(_readable_rows(rows, paths), properties))
+        if not some:
+            tell_nothing(thoth, console)
     return 0
 
 
@@ -196,15 +208,23 @@ def report(arguments: Namespace, console: Console) -> int:
         raise UsageError(f"report: {both} are two properties; name one, and constraints as PROPERTY=VALUE")
     paths = [property_path(each) for each in properties]
     with opened_to_look(configured(arguments), console) as thoth:
-        if not paths:
-            console.results([str(thoth.index.count(query))])
-        else:
-            for piece in json_counts(thoth.index.report(query, paths[0])):
-                console.block(piece)
+        tell_unknown(thoth, query, console, paths)
+        counts = thoth.index.report(query, paths[0]) if paths else {}
+        count = sum(counts.values()) if paths else thoth.index.count(query)
+        for piece in json_counts(counts) if paths else [f"{count}\n"]:
+            console.block(piece)
+        if not count:
+            tell_nothing(thoth, console, None)
     return 0
 
 
-# ---- ls and report --------------------------------------------------------------------------------
+# ---- all of them ----------------------------------------------------------------------------------
+
+
+def _peeked(found: Iterator[_Found]) -> tuple[bool, Iterator[_Found]]:
+    """Whether anything was found, and all of it, as it comes."""
+    first = list(islice(found, 1))
+    return bool(first), chain(first, found)
 
 
 def _declare_words(parser: ArgumentParser, json: str) -> None:

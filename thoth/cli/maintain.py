@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thoth.cli.options import add_places, configured, opened, opened_anew, word
-from thoth.cli.specification import SPECIFICATION, Word, asked, chosen, local_identity, nothing_named
+from thoth.cli.specification import SPECIFICATION, Word, chosen, local_identity, specified, tell_nothing, tell_unknown
 from thoth.errors import NoSuchDump, UsageError
 from thoth.render import escaped
 
@@ -204,13 +204,12 @@ def _of_specification(thoth: Thoth, meant: Sequence[Word], console: Console) -> 
     from thoth.model import Identity
     from thoth.query import Named, matches
 
-    query, others = asked([each.given if each.is_constraint else each.name or each.given for each in meant], console)
-    if others:
-        raise NoSuchDump(f"no such dump or file: {escaped(others[0])}")
-    if nothing_named(query):
-        raise UsageError("standard input names no dump; nothing was done")
+    query = specified(meant, console)
+    tell_unknown(thoth, query, console)
     names = [each.prefixes for each in query.constraints if isinstance(each, Named)]
     found = [Identity(row[0]) for row in thoth.index.select(query, [("id",)])]
+    if not found:
+        tell_nothing(thoth, console, None)
     if len(names) < len(query.constraints):
         return found  # only the index can tell which dumps these are
     whole = sorted({name for each in names for name in each if len(name) == 32 and matches(query, {"id": name})})

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from thoth.cli.options import add_places, configured, opened, size_bytes, word
-from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, nothing_named, the_one
-from thoth.errors import IndexFailure, NoSuchDump, StoreUnavailable, ThothError, UsageError
+from thoth.cli.specification import SPECIFICATION, Word, local_identity, specified, tell_nothing, the_one
+from thoth.errors import IndexFailure, StoreUnavailable, ThothError, UsageError
 from thoth.render import age_text, cell, escaped, json_text, size_text, time_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ These always stay: a dump with a ticket, one whose time is unknown (or before th
 it that nobody has set), and what a --keep names. With --delete each dump is looked at once more right
 before it goes: a ticket that was set meanwhile saves it. What was begun and broken off, the same command
 completes. A dump that was purged is not stored again, neither by `thoth upload` nor by the collector.
+Nothing goes when a property is named that no dump has, also below properties: a --keep would keep nothing.
 
 Ages are by this machine's clock, so it has to be right. When ages matter, purge refuses if a dump was
 uploaded more than a day in the future, or if nothing was uploaded within the AGE: a clock that has jumped
@@ -97,6 +98,8 @@ def purge(arguments: Namespace, console: Console) -> int:
         report = _Report(console, now, as_json=arguments.json)
         run = _Run(thoth, rules, limit, report, Cache(Path(config.cache)))
         run.delete() if arguments.delete else run.plan()
+        if report.empty:
+            tell_nothing(thoth, console, None)
     return 1 if run.report.failed else 0
 
 
@@ -106,7 +109,8 @@ def purge(arguments: Namespace, console: Console) -> int:
 def _rules(thoth: Thoth, arguments: Namespace, console: Console, now: float) -> tuple[Rules, int | None]:
     """The rules, and how many dumps may go at most. Raises UsageError, NoSuchDump and AmbiguousName."""
     from thoth.purge import Rules
-    from thoth.query import age_seconds
+    from thoth.query import Query, age_seconds
+    from thoth.spelling import names, unknown
 
     try:
         before = None if arguments.older is None else now - age_seconds(arguments.older)
@@ -118,6 +122,8 @@ def _rules(thoth: Thoth, arguments: Namespace, console: Console, now: float) -> 
         raise UsageError(f"--larger: {error}") from None
     keep = tuple(_keep(each, now) for each in arguments.keep)
     query = _query(thoth, arguments.words, console)
+    for line in unknown(thoth.index, names(Query((*query.constraints, *keep))), inner=True):
+        raise UsageError(f"purge: {line}")
     return Rules(query.constraints, before, over, keep), query.limit
 
 
@@ -145,12 +151,7 @@ def _query(thoth: Thoth, words: Sequence[str], console: Console) -> Query:
             if info.document.get("purged"):
                 console.say(f"{info.id} was purged on {time_text(purged_at(info))}")
         return Query((Named(frozenset(info.id for info in found)),))
-    query, others = asked([each.given if each.is_constraint else each.name or each.given for each in meant], console)
-    if others:
-        raise NoSuchDump(f"no such dump or file: {escaped(others[0])}")
-    if nothing_named(query):
-        raise UsageError("standard input names no dump; nothing was done")
-    return query
+    return specified(meant, console) if meant else Query()
 
 
 # ---- what is done ---------------------------------------------------------------------------------
@@ -225,6 +226,11 @@ class _Report:
         self._gone = 0
         self._bytes = 0
         self._kept: Counter[Reason] = Counter()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was no dump to tell of."""
+        return not (self._gone or self._kept or self.failed)
 
     def goes(self, dump: Candidate, result: str) -> None:
         if self._as_json:

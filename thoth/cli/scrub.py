@@ -136,6 +136,7 @@ class _Tally:
         self._as_json = as_json
         self._held: list[str] | None = None
         self._dumps = self._size = 0
+        self._mendable = False  # whether there is something that a repair may mend
         self._found: Counter[tuple[str, bool]] = Counter()  # by "problem" or what else it is, and whether repaired
 
     @property
@@ -153,8 +154,9 @@ class _Tally:
         self.end()
 
     def count(self, finding: Finding) -> None:
-        from thoth.scrub.findings import NO_PROBLEM
+        from thoth.scrub.findings import MENDABLE, NO_PROBLEM
 
+        self._mendable |= finding.kind in MENDABLE and finding.identity is not None
         self._found[finding.kind.value if finding.kind in NO_PROBLEM else _PROBLEM, finding.repaired] += 1
         line = json_text(_line(finding)) if self._as_json else f"{finding.place} {finding.kind.value}: {finding.what}"
         if self._held is None:
@@ -173,7 +175,7 @@ class _Tally:
         parts = [f"{problems} problem{'' if problems == 1 else 's'}"]
         parts += [f"{self._found[key]} {said}" for key, said in _TOLD.items() if self._found[key]]
         self._console.say(f"scrubbed {counted_dumps(self._dumps)}, {size_text(self._size)}: {', '.join(parts)}")
-        if self.remaining and not repair:
+        if self._mendable and not repair:
             self._console.say("'thoth scrub --repair' mends what can be mended without losing a byte")
 
 

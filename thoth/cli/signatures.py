@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from thoth.cli.maintain import counted_dumps
 from thoth.cli.options import add_places, configured, opened, opened_to_look, whole_number, word
-from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, the_one
+from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, tell_nothing, tell_unknown, the_one
 from thoth.errors import UsageError
 from thoth.render import UNSET, cell, columns, escaped, json_text, time_text
 
@@ -64,12 +64,16 @@ def top(arguments: Namespace, console: Console) -> int:
     if others:
         raise UsageError(f"top: {escaped(others[0])}: not a constraint; PROPERTY=VALUE is one")
     with opened_to_look(configured(arguments), console) as thoth:
+        tell_unknown(thoth, query, console)
         ranking = thoth.index.rank(query, arguments.limit)
-    if arguments.json:
-        console.result(json_text(_ranking_json(ranking)))
-    elif ranking.groups:
-        console.results(_top_lines(ranking))
-    _tell_the_rest(ranking, console)
+        if arguments.json:
+            console.result(json_text(_ranking_json(ranking)))
+        elif ranking.groups:
+            console.results(_top_lines(ranking))
+        if ranking.dumps or ranking.unsigned:
+            _tell_the_rest(ranking, console)
+        else:
+            tell_nothing(thoth, console)
     return 0
 
 
@@ -133,8 +137,6 @@ def _tell_the_rest(ranking: Ranking, console: Console) -> None:
         whole = ranking.dumps + ranking.unsigned
         have = "has" if ranking.unsigned == 1 else "have"
         console.say(f"{ranking.unsigned} of {counted_dumps(whole)} {have} no signature; {_RECOMPUTE}")
-    elif not ranking.dumps:
-        console.say("no dump matches")
 
 
 # ---- thoth similar --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from thoth.cli.console import Console
     from thoth.library import Thoth
     from thoth.model import DumpInfo, Identity
-    from thoth.query import Query
+    from thoth.query import KeyPath, Query
 
 _FROM_STDIN: Final = (("dump", "stdin"), ("dumps", "stdin"), ("name", "stdin"))
 
@@ -73,6 +73,7 @@ def the_one(thoth: Thoth, word: Word) -> DumpInfo:
     Raises UsageError for a specification.
     """
     from thoth.model import Identity
+    from thoth.query import refuse_comparison
 
     name = word.name
     if name is None and word.is_constraint:
@@ -80,6 +81,8 @@ def the_one(thoth: Thoth, word: Word) -> DumpInfo:
             f"takes one dump, not a specification: {escaped(word.given)}; 'thoth ls' shows which there are"
         )
     if name is None:
+        if "/" not in word.given:
+            refuse_comparison(word.given, word.given)
         raise NoSuchDump(f"no such dump or file: {escaped(word.given)}")
     found = [Identity(name)] if len(name) == 32 else thoth.index.named(name)
     if len(found) > 1:
@@ -87,7 +90,8 @@ def the_one(thoth: Thoth, word: Word) -> DumpInfo:
     stored = thoth.stored_info(found[0]) if found else None
     if stored is None:
         of_file = f", which {escaped(word.given)} is" if word.local else ""
-        raise NoSuchDump(f"no such dump: {name}{of_file}")
+        why = None if found else thoth.why_empty()  # a whole identity is asked of the store
+        raise NoSuchDump(f"no such dump: {name}{of_file}{f'; {why}' if why else ''}")
     return stored[0]
 
 
@@ -152,7 +156,14 @@ def dumps_or_query(thoth: Thoth, words: Sequence[str], console: Console) -> list
     meant = [Word(each, local_identity(each)) for each in words]
     if not any(each.is_constraint for each in meant):
         return list(dict.fromkeys(the_one(thoth, each).id for each in meant))
-    query, others = asked([each.given if each.is_constraint else each.name or each.given for each in meant], console)
+    query = specified(meant, console)
+    tell_unknown(thoth, query, console)
+    return query
+
+
+def specified(words: Sequence[Word], console: Console) -> Query:
+    """The specification that words with a constraint among them are. Raises as ``chosen`` does."""
+    query, others = asked([each.given if each.is_constraint else each.name or each.given for each in words], console)
     if others:
         raise NoSuchDump(f"no such dump or file: {escaped(others[0])}")
     if nothing_named(query):
@@ -165,3 +176,21 @@ def nothing_named(query: Query) -> bool:
     from thoth.query import Named
 
     return Named(frozenset()) in query.constraints
+
+
+# ---- what looks like an answer and may be none ------------------------------------------------------
+
+
+def tell_unknown(thoth: Thoth, query: Query, console: Console, properties: Iterable[KeyPath] = ()) -> None:
+    """Tell of the properties that no dump has, in the specification and beside it."""
+    from thoth.spelling import names, unknown
+
+    if not console.quiet:
+        for line in unknown(thoth.index, (*names(query), *properties)):
+            console.say(line)
+
+
+def tell_nothing(thoth: Thoth, console: Console, otherwise: str | None = "no dump matches") -> None:
+    """Tell that nothing was found: why, where that is the index, or else what there is to say otherwise."""
+    if not console.quiet and (said := thoth.why_empty() or otherwise):
+        console.say(said)

@@ -75,7 +75,7 @@ def _asked(thoth: Thoth, arguments: Namespace, console: Console) -> tuple[RuleSe
 
     from thoth.analysis.autoanalyze import concerned, fault_lines
     from thoth.analysis.stored_rules import read_rules
-    from thoth.cli.specification import dumps_or_query
+    from thoth.cli.specification import dumps_or_query, tell_nothing
 
     rules = read_rules(thoth)
     for line in fault_lines(rules):
@@ -85,7 +85,10 @@ def _asked(thoth: Thoth, arguments: Namespace, console: Console) -> tuple[RuleSe
     meant = dumps_or_query(thoth, arguments.words, console)
     if isinstance(meant, list):  # named one by one, also those that the index does not know
         return rules, len(meant), meant
-    return rules, thoth.index.count(meant), concerned(thoth, meant, rules, time.time())
+    count = thoth.index.count(meant)
+    if not count:
+        tell_nothing(thoth, console, None)
+    return rules, count, concerned(thoth, meant, rules, time.time())
 
 
 def _held(autoanalyzer: Autoanalyzer, identities: Iterable[Identity], parallel: int) -> Generator[_Outcome]:

@@ -205,7 +205,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise IndexFailure(f"{self.path}: {_advice(error)}") from error
+            raise IndexFailure(f"{self.path}: {_advice(error, self.path)}") from error
         except OSError as error:
             raise IndexFailure(f"{self.path}: {error.strerror or error}") from error
 
@@ -345,9 +345,11 @@ _NEXT: Final = {
     sqlite3.SQLITE_LOCKED: "another process is writing to it; try again",
     sqlite3.SQLITE_IOERR: "cannot be read or written; see whether the disk is full",
     sqlite3.SQLITE_FULL: "the disk is full; make room and run 'thoth index'",
-    sqlite3.SQLITE_READONLY: "may not be written to; check who owns the file and its directory",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened; check who owns the file and its directory",
-    sqlite3.SQLITE_PERM: "cannot be opened; check who owns the file and its directory",
+}
+_REFUSED: Final = {
+    sqlite3.SQLITE_READONLY: "may not be written to",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_PERM: "cannot be opened",
 }
 
 
@@ -362,9 +364,24 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _advice(error: sqlite3.Error) -> str:
+def _advice(error: sqlite3.Error, path: Path) -> str:
     """What is wrong with the index, and what to do, in one line."""
     code = _code(error)
     if code in _DAMAGED or "malformed JSON" in str(error):
         return _DAMAGE.format(error)
+    if code in _REFUSED:
+        return f"{_REFUSED[code]}; {_obstacle(path)} ({error})"
     return f"{_NEXT.get(code, 'the index failed')} ({error})"
+
+
+def _obstacle(path: Path) -> str:
+    """What keeps this user from writing to an index, and what to do, in words."""
+    # SQLite makes files beside its own: without a directory that takes them it writes nothing.
+    for each in filter(os.path.exists, (path.parent, path, *_beside(path))):
+        if os.statvfs(each).f_flag & os.ST_RDONLY:
+            return f"the file system of {each} is mounted read-only: remount it, or name another index"
+        if not os.access(each, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            found, ours = each.stat(), os.geteuid()
+            told = f"{each} is of user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}"
+            return f"{told}, by which user {ours} cannot write there: change that, or name another index"
+    return "this user may write there: see whether another process has replaced the file"

@@ -26,6 +26,8 @@ class Kind(Enum):
     UNFINISHED = "unfinished"  # what is left of an upload that ended early, for the next of it: no problem
 
 
+# Problems of a dump that a repair mends, unless it finds on looking closer that this would cost a byte.
+MENDABLE: Final = frozenset({Kind.ORPHAN, Kind.STRAY, Kind.UNINDEXED, Kind.GHOST})
 NO_PROBLEM: Final = frozenset({Kind.UNRECORDED, Kind.UNFINISHED})
 
 

@@ -107,7 +107,8 @@ class ObjectStore(Protocol):
     - ``put`` writes a small object durably and atomically and returns its new etag; parents are made as needed.
       With ``if_match`` it is a compare-and-set: the object's etag must be that one, or with ABSENT there must
       be none, else PreconditionFailed and nothing has changed.
-    - ``list`` gives the entries of one directory, sorted by name; a directory that is not there is empty.
+    - ``list`` gives the entries of one directory, sorted by name; a directory that is not there is empty. With
+      ``most`` it gives so many of them at most, those that cost least.
     - ``delete`` removes an object, or a directory that is empty. A directory that is not empty raises StoreError.
       With ``if_match`` it is a compare-and-delete: an object with another etag stays, and PreconditionFailed is
       raised; for one that is gone, either.
@@ -138,7 +139,7 @@ class ObjectStore(Protocol):
 
     def open(self, name: str) -> StoredObject: ...
 
-    def list(self, name: str) -> Iterator[Entry]: ...
+    def list(self, name: str, *, most: int | None = None) -> Iterator[Entry]: ...
 
     def delete(self, name: str, *, if_match: str | None = None) -> None: ...
 

@@ -30,6 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -93,7 +94,7 @@ class DirectoryStore:
         with self._parent(name) as (directory, last):
             return OpenObject(self._root, name, walk.open_file(directory, last))
 
-    def list(self, name: str) -> Iterator[Entry]:
+    def list(self, name: str, *, most: int | None = None) -> Iterator[Entry]:
         place = parts(name)
         try:
             with (
@@ -101,7 +102,7 @@ class DirectoryStore:
                 self._opened() as root,
                 walk.directory(root, place) as directory,
             ):
-                yield from _entries(directory)
+                yield from islice(_entries(directory), most)
         except NoSuchObject:
             return
 

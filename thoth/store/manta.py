@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from thoth.errors import CorruptTransfer, NoSuchObject, StoreError, StoreTransient
 from thoth.store.base import MAX_SMALL, Entry, ObjectStat, Unfinished
 from thoth.store.jobs import Jobs
-from thoth.store.manta_listing import entries
+from thoth.store.manta_listing import entries, first_entries
 from thoth.store.manta_multipart import MantaUploads
 from thoth.store.manta_parts import Multipart, PartSizes
 from thoth.store.manta_reading import MantaObject
@@ -84,8 +84,8 @@ class MantaStore:
     def open(self, name: str) -> MantaObject:
         return MantaObject(self._manta, name)
 
-    def list(self, name: str) -> Iterator[Entry]:
-        return entries(self._manta, name)
+    def list(self, name: str, *, most: int | None = None) -> Iterator[Entry]:
+        return entries(self._manta, name) if most is None else first_entries(self._manta, name, most)
 
     def delete(self, name: str, *, if_match: str | None = None) -> None:
         self._manta.delete(name, if_match)

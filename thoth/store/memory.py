@@ -55,7 +55,7 @@ class MemoryStore:
     def open(self, name: str) -> OpenBytes:
         return OpenBytes(name, self._object(name).data)
 
-    def list(self, name: str) -> Iterator[Entry]:
+    def list(self, name: str, *, most: int | None = None) -> Iterator[Entry]:
         place = parts(name)
         with self._lock:
             found = [
@@ -64,7 +64,7 @@ class MemoryStore:
                 if each[:-1] == place
             ]
             found += [Entry(each[-1], True, 0, 0.0) for each in self._directories if each[:-1] == place]
-        yield from sorted(found, key=lambda entry: entry.name)
+        yield from sorted(found, key=lambda entry: entry.name)[:most]
 
     def delete(self, name: str, *, if_match: str | None = None) -> None:
         place = parts(name)

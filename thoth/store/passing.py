@@ -30,8 +30,8 @@ class Passing:
     def open(self, name: str) -> StoredObject:
         return self._store.open(name)
 
-    def list(self, name: str) -> Iterator[Entry]:
-        return self._store.list(name)
+    def list(self, name: str, *, most: int | None = None) -> Iterator[Entry]:
+        return self._store.list(name, most=most)
 
     def delete(self, name: str, *, if_match: str | None = None) -> None:
         self._store.delete(name, if_match=if_match)

@@ -138,12 +138,12 @@ class Retrying(Passing):
 
         tries.run(once)
 
-    def list(self, name: str) -> Iterator[Entry]:
+    def list(self, name: str, *, most: int | None = None) -> Iterator[Entry]:
         tries = self._tries()
         last = ""
         while True:
             try:
-                for entry in self._store.list(name):
+                for entry in self._store.list(name, most=most):
                     if entry.name > last:
                         last = entry.name
                         yield entry

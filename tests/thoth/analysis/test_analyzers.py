@@ -70,6 +70,12 @@ def test_one_that_is_not_there(thoth: Thoth) -> None:
         remove(thoth, "fmri")
 
 
+def test_one_that_is_called_otherwise_is_not_meant(thoth: Thoth) -> None:
+    add(thoth, "loop", b"true")
+    with pytest.raises(NoSuchAnalyzer, match="'nope'; 'thoth analyzers' lists"):
+        remove(thoth, "nope")
+
+
 def test_ours_are_added_where_their_names_are_free(thoth: Thoth) -> None:
     add(thoth, "fmri", b"mine")
     assert add_bundled(thoth) == [name for name in BUNDLED if name != "fmri"]

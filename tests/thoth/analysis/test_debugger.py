@@ -119,7 +119,9 @@ class TestChoice:
         [
             (LINUX, None, having("mdb", "crash"), "nothing here reads a Linux core; install gdb or lldb"),
             (ILLUMOS, None, having(), "nothing here reads an illumos core; install gdb or lldb"),
-            (LINUX, "mdb", ALL, "mdb cannot read a Linux core; install gdb or lldb"),
+            (LINUX, "mdb", having("mdb"), "mdb cannot read a Linux core; install gdb or lldb"),
+            (LINUX, "mdb", ALL, "mdb cannot read a Linux core; gdb does: leave --debugger out"),
+            (LINUX, "mdb", having("mdb", "lldb"), "mdb cannot read a Linux core; lldb does: leave --debugger out"),
             (LINUX, "lldb", having("gdb"), "there is no lldb here; install it, or leave --debugger out"),
             (
                 VMCORE,
@@ -131,7 +133,7 @@ class TestChoice:
             (
                 VMCORE,
                 "gdb",
-                ALL,
+                having("gdb"),
                 "gdb cannot read an illumos kernel dump;"
                 " mdb does, on an illumos machine, and nothing else does: run 'thoth debug' there",
             ),

@@ -51,7 +51,7 @@ EOF
 
 def test_unset_and_then_undefined_finds_it(shell: Shell) -> None:
     shell("thoth set cmd=svc.configd triage bmc")
-    assert_ran(shell("thoth ls --json properties.triage=undefined"))
+    assert_ran(shell("thoth ls --json properties.triage=undefined"), err="thoth: no dump matches\n")
     assert_ran(shell("thoth unset 086d664357716ae7 triage"), err="thoth: unset 'triage' on 1 dump\n")
     found = shell("thoth ls --json properties.triage=undefined | json name")
     assert_ran(found, f"/thoth/stor/thoth/{TRIAGED}\n")

@@ -208,8 +208,9 @@ class TestNames:
 
 class TestLs:
     def test_on_a_fresh_machine_there_is_a_header_and_nothing_is_made(self, run: Run) -> None:
-        assert run("ls") == Ran(0, HEADER + "\n", "")
-        assert run("ls", "--json", "type=core") == Ran(0, "", "")
+        assert run("ls") == Ran(0, HEADER + "\n", "thoth: no dump matches\n")
+        assert run("ls", "--json", "type=core") == Ran(0, "", "thoth: no dump matches\n")
+        assert run("-q", "ls", "--json") == Ran(0, "", "")
         assert run("info", "type=core") == Ran(0, "[]\n", "")
         assert run("info", "abc").code == 2
         assert list(Path(os.environ["HOME"]).iterdir()) == []
@@ -326,7 +327,7 @@ class TestLs:
         name = uploaded(7)
         (tmp_path / "core.7x").write_bytes(b"")
         ran = run("ls", name, "core.7x")
-        assert ran.said == ["thoth: 'core.7x' is taken for a property to show; './core.7x' is the local dump"]
+        assert ran.said[:1] == ["thoth: 'core.7x' is taken for a property to show; './core.7x' is the local dump"]
         assert ran.lines[0].endswith(" CORE.7X")
 
     def test_its_help_names_all_units(self, run: Run) -> None:

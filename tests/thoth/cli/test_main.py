@@ -154,7 +154,7 @@ class TestStreams:
         ours, theirs = os.pipe()
         os.close(ours)
         try:
-            assert spawn("ls", stdout=theirs) == Ran(141, "", "")
+            assert spawn("-q", "ls", stdout=theirs) == Ran(141, "", "")
             assert spawn("--help", stdout=theirs) == Ran(141, "", "")
         finally:
             os.close(theirs)
@@ -185,7 +185,7 @@ class TestStreams:
         self, child_environment: dict[str, str], redirection: str, said: str
     ) -> None:
         ran = subprocess.run(
-            ["bash", "-c", f'"$@" {redirection}', "bash", *COMMAND, "ls"],
+            ["bash", "-c", f'"$@" {redirection}', "bash", *COMMAND, "-q", "ls"],
             stderr=subprocess.PIPE,
             text=True,
             check=False,

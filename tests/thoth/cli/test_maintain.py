@@ -34,7 +34,7 @@ def test_an_index_that_is_gone_is_made_again(run: Run, core: Core, place: Path) 
     run("upload", *(core(pid) for pid in range(3)))
     listed = run("ls", "--json")
     move_away(place, "")
-    assert run("ls", "--json") == Ran(0, "", "")
+    assert run("ls", "--json") == Ran(0, "", "thoth: the index has no dumps and the store has: run 'thoth index'\n")
     assert run("index") == Ran(0, "", "thoth: indexed 3 dumps\n")
     assert run("ls", "--json") == listed
     assert run("-q", "index") == Ran(0, "", "")

@@ -41,7 +41,7 @@ def some(stored: Thoth) -> None:
         (["properties.triage.who"], {"bmc": 1, "undefined": 4}),
         (["limit=2", "cmd"], {"bc": 2}),
         (["cmd=nope", "cmd"], {}),
-        (["nope"], {"undefined": 5}),
+        (["panicstring"], {"undefined": 5}),
         (["time"], {"0": 1, "1": 1, "2": 1, "3": 1, "4": 1}),
         (["0" * 31, "cmd"], {"undefined": 1, "bc": 2, "dc": 2}),
         (["0" * 32, "--json", "cmd"], {"bc": 1}),

@@ -90,6 +90,17 @@ def test_nothing_is_wrong(run: Run, core: Core) -> None:
     assert run("-q", "scrub") == Ran(0, "", "")
 
 
+def test_what_no_repair_mends_does_not_ask_for_one(run: Run, core: Core, dumps: Path) -> None:
+    name = run("-q", "upload", core(1)).out.strip()
+    flipped(dumps / name / "core.1")
+    assert run("scrub", "--repair").code == 1
+    ran = run("scrub")
+    assert (ran.code, found(ran), len(ran.said)) == (1, {(name, "corrupt")}, 1)
+    aged(dumps / name / "core.1").with_name("core.2").write_bytes(b"x")
+    aged(dumps / name / "core.2")
+    assert run("scrub").said[1:] == [HINT]
+
+
 def test_a_line_for_each_thing_that_is_wrong(run: Run, troubled: dict[str, str]) -> None:
     expected = {(troubled[kind], kind) for kind in ("corrupt", "orphan", "unindexed", "unrecorded", "stray")} | {
         (troubled["unreadable"], "corrupt"),

@@ -71,7 +71,7 @@ class TestSetup:
     def test_a_database_of_the_user_s_name(self, run: Run, sites: Sites) -> None:
         made = sites()
         made.configure(host=made.place.host, port=made.place.port)
-        assert run("ls").said == [made.using]
+        assert run("ls").said == [made.using, "thoth: no dump matches"]
 
     def test_it_is_all_shown(self, run: Run, site: Site) -> None:
         ran = run("config")
@@ -127,6 +127,18 @@ class TestDumps:
         assert listed.said == [site.using]
         assert listed.lines[1].split() == [identity[:16], "core", "2015-12-04T19:56:54", "bc", "-"]
         assert run("-q", "info", identity[:8]).out.startswith("{")
+
+    def test_a_database_that_is_new_tells_so(self, run: Run, sites: Sites, core: CORE) -> None:
+        made = sites()
+        made.share()
+        identity = run("-q", "upload", core(1)).out.strip()
+        made.configure(host=made.place.host, port=made.place.port, db="new")
+        said = "the index has no dumps and the store has: run 'thoth index'"
+        assert run("ls").said[1:] == [f"thoth: {said}"]
+        assert run("info", identity[:5]).said[1:] == [f"thoth: no such dump: {identity[:5]}; {said}"]
+        assert run("-q", "index").code == 0
+        assert run("ls").lines[1].startswith(identity[:16])
+        assert run("ls", "tikcet=undefined").said[1:] == ["thoth: no dump has 'tikcet'; did you mean ticket?"]
 
     def test_a_name_that_has_to_be_escaped(self, run: Run, site: Site, core: CORE) -> None:
         identity = run("-q", "upload", core(1, "core.a b%;$(x)")).out.strip()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.analysis import NOBODY, as_user
 from tests.thoth.index.looking import ask_everything, trace
 from tests.thoth.index.rows import dump, named
 from thoth.errors import CannotWrite, IndexFailure
@@ -68,6 +69,21 @@ def test_create_that_was_cut_short_is_completed(index: SqliteIndex, path: Path) 
     assert ask_everything(index) == []
     assert index.put(dump(1))
     assert ask_everything(index) == [named(1)]
+
+
+def test_what_keeps_a_user_from_writing_is_named() -> None:
+    with as_user() as place:
+        path = place / "dumps.db"
+        with closing(SqliteIndex(path)) as index:
+            index.put(dump(1))
+        for refused, mode in ((place, 0o555), (path, 0o444)):
+            before = stat.S_IMODE(refused.stat().st_mode)
+            refused.chmod(mode)
+            said = f"{path}: may not be written to; {refused} is of user {NOBODY} and has mode 0{mode:o}, by which"
+            with closing(SqliteIndex(path)) as index, pytest.raises(IndexFailure) as failure:
+                index.put(dump(2))
+            assert str(failure.value).startswith(f"{said} user {NOBODY} cannot write there: change that")
+            refused.chmod(before)
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])

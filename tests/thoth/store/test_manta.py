@@ -173,6 +173,9 @@ def test_a_long_directory_comes_page_by_page(server: MantaServer, store: MantaSt
     before = len(server.requests)
     assert [each.name for each in store.list(f"{HOME}/d")] == wanted
     assert [each.query.get("marker") for each in server.requests[before:]] == [None, wanted[1023]]
+    before = len(server.requests)
+    assert [each.name for each in store.list(f"{HOME}/d", most=20)] == wanted[:20]
+    assert [each.query["limit"] for each in server.requests[before:]] == ["20"]
 
 
 def test_a_page_of_just_as_many_entries_as_fit(server: MantaServer, store: MantaStore) -> None:

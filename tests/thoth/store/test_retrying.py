@@ -53,8 +53,8 @@ class Moody(Passing):
         self._do(lambda: super(Moody, self).open(name))
         return _MoodyObject(super().open(name), self)
 
-    def list(self, name: str) -> Iterator[Entry]:
-        for number, entry in enumerate(super().list(name)):
+    def list(self, name: str, *, most: int | None = None) -> Iterator[Entry]:
+        for number, entry in enumerate(super().list(name, most=most)):
             if number % 2:
                 self._do(lambda: None)
             yield entry
