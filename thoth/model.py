@@ -22,7 +22,7 @@ KEYS: Final = frozenset(
     | {"properties", "revision", "size", "md5", "sha256", "complete", "uploaded", "sources", "os", "arch", "release"}
     | {"zone", "zoneid", "exec", "ppid", "uid", "signal", "lwp", "lwps", "panicstring", "uuid", "truncated"}
     | {"threads", "fault_address", "stack_by", "stack_failed", "signature", "signature_rules"}
-    | {"expanded", "purged", "autoanalyzed", "rules_pending"}
+    | {"expanded", "purged", "autoanalyzed", "rules_pending", "rules_begun"}
 )
 
 

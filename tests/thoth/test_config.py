@@ -279,7 +279,7 @@ class TestManta:
         assert load_config(MANTA, file=str(toml)).manta.parts_from == 10_000_000
         assert load_config({**MANTA, "THOTH_PARTS_FROM": "1M"}, file=str(toml)).manta.parts_from == 1 << 20
 
-    @pytest.mark.parametrize("written", ["M", "-1", "1.5G", "1 G", "never", "٣G", "9" * 16, "1M\n"])
+    @pytest.mark.parametrize("written", ["M", "-1", "1.5G", "1  G", "never", "٣G", "9" * 16, "1M\n"])
     def test_what_is_no_size_is_refused_where_it_is_used(self, written: str) -> None:
         environ = {**MANTA, "THOTH_PARTS_FROM": written}
         message = refused(environ)

@@ -73,7 +73,7 @@ What became of a rule is recorded on the dump, under "autoanalyzed" in what `tho
 A dump that arrives while there are rules has "rules_pending", a time, until they have been run. When the
 upload or collector is killed before that, the next upload of the dump or pass over its node runs the rest:
   rules_pending=*                         of a dump that will not come again, `run` does it
-  rules_begun.host=*                      an analyzer is running on it, as "rules_begun" says: others leave it alone
+  rules_begun.host=*                      an analyzer runs on it, as "rules_begun" says: others leave it
                                           until that process is gone, or an hour if it is elsewhere
 
 {SPECIFICATION}
