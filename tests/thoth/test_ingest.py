@@ -439,6 +439,42 @@ def test_what_one_that_was_killed_may_have_stored_is_settled_before_it_is_called
     assert (receipt.result, store.settled) == (Result.PRESENT, [name])
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_F30_what_one_that_was_killed_has_sent_is_compared_and_not_written_again(
+    tmp_path: Path, in_memory: bool
+) -> None:
+    thoth = Thoth(DirectoryStore(tmp_path, create=True), MemoryIndex(), "bmc")
+    stored = take(thoth, CORE).info
+    thoth.store.delete(f"/bmc/stor/thoth/{stored.id}/info.json")
+    thoth.index.delete(stored.id)
+    there = thoth.store.stat(str(stored.document["dump"]))
+    stream = list(in_blocks(CORE)) if in_memory else Reopened(lambda: in_blocks(CORE))
+    assert receive(thoth, arrival(CORE), stream, now=NOW, tries=at_once).result is Result.STORED
+    assert thoth.store.stat(str(stored.document["dump"])) == there
+    assert whole(thoth, stored.id).sha256 == stored.sha256
+
+
+def test_what_is_there_with_other_bytes_is_replaced(tmp_path: Path) -> None:
+    thoth = Thoth(DirectoryStore(tmp_path, create=True), MemoryIndex(), "bmc")
+    other = CORE[:-1] + bytes([CORE[-1] ^ 1])
+    stored = take(thoth, other).info
+    thoth.store.delete(f"/bmc/stor/thoth/{stored.id}/info.json")
+    thoth.index.delete(stored.id)
+    starts = []
+
+    def start() -> Iterator[bytes]:
+        starts.append(1)
+        return in_blocks(CORE)
+
+    assert receive(thoth, arrival(CORE), Reopened(start), now=NOW, tries=at_once).result is Result.STORED
+    assert (len(starts), CORE in objects(thoth).values()) == (2, True)
+    thoth.store.delete(f"/bmc/stor/thoth/{stored.id}/info.json")
+    assert (
+        receive(thoth, arrival(other), in_blocks(other), now=NOW).result is Result.STORED
+    )
+    assert other in objects(thoth).values()
+
+
 class TestLostDocument:
     """The store has lost info.json, and the index still has what it said."""
 
