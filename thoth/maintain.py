@@ -11,7 +11,7 @@ from thoth.errors import BadDocument, NoSuchDump, NoSuchObject, StoreError, Stor
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.naming import is_identity
-from thoth.store.names import home, info_name
+from thoth.store.names import dump_dir, home, info_name
 
 BATCH: Final = 2_000  # documents that are put at once: few transactions, and another writer does not wait long
 _BATCH_BYTES: Final = 8 << 20  # of their text, which takes about ten times as much when it is read
@@ -36,18 +36,22 @@ def stored_identities(thoth: Thoth, since: float = -inf) -> list[Identity]:
     ]
 
 
-def reindex(thoth: Thoth, identities: Iterable[Identity]) -> Reindexed:
+def reindex(thoth: Thoth, identities: Iterable[Identity], *, may_be_empty: bool = False) -> Reindexed:
     """Tell the index of these dumps what the store has of them. Safe to repeat, and while others write.
 
     A document of the index that has a higher revision stays. A dump without a document that can be read is a
-    failure, and the others go on. Raises StoreUnavailable and IndexFailure, since no other dump would fare better.
+    failure, and the others go on; with ``may_be_empty`` a directory without anything is none: a full store is left
+    with such, and each dump begins as one. Raises StoreUnavailable and IndexFailure, since no other dump would fare
+    better.
     """
     failures: list[ThothError] = []
-    indexed = sum(_put(thoth, batch, failures) for batch in _batches(thoth, identities, failures))
+    indexed = sum(_put(thoth, batch, failures) for batch in _batches(thoth, identities, failures, may_be_empty))
     return Reindexed(indexed, tuple(failures))
 
 
-def _batches(thoth: Thoth, identities: Iterable[Identity], failures: list[ThothError]) -> Iterator[list[DumpInfo]]:
+def _batches(
+    thoth: Thoth, identities: Iterable[Identity], failures: list[ThothError], may_be_empty: bool
+) -> Iterator[list[DumpInfo]]:
     """The documents, so many at a time that memory stays flat whatever their size."""
     batch: list[DumpInfo] = []
     size = 0
@@ -56,7 +60,11 @@ def _batches(thoth: Thoth, identities: Iterable[Identity], failures: list[ThothE
             info, length = _document(thoth, identity)
         except StoreUnavailable:
             raise
-        except (StoreError, BadDocument, NoSuchDump) as error:
+        except NoSuchDump as error:
+            if not may_be_empty or next(iter(thoth.store.list(dump_dir(thoth.user, identity))), None) is not None:
+                failures.append(error)
+            continue
+        except (StoreError, BadDocument) as error:
             failures.append(error)
             continue
         batch.append(info)

@@ -469,9 +469,7 @@ def test_what_is_there_with_other_bytes_is_replaced(tmp_path: Path) -> None:
     assert receive(thoth, arrival(CORE), Reopened(start), now=NOW, tries=at_once).result is Result.STORED
     assert (len(starts), CORE in objects(thoth).values()) == (2, True)
     thoth.store.delete(f"/bmc/stor/thoth/{stored.id}/info.json")
-    assert (
-        receive(thoth, arrival(other), in_blocks(other), now=NOW).result is Result.STORED
-    )
+    assert receive(thoth, arrival(other), in_blocks(other), now=NOW).result is Result.STORED
     assert other in objects(thoth).values()
 
 

@@ -117,6 +117,14 @@ def test_what_is_broken_is_told_and_the_rest_goes_on(thoth: Thoth) -> None:
     assert [info.id for info in indexed(thoth)] == [named(0), named(4)]
 
 
+def test_a_directory_without_anything_is_no_dump_unless_it_is_named(tmp_path: Path) -> None:
+    thoth = Thoth(DirectoryStore(tmp_path, create=True), MemoryIndex(), "bmc")
+    stored(thoth, dump(0))
+    (tmp_path / f"bmc/stor/thoth/{named(1)}").mkdir()
+    assert reindex(thoth, stored_identities(thoth), may_be_empty=True) == Reindexed(1, ())
+    assert [type(failure) for failure in reindex(thoth, [named(1)]).failures] == [NoSuchDump]
+
+
 def test_a_document_that_no_index_can_keep_does_not_stop_its_batch(thoth: Thoth) -> None:
     stored(thoth, *(dump(number) for number in range(3)))
     deep = b'{"id": "%s", "x": %s%s}' % (named(1).encode(), b"[" * 300, b"]" * 300)

@@ -57,7 +57,7 @@ def index(arguments: Namespace, console: Console) -> int:
         thoth.index.create()
         was_another = whole and thoth.renew()
         identities = stored_identities(thoth, since)
-        code = _made_again(thoth, config, identities, console, stacks=arguments.stacks)
+        code = _made_again(thoth, config, identities, console, stacks=arguments.stacks, listed=True)
         if was_another:
             _tell_of_others(thoth, identities, console)
         return code
@@ -97,18 +97,24 @@ def _add_stacks(parser: ArgumentParser) -> None:
 
 
 def _made_again(
-    thoth: Thoth, config: Config, identities: Sequence[Identity], console: Console, *, stacks: bool
+    thoth: Thoth,
+    config: Config,
+    identities: Sequence[Identity],
+    console: Console,
+    *,
+    stacks: bool,
+    listed: bool = False,
 ) -> int:
     from thoth.cli.stacks import restacked
 
-    code = _reindex(thoth, identities, console)
+    code = _reindex(thoth, identities, console, listed=listed)
     return max(code, restacked(thoth, config, identities, console)) if stacks else code
 
 
-def _reindex(thoth: Thoth, identities: Sequence[Identity], console: Console) -> int:
+def _reindex(thoth: Thoth, identities: Sequence[Identity], console: Console, *, listed: bool) -> int:
     from thoth.maintain import reindex
 
-    done = reindex(thoth, console.counting("indexing", identities))
+    done = reindex(thoth, console.counting("indexing", identities), may_be_empty=listed)
     for failure in done.failures:
         console.failure(failure)
     console.say(f"indexed {counted_dumps(done.indexed)}")

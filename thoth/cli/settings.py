@@ -115,25 +115,34 @@ def _is_made(found: Survey, name: str) -> bool:
 def _document(
     settings: Mapping[str, Setting], there: Mapping[str, bool | None], faults: Mapping[str, ThothError]
 ) -> Json:
-    from thoth.config import without_credentials
-
     told = {
-        name: {"value": without_credentials(each.value), "origin": each.origin, "there": there.get(name)}
+        name: {"value": _shown(name, each.value), "origin": each.origin, "there": there.get(name)}
         for name, each in settings.items()
     }
     return {"version": 1, "settings": told, "errors": [str(each) for each in faults.values()]}
 
 
 def _lines(settings: Mapping[str, Setting], there: Mapping[str, bool | None]) -> list[str]:
-    from thoth.config import without_credentials
-
     rows = [("SETTING", "VALUE", "FROM", "STATE")]
     for name, each in settings.items():
-        rows.append((name, escaped(without_credentials(each.value)), escaped(each.origin), _state(name, there)))
+        rows.append((name, escaped(_shown(name, each.value)), escaped(each.origin), _state(name, there)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         "  ".join([*(f"{text:<{width}}" for text, width in zip(row, widths, strict=False)), row[3]]) for row in rows
     ]
+
+
+def _shown(name: str, value: str) -> str:
+    """A value without what may be secret in it."""
+    from pathlib import Path
+
+    from thoth.config import without_credentials
+
+    if name == "manta.key_id" and value:
+        from thoth.store.keys import names_a_key
+
+        return value if names_a_key(value, Path.home()) else "(not shown: neither a fingerprint nor a file)"
+    return without_credentials(value)
 
 
 def _state(name: str, there: Mapping[str, bool | None]) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from thoth.edit import revise, stored_form
-from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, PreconditionFailed
+from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, PreconditionFailed, StoreTransient
 from thoth.ingest.annotate import annotate, annotated
 from thoth.ingest.arrival import Arrival, Receipt, noted_again
 from thoth.ingest.wanted import is_wanted, objects_of
@@ -39,7 +39,9 @@ def publish(thoth: Thoth, sent: Committed) -> Receipt:
     sent = replace(sent, info=_with_notes(thoth, sent))
     try:
         thoth.store.put(info_name(thoth.user, sent.info.id), stored_form(sent.info), if_match=ABSENT)
-    except PreconditionFailed:
+    except PreconditionFailed as error:
+        if thoth.stored_info(sent.info.id) is None:  # some stores say so of a change that came to nothing, too
+            raise StoreTransient(f"{sent.info.id}: its document was written by two at once; try again") from error
         return _reconcile(thoth, sent)
     return _indexed(thoth, Receipt(Result.STORED, sent.info, sent=sent.info.size or 0))
 

@@ -79,6 +79,14 @@ def _path(key_id: str, home: Path | None, setting: str) -> Path:
     )
 
 
+def names_a_key(key_id: str, home: Path | None) -> bool:
+    """Whether a setting is what it should be: else it may be the key itself, which nobody is to be shown."""
+    try:
+        return bool(parse_fingerprint(key_id, "") or _path(key_id, home, ""))
+    except UsageError:
+        return False
+
+
 def _undisclosed(file: KeyFile, ask: Ask | None) -> LocalKey:
     """The key of a file that doesn't tell without its passphrase which it is: no agent can be asked for it."""
     if file.fault:

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.elfwriter import illumos_core
-from tests.support.manta_moods import Barrier, Mood, NeverReply
+from tests.support.manta_moods import Answer, Barrier, Mood, NeverReply
 from tests.support.processes import wait_until
 from tests.support.reqlite import ReqlServer
-from tests.support.site import Site
+from tests.support.site import HOME, Site
 from tests.support.site import site as a_site
 
 SIZE = 12_000_000  # bytes: three parts
@@ -32,6 +32,15 @@ AT_ITS_COMMIT = (Barrier(2, patience=_PATIENCE), "POST", "*/commit")
 def site(reql: ReqlServer, tmp_path: Path) -> Iterator[Site]:
     with a_site(reql, tmp_path / "bc") as made:
         yield made
+
+
+def test_F30_a_document_that_manta_refuses_since_another_comes(site: Site, tmp_path: Path) -> None:
+    core = tmp_path / "core.7"
+    core.write_bytes(illumos_core(pid=7, size=SIZE))
+    site.server.moods.add(Answer(409, "ConcurrentRequest", when="body"), method="PUT", path="*/info.json", count=1)
+    identity = done(site, IN_PARTS, "upload", core).strip()
+    assert site.info(identity)["pid"] == "7"
+    assert len([each for each in site.server.requests if each.path.endswith("/uploads")]) == 1
 
 
 def started(site: Site, told: dict[str, str], *words: str | Path) -> subprocess.Popen[str]:
@@ -62,6 +71,8 @@ def test_F30_nothing_is_sent_again(
 ) -> None:
     core = tmp_path / "core.7"
     core.write_bytes(illumos_core(pid=7, size=size))
+    # Its directory is there: else the first commit fails for that, and another follows.
+    site.node.run("mmkdir", "-p", f"{HOME}/{done(site, told, 'object', core).strip()}")
     mood, method, path = moment
     placed = site.server.moods.add(mood, method=method, path=path, count=None)
     process = started(site, told, "upload", core)

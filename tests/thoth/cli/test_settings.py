@@ -64,6 +64,21 @@ class TestConfig:
             assert SECRET not in ran.out + ran.err
             assert "rethinkdb://db:28015/thoth" in ran.out
 
+    @pytest.mark.parametrize("words", [[], ["--json"]])
+    def test_F71_a_key_in_the_place_of_its_name_is_not_shown(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]
+    ) -> None:
+        key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE\n-----END OPENSSH PRIVATE KEY-----\n"
+        monkeypatch.setenv("MANTA_URL", "http://127.0.0.1:1")
+        monkeypatch.setenv("MANTA_USER", "bcantrill")
+        for name in (key, "b3BlbnNzaC1rZXktdjE"):
+            monkeypatch.setenv("MANTA_KEY_ID", name)
+            ran = run("config", *words)
+            assert "(not shown: neither a fingerprint nor a file)" in ran.out
+            assert "b3Blbn" not in ran.out + ran.err
+        monkeypatch.setenv("MANTA_KEY_ID", "SHA256:" + "a" * 43)
+        assert "SHA256:aaa" in run("config", *words).out
+
     def test_one_that_is_half_wrong_is_shown_all_the_same(
         self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
