@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.memory_index import MemoryIndex
 from tests.support.reqlite import ReqlServer
 from thoth.index.base import Index
-from thoth.index.memory import MemoryIndex
 from thoth.index.rethink import RethinkIndex
 from thoth.index.sqlite import SqliteIndex
 from thoth.model import DumpInfo, Identity, Json

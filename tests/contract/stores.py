@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from tests.support.manta_store import manta_store
+from tests.support.memory_store import MemoryStore
 from thoth.store.base import Digests, ObjectStat, ObjectStore
 from thoth.store.directory import DirectoryStore
 from thoth.store.manta import PartSizes
-from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import Retrying
 
 

@@ -15,14 +15,14 @@ import pytest
 
 from tests.support.arrivals import CORE, take, whole
 from tests.support.elfwriter import illumos_core
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.config import environment, load_config
 from thoth.edit import SetProperty, SetTicket, edit_dump, edited, revise
 from thoth.index.documents import MAX_DEPTH
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth, open_thoth
 from thoth.maintain import reindex
 from thoth.model import DumpInfo, Identity, Json
-from thoth.store.memory import MemoryStore
 
 TOP = Path(__file__).resolve().parents[2]
 MIB = 1 << 20

@@ -16,16 +16,16 @@ import pytest
 
 from tests.support.arrivals import NOW, objects, take
 from tests.support.elfwriter import illumos_core
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.support.roots import program
 from thoth.config import load_config
 from thoth.edit import revise
 from thoth.errors import StoreError, ThothError
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth, open_thoth
 from thoth.model import Identity
 from thoth.purge import Rules, candidates, purge_dump
 from thoth.store.base import ObjectStore
-from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import Passing
 
 DAY = 86400

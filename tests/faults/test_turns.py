@@ -13,12 +13,13 @@ from typing import Final
 import pytest
 
 from tests.support.arrivals import CORE, CUT, SHORTER, arrival, objects, take, whole
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.analysis.autoanalyze import Autoanalyzer
 from thoth.analysis.rules import parse_rules
 from thoth.analysis.stored_rules import upload_rules
 from thoth.edit import SetTicket, Unticket, edit_dump
 from thoth.errors import ThothError
-from thoth.index.memory import MemoryIndex
 from thoth.ingest.arrival import Receipt
 from thoth.library import Thoth
 from thoth.maintain import stored_identities
@@ -29,7 +30,6 @@ from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
 from thoth.scrub.mend import mend
 from thoth.store.base import Digests, ObjectStat, ObjectStore, Upload
 from thoth.store.directory import DirectoryStore
-from thoth.store.memory import MemoryStore
 from thoth.store.names import dump_dir, info_name
 from thoth.store.wrappers import Passing
 

@@ -19,14 +19,14 @@ from tests.support.analysis import common_ground
 from tests.support.arrivals import NOW, take
 from tests.support.collector import Collector
 from tests.support.elfwriter import illumos_core
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.support.mishaps import check_settled, collector, small_disk
 from tests.support.sshd import Node
 from thoth import Autoanalyzer
 from thoth.analysis.rules import parse_rules
 from thoth.analysis.stored_rules import upload_rules
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
-from thoth.store.memory import MemoryStore
 from thoth.store.names import analyzer_name
 
 PLACE = "/var/tmp/thoth"

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from sdc_thoth.transfer import Intake
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth import Identity, Outcome, Result, StoreError, StoreUnavailable
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
-from thoth.store.memory import MemoryStore
 
 STORED = Outcome(Result.STORED, "cn0", b"/cores/core.1", identity=Identity("1a" * 16), sent=100)
 PRESENT = Outcome(Result.PRESENT, "cn0", b"/cores/core.2", identity=Identity("2b" * 16))

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.arrivals import CORE, take
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.analysis.cache import Cache
 from thoth.analysis.run import Analysis, Analyzer, Dcmd, analyze
 from thoth.analysis.sandbox import Limits
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Json
-from thoth.store.memory import MemoryStore
 
 NOBODY = 65534
 QUICK = Limits(timeout=20)  # seconds: what goes wrong in a test ends before the test does

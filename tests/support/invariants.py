@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable
 
 from tests.support.collector import Collector
+from tests.support.memory_index import MemoryIndex
 from thoth import DumpInfo
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.maintain import stored_identities
 from thoth.scrub.check import ghosts, scrub, strays

@@ -13,13 +13,13 @@ from tests.support.arrivals import take
 from tests.support.illumos_tools import IllumosTools
 from tests.support.manta_server import MantaServer, Options
 from tests.support.manta_store import account, manta
+from tests.support.memory_index import MemoryIndex
 from tests.support.node_packages import node_package
 from thoth.analysis.cache import Cache
 from thoth.analysis.job_run import Times
 from thoth.analysis.job_runner import JobRunner
 from thoth.analysis.run import Task
 from thoth.analysis.runner import Settings
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 from thoth.store.jobs import Jobs

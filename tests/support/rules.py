@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.arrivals import CORE, NOW, take
+from tests.support.memory_store import MemoryStore
 from thoth.analysis.autoanalyze import Autoanalyzer, Held
 from thoth.analysis.rules import parse_rules
 from thoth.analysis.stored_rules import upload_rules
@@ -22,7 +23,6 @@ from thoth.config import environment
 from thoth.errors import StoreError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json
-from thoth.store.memory import MemoryStore
 from thoth.store.names import analyzer_name
 
 TICKET = {"name": "t", "version": 1, "matches": ["type=core"], "ticket": "OS-1"}

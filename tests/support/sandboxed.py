@@ -19,12 +19,12 @@ from typing import Any, Self
 
 from tests.support.analysis import common_ground
 from tests.support.arrivals import CORE, take
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.support.processes import PROC
 from thoth.analysis.cache import Cache
 from thoth.analysis.sandbox import Ended, Limits, clean_environment, run_sandboxed
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
-from thoth.store.memory import MemoryStore
 
 TOP = Path(__file__).resolve().parent.parent.parent
 _USERS = range(200_000, 300_000)  # nobody's: what else runs here must not count as theirs

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.arrivals import CORE, take, whole
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.edit import (
     SYSTEM,
     Edited,
@@ -31,11 +33,9 @@ from thoth.edit import (
 )
 from thoth.errors import BadDocument, IndexFailure, NoSuchDump, StoreError, StoreUnavailable, UsageError
 from thoth.index.documents import MAX_DEPTH
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json
 from thoth.store.base import MAX_SMALL
-from thoth.store.memory import MemoryStore
 
 NOBODY = Identity("0" * 32)
 

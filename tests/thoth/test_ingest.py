@@ -12,11 +12,12 @@ import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, at_once, in_blocks, objects, take, whole
 from tests.support.elfwriter import illumos_core, linux_core, vmdump
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore, MemoryUpload
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
 from thoth.edit import revise
 from thoth.errors import BadDocument, IndexFailure, NoSuchDump, SourceChanged, StoreTransient
-from thoth.index.memory import MemoryIndex
 from thoth.ingest.annotate import annotate
 from thoth.ingest.receive import Reopened, receive
 from thoth.ingest.wanted import may_replace
@@ -25,7 +26,6 @@ from thoth.model import DumpInfo, Identity, Result, text
 from thoth.patience import USUAL, Tries
 from thoth.store.base import Digests, ObjectStat
 from thoth.store.directory import DirectoryStore
-from thoth.store.memory import MemoryStore, MemoryUpload
 
 
 @pytest.fixture

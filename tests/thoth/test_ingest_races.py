@@ -9,14 +9,14 @@ from contextlib import nullcontext
 import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, in_blocks, objects, take, whole
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore, MemoryUpload
 from thoth.edit import revise
 from thoth.errors import StoreTransient
-from thoth.index.memory import MemoryIndex
 from thoth.ingest.receive import receive
 from thoth.library import Thoth
 from thoth.model import Result
 from thoth.store.base import Digests, ObjectStat
-from thoth.store.memory import MemoryStore, MemoryUpload
 
 
 class HookedStore(MemoryStore):

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.edit import SetTicket, edit_dump, stored_form
 from thoth.errors import BadDocument, NoSuchDump, StoreError, StoreUnavailable
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.maintain import BATCH, Reindexed, reindex, stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.query import Query
 from thoth.store.base import ObjectStore
 from thoth.store.directory import DirectoryStore
-from thoth.store.memory import MemoryStore
 from thoth.store.names import home, info_name
 
 

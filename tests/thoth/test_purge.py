@@ -11,16 +11,16 @@ import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, objects, take, whole
 from tests.support.elfwriter import illumos_core
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.edit import revise
 from thoth.errors import BadDocument, IndexFailure, NoSuchDump, StoreError, StoreUnavailable, ThothError
-from thoth.index.memory import MemoryIndex
 from thoth.index.wrappers import DryRunIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.purge import Candidate, Reason, Rules, candidates, clock_doubt, known_time, purge_dump, purged_at
 from thoth.query import Equals, Glob, Newer, Older
 from thoth.store.base import ObjectStat
-from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import DryRun, Passing
 
 DAY = 86400

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 import pytest
 
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.thoth.test_maintain import dump, named, stored
 from thoth.edit import SetTicket, edit_dump, stored_form
 from thoth.errors import IndexFailure, StoreError, StoreUnavailable
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json
 from thoth.query import Query
 from thoth.resign import BATCH, resign, sign_unsigned, survey
 from thoth.signatures.rules import current_rules
-from thoth.store.memory import MemoryStore
 from thoth.store.names import info_name
 
 VERSION = current_rules().version

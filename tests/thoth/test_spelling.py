@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.support.memory_index import MemoryIndex
 from thoth.edit import SYSTEM
-from thoth.index.memory import MemoryIndex
 from thoth.index.rethink_rows import KEYS as IN_ORDER
 from thoth.model import KEYS, DumpInfo, Json
 from thoth.query import KeyPath, Query, parse, property_path

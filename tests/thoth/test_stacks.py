@@ -11,11 +11,12 @@ import pytest
 from tests.support import vectors
 from tests.support.arrivals import CORE, CUT, NOW, arrival, in_blocks, take, whole
 from tests.support.elfwriter import vmdump
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.dumps.source import KnownRanges, in_memory
 from thoth.dumps.stack import Frame, Stacks, Thread
 from thoth.edit import stored_form
 from thoth.errors import StoreTransient
-from thoth.index.memory import MemoryIndex
 from thoth.ingest.receive import receive
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Result
@@ -24,7 +25,6 @@ from thoth.signatures.signature import signature_of
 from thoth.stacks import ALL_FRAMES, LONGEST_NAME, STACK_KEYS, keys_of, stacks_in
 from thoth.store.base import StoredObject
 from thoth.store.directory import DirectoryStore
-from thoth.store.memory import MemoryStore
 
 NAME = "illumos-core64-mt.core.11198"
 ENTRY = vectors.entry(NAME)

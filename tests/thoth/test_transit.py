@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.arrivals import arrival
 from tests.support.elfwriter import illumos_core
-from thoth.index.memory import MemoryIndex
+from tests.support.memory_index import MemoryIndex
 from thoth.ingest.arrival import Receipt
 from thoth.ingest.receive import receive
 from thoth.library import Thoth

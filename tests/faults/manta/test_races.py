@@ -12,8 +12,8 @@ from tests.support.arrivals import NOW, arrival, at_once, in_blocks, take, whole
 from tests.support.elfwriter import illumos_core
 from tests.support.manta_server import MantaServer
 from tests.support.manta_store import manta
+from tests.support.memory_index import MemoryIndex
 from thoth.errors import StoreTransient
-from thoth.index.memory import MemoryIndex
 from thoth.ingest.receive import Reopened, receive
 from thoth.library import Thoth
 from thoth.model import Result

@@ -11,9 +11,9 @@ import pytest
 from tests.support.analysis import Bench, common_ground
 from tests.support.arrivals import CORE, take
 from tests.support.illumos_tools import IllumosTools
+from tests.support.memory_index import MemoryIndex
 from tests.support.rules import WatchedStore
 from thoth.analysis.cache import Cache
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.analysis.analyzers import (
     BUNDLED,
     LARGEST,
@@ -16,10 +18,8 @@ from thoth.analysis.analyzers import (
     remove,
 )
 from thoth.errors import PreconditionFailed, UsageError
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.store.base import ABSENT
-from thoth.store.memory import MemoryStore
 
 
 @pytest.fixture

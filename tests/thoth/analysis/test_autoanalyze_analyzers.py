@@ -12,6 +12,8 @@ import pytest
 from tests.support.analysis import common_ground
 from tests.support.arrivals import CORE, NOW, take
 from tests.support.elfwriter import illumos_core
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.support.mishaps import small_disk
 from tests.support.rules import (
     FMRI,
@@ -29,10 +31,8 @@ from tests.support.rules import (
 from thoth.analysis.rules import RuleSet, parse_rules
 from thoth.analysis.verdicts import RuleResult, Verdict, settled
 from thoth.edit import SetProperty, SetTicket, Unticket, edit_dump
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
-from thoth.store.memory import MemoryStore
 from thoth.store.names import analyzer_name
 
 

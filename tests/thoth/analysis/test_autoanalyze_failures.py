@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.support.arrivals import CORE, NOW, take
+from tests.support.memory_index import MemoryIndex
 from tests.support.rules import (
     TICKET,
     TRIAGE,
@@ -21,7 +22,6 @@ from thoth.analysis.rules import RuleSet, parse_rules
 from thoth.analysis.verdicts import settled
 from thoth.edit import SetProperty, SetTicket, UnsetProperty, edit_dump
 from thoth.errors import IndexFailure, NoSuchDump, StoreError, StoreUnavailable
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
 

@@ -14,14 +14,14 @@ import pytest
 
 from tests.support.analysis import as_user, mode, names
 from tests.support.arrivals import CORE, take
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.support.processes import wait_until
 from thoth.analysis.accounts import reading_group
 from thoth.analysis.cache import Cache
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 from thoth.store.base import ObjectStat, StoredObject
-from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import Passing
 
 SPARSE = CORE + bytes(8 << 20) + b"end" + bytes(3 << 20)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.arrivals import CORE, take
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.analysis.changes import CHANGES, BadChange, Changes, read_changes
 from thoth.analysis.run import Analyzer, prepared
 from thoth.edit import SetProperty, SetTicket, UnsetProperty, Unticket
 from thoth.errors import UsageError
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
-from thoth.store.memory import MemoryStore
 
 Shell = Callable[..., subprocess.CompletedProcess[bytes]]
 

@@ -10,15 +10,15 @@ import pytest
 
 from tests.support.analysis import mode, names
 from tests.support.arrivals import CORE, CUT, take
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.support.mishaps import small_disk
 from thoth.analysis.cache import Cache
 from thoth.errors import BadDocument, CacheError, CorruptTransfer, NoSuchObject, StoreError
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 from thoth.objects import dump_object
 from thoth.store.base import StoredObject
-from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import Passing
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, take
+from tests.support.memory_index import MemoryIndex
 from tests.support.rules import (
     FMRI,
     SECOND,
@@ -31,7 +32,6 @@ from thoth.analysis.rule_run import LEFT_FOR
 from thoth.analysis.stored_rules import read_rules, remove_rules
 from thoth.edit import Unticket, edit_dump
 from thoth.errors import IndexFailure, StoreError, StoreUnavailable
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Result
 from thoth.pending import RULES_BEGUN, RULES_PENDING, marked, pending_since, unmarked

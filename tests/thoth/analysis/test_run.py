@@ -12,12 +12,12 @@ from tests.support import vectors
 from tests.support.analysis import QUICK, Bench
 from tests.support.elfwriter import illumos_core, vmdump
 from tests.support.illumos_tools import IllumosTools
+from tests.support.memory_index import MemoryIndex
 from tests.support.mishaps import small_disk
 from thoth.analysis.cache import Cache
 from thoth.analysis.run import Analysis, Analyzer, Dcmd, NoTool, analyze
 from thoth.edit import SetProperty, edit_dump
 from thoth.errors import CacheError, IndexFailure, NoSuchObject, StoreError, StoreUnavailable, ThothError
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.thoth.analysis.test_rules import depending, names, parsed, rule
 from thoth.analysis.rules import MAX_RULE, MAX_RULES
 from thoth.analysis.stored_rules import MAX_TOTAL, read_rules, remove_rules, stored_rules, upload_rules
 from thoth.errors import StoreError, UsageError
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
-from thoth.store.memory import MemoryStore
 from thoth.store.names import analyzer_name, autoanalyzer_name
 
 

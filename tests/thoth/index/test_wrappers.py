@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.contract.indexes import named
+from tests.support.memory_index import MemoryIndex
 from thoth.errors import BadDocument, IndexFailure
-from thoth.index.memory import MemoryIndex
 from thoth.index.wrappers import GatheringIndex, Passing
 from thoth.model import DumpInfo
 

@@ -9,15 +9,15 @@ import pytest
 
 from tests.support.arrivals import CORE, NOW, take
 from tests.support.elfwriter import illumos_core
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from thoth.edit import stored_form
-from thoth.index.memory import MemoryIndex
 from thoth.library import Thoth
 from thoth.maintain import stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.scrub.check import ghosts, scrub, strays
 from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
 from thoth.scrub.mend import mend
-from thoth.store.memory import MemoryStore
 from thoth.store.names import dump_dir, info_name
 
 LONG = 2 * UPLOADING

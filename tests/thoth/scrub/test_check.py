@@ -13,10 +13,10 @@ import pytest
 
 from tests.support.arrivals import CORE, CUT, take
 from tests.support.elfwriter import illumos_core, vmdump
+from tests.support.memory_index import MemoryIndex
 from tests.thoth.scrub.conftest import OTHER, Stage, replaced
 from thoth.edit import SetProperty, edit_dump, revise
 from thoth.errors import IndexFailure, StoreError, StoreUnavailable
-from thoth.index.memory import MemoryIndex
 from thoth.index.sqlite import SqliteIndex
 from thoth.library import Thoth
 from thoth.maintain import stored_identities

@@ -10,9 +10,10 @@ import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, arrival, take
 from tests.support.elfwriter import illumos_core
+from tests.support.memory_index import MemoryIndex
+from tests.support.memory_store import MemoryStore
 from tests.thoth.scrub.conftest import LONG, OTHER, Stage, replaced
 from thoth.edit import SetProperty, edit_dump, revise, stored_form
-from thoth.index.memory import MemoryIndex
 from thoth.index.sqlite import SqliteIndex
 from thoth.library import Thoth
 from thoth.maintain import reindex, stored_identities
@@ -23,7 +24,6 @@ from thoth.scrub.findings import NO_PROBLEM, UPLOADING, Finding, Kind
 from thoth.scrub.mend import mend
 from thoth.store.base import StoredObject
 from thoth.store.directory import DirectoryStore
-from thoth.store.memory import MemoryStore
 from thoth.store.names import home, info_name
 from thoth.store.wrappers import Passing
 

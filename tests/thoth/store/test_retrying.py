@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.memory_store import MemoryStore
 from thoth.errors import (
     CorruptTransfer,
     NoSuchObject,
@@ -17,7 +18,6 @@ from thoth.errors import (
 from thoth.patience import Patience
 from thoth.store.base import ABSENT, Entry, ObjectStat, ObjectStore, StoredObject, Unfinished, Upload
 from thoth.store.directory import DirectoryStore
-from thoth.store.memory import MemoryStore
 from thoth.store.wrappers import Passing, Retrying
 
 NAME = "/alice/stor/x"
