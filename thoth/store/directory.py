@@ -32,8 +32,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from thoth.durable import Draft
 from thoth.errors import NoSuchObject, PreconditionFailed, StoreError
@@ -44,6 +43,7 @@ from thoth.store.incoming import DirectoryUpload
 from thoth.store.lasting import AtOnce, Parts, SyncOne, Together, sync
 from thoth.store.mark import MARK, make_mark, read_mark
 from thoth.store.names import parts
+from thoth.store.opened import OpenObject, object_stat
 from thoth.store.refusals import missing, reading, writing
 from thoth.store.repeat import ReadRepeat
 
@@ -82,7 +82,7 @@ class DirectoryStore:
             found = walk.look(directory, last)
             if found is None or stat.S_ISDIR(found.st_mode):
                 raise NoSuchObject(f"{name}: no such object")
-            return _object_stat(found)
+            return object_stat(found)
 
     def get(self, name: str) -> tuple[bytes, str]:
         with self.open(name) as found:
@@ -278,55 +278,7 @@ class DirectoryStore:
                 written = _dated_after(found, draft.fileno())
                 draft.publish(directory, last)
             lasts(tuple(above), directory, changed, self._sync_directory)
-        return _object_stat(written)
-
-
-class OpenObject:
-    """An object open for reading: it stays what it was, whatever takes its name."""
-
-    def __init__(self, root: Path, name: str, fd: int) -> None:
-        self._root = root
-        self._name = name
-        self._fd = fd
-        self._stat = _object_stat(os.fstat(fd))
-
-    @property
-    def size(self) -> int:
-        return self._stat.size
-
-    @property
-    def etag(self) -> str:
-        return self._stat.etag
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        if self._fd < 0:
-            raise StoreError(f"{self._name}: read after it was closed")
-        wanted = max(0, min(length, self.size - offset))  # what is asked for may be more than memory holds
-        with reading(self._root, self._name):
-            data = os.pread(self._fd, wanted, min(offset, self.size))
-            while data and len(data) < wanted:  # one call gives at most 2 GiB
-                more = os.pread(self._fd, wanted - len(data), offset + len(data))
-                if not more:
-                    break
-                data += more
-        return data
-
-    def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _object_stat(found: os.stat_result) -> ObjectStat:
-    return ObjectStat(found.st_size, f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}")
+        return object_stat(written)
 
 
 def _entries(directory: int) -> Iterator[Entry]:
@@ -376,7 +328,7 @@ def _require(name: str, found: os.stat_result | None, if_match: str | None) -> N
         raise StoreError(f"{name}: is a directory")
     if if_match is None:
         return
-    etag = ABSENT if found is None else _object_stat(found).etag
+    etag = ABSENT if found is None else object_stat(found).etag
     if etag != if_match:
         what = "is gone" if etag == ABSENT else "exists already" if if_match == ABSENT else "has changed"
         raise PreconditionFailed(f"{name}: {what}; read it again")
