@@ -74,6 +74,8 @@ class Lookup:
             outcome = self._of_present(each, there)
             if outcome is not None:
                 return outcome
+        if there is not None:
+            self._intake.in_index.add(each.identity)
         limit = self._task.limits.max_size
         if limit is not None and each.found.size > limit:
             reason = f"larger than max_size, {limit} bytes"

@@ -90,6 +90,7 @@ class Intake:
         self._elsewhere = [elsewhere] if elsewhere else []
         self._ask_mdb = node_stack == "mdb"
         self._properties: Mapping[str, Any] | None = None
+        self.in_index: set[Identity] = set()  # dumps that have to be sent although the index knows them
 
     def arrival(self, dump: Identified, *, in_memory: bool) -> Arrival:
         """A dump that is about to be sent. Raises SourceError, NotADump and NodeError."""
@@ -221,6 +222,7 @@ class Intake:
             source=source,
             properties=self._about_node(),
             earlier=self._ledger.begun(found),
+            in_index=identity in self.in_index,
         )
 
     def _about_node(self) -> Mapping[str, Any]:

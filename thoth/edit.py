@@ -23,6 +23,7 @@ from thoth.errors import (
 from thoth.index.documents import MAX_DEPTH, depth_exceeds, stored_text
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, strict_json
+from thoth.pending import AUTOANALYZED
 from thoth.query import KeyPath, property_path, shown
 from thoth.store.base import MAX_SMALL
 from thoth.store.names import info_name
@@ -47,6 +48,9 @@ SYSTEM: Final = frozenset(
 )
 
 
+NOTED: Final = ("ticket", "sources", AUTOANALYZED)  # on a dump, by people, nodes and rules; and its properties
+
+
 # ---- any change -----------------------------------------------------------------------------------
 
 
@@ -63,22 +67,35 @@ def revise(
     ``change`` gets the current document and returns the next one (``DumpInfo.changed``), or None to leave it;
     it is called again when another writer was faster, so both changes are kept. Raises NoSuchDump, StoreError,
     BadDocument, with nothing changed, for a document that cannot be kept, and IndexFailure when the store has the
-    change and the index could not be told. ``sleep`` takes seconds; ``chance`` gives numbers from 0 to 1.
+    change and the index could not be told. Where the index is ahead of the store, what it alone knows to be noted on
+    the dump comes back. ``sleep`` takes seconds; ``chance`` gives numbers from 0 to 1.
     """
     final = revise_stored(thoth, identity, change, sleep=sleep, chance=chance)
-    if not thoth.index.put(final):
-        _require_not_ahead(thoth, identity)
+    if thoth.index.put(final):
+        return final
+    row = thoth.index.get(identity)
+    if row is None:
+        return final
+
+    def rejoined(stored: DumpInfo) -> DumpInfo | None:
+        if row.revision <= stored.revision:
+            return None  # another writer's change, of which the index heard first
+        joined = noted(stored, row, stored)
+        return DumpInfo({**(change(joined) or joined).document, "revision": row.revision + 1})
+
+    # The store, which is written first, lost the document that the index has, or was brought back from a backup.
+    final = revise_stored(thoth, identity, rejoined, sleep=sleep, chance=chance)
+    thoth.index.put(final)
     return final
 
 
-def _require_not_ahead(thoth: Thoth, identity: Identity) -> None:
-    """Raises IndexFailure when the index has a document that is newer than the store's, which is written first."""
-    row, stored = thoth.index.get(identity), thoth.stored_info(identity)
-    if row and stored and row.revision > stored[0].revision:
-        raise IndexFailure(
-            f"{identity}: changed in the store only, since the index has an older document of it with a higher"
-            f" revision, {row.revision}; run 'thoth scrub --repair {identity[:16]}'"
-        )
+def noted(info: DumpInfo, *sides: DumpInfo) -> DumpInfo:
+    """A document with what was noted on its dump on any of these sides; of two values the later side's."""
+    found: dict[str, Json] = {"properties": {}}
+    for side in sides:
+        properties = {**found["properties"], **side.properties}
+        found |= {key: side.document[key] for key in NOTED if key in side.document} | {"properties": properties}
+    return DumpInfo({**info.document, **found})
 
 
 def revise_stored(

@@ -113,12 +113,14 @@ class NotAllowed(StoreUnavailable):
 class StoreTransient(StoreError):
     """One request failed in a way that passes: the same request may work in a while.
 
-    ``retry_after`` is how many seconds the store asked to be left alone, if it said.
+    ``retry_after`` is how many seconds the store asked to be left alone, if it said. ``tried``: it was tried
+    again, as often as there is patience for.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.tried = False
 
 
 class OtherBytes(StoreTransient):

@@ -69,6 +69,8 @@ class Tries:
     def pause(self, error: StoreTransient) -> None:
         """Wait before another try. When there is to be none raise ``error``, or StoreUnavailable for a store that
         cannot be reached: the next object would wait as long, for nothing."""
+        if error.tried:
+            raise error
         self.failed += 1
         now = self._clock()
         if self._deadline is None:
@@ -84,4 +86,5 @@ class Tries:
 
 
 def _at_last(error: StoreTransient) -> StoreError:
+    error.tried = True
     return StoreUnavailable(str(error)) if isinstance(error, StoreUnreachable) else error

@@ -8,9 +8,23 @@ from thoth.edit import revise
 from thoth.errors import IndexFailure
 from thoth.ingest.arrival import Arrival, Receipt
 from thoth.library import Thoth
-from thoth.model import DumpInfo, Json, Result
+from thoth.model import DumpInfo, Identity, Json, Result
+from thoth.store.names import info_name
 
 _SOURCES_KEPT = 64  # places where one dump was seen; a core copied about without end must not grow its document
+
+
+def settle(thoth: Thoth, identity: Identity) -> None:
+    """Make durable what the store has of a dump, unless the index knows it, which hears of a dump after that.
+
+    Who stored it may have been killed before. Raises StoreError.
+    """
+    try:
+        if thoth.index.known([identity]):
+            return
+    except IndexFailure:
+        pass  # then nobody knows
+    thoth.store.settle(info_name(thoth.user, identity))
 
 
 def annotate(thoth: Thoth, arrival: Arrival) -> Receipt:

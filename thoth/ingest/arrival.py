@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from thoth.dumps.source import Range
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result, text
-from thoth.pending import AUTOANALYZED
 from thoth.store.base import Digests
 from thoth.transit import Prefix
-
-NOTED: Final = ("ticket", "properties", "sources", AUTOANALYZED)  # by people, by nodes, and by rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +25,7 @@ class Arrival:
     source: Mapping[str, Json] = field(default_factory=dict)  # where it was found; an item of ``sources``
     properties: Mapping[str, Json] = field(default_factory=dict)
     earlier: Prefix | None = None  # what came of it before, while it was the same file
+    in_index: bool = True  # as far as is known; the index has no word on a dump that was looked up in vain
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +48,6 @@ def compose(arrival: Arrival, facts: DumpFacts, digests: Digests, name: str, now
         if value is not None:
             document[key] = text(value) if isinstance(value, bytes) else value
     return DumpInfo(document)
-
-
-def noted_again(info: DumpInfo, row: DumpInfo) -> DumpInfo:
-    """A new document of a dump whose document was lost, with what the index's row has noted on the dump."""
-    noted = {key: row.document[key] for key in NOTED if key in row.document}
-    properties = {**info.properties, **row.properties}
-    return DumpInfo({**info.document, **noted, "properties": properties, "revision": row.revision + 1})
 
 
 def _told(arrival: Arrival, facts: DumpFacts, digests: Digests, now: float) -> dict[str, Json]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from thoth.edit import revise, stored_form
+from thoth.edit import noted, revise, stored_form
 from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, PreconditionFailed, StoreTransient
-from thoth.ingest.annotate import annotate, annotated
-from thoth.ingest.arrival import Arrival, Receipt, noted_again
+from thoth.ingest.annotate import annotate, annotated, settle
+from thoth.ingest.arrival import Arrival, Receipt
 from thoth.ingest.wanted import is_wanted, objects_of
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
@@ -36,26 +36,26 @@ class Committed:
 
 def publish(thoth: Thoth, sent: Committed) -> Receipt:
     """Give the object its document."""
-    sent = replace(sent, info=_with_notes(thoth, sent))
+    info = _with_notes(thoth, sent)
     try:
-        thoth.store.put(info_name(thoth.user, sent.info.id), stored_form(sent.info), if_match=ABSENT)
+        thoth.store.put(info_name(thoth.user, info.id), stored_form(info), if_match=ABSENT)
     except PreconditionFailed as error:
-        if thoth.stored_info(sent.info.id) is None:  # some stores say so of a change that came to nothing, too
-            raise StoreTransient(f"{sent.info.id}: its document was written by two at once; try again") from error
+        if thoth.stored_info(info.id) is None:  # some stores say so of a change that came to nothing, too
+            raise StoreTransient(f"{info.id}: its document was written by two at once; try again") from error
         return _reconcile(thoth, sent)
-    return _indexed(thoth, Receipt(Result.STORED, sent.info, sent=sent.info.size or 0))
+    return _indexed(thoth, Receipt(Result.STORED, info, sent=info.size or 0))
 
 
 def _with_notes(thoth: Thoth, sent: Committed) -> DumpInfo:
     """The document with what the index has noted on the dump: if it knows it, the document in the store was lost."""
     try:
-        row = thoth.index.get(sent.info.id)
+        row = thoth.index.get(sent.info.id) if sent.arrival.in_index else None
     except IndexFailure:
         return sent.info  # it is told when the document is put
     if row is None:
         return sent.info
-    noted = noted_again(sent.info, row)
-    return annotated(noted, sent.arrival) or noted
+    again = DumpInfo({**noted(sent.info, sent.info, row).document, "revision": row.revision + 1})
+    return annotated(again, sent.arrival) or again
 
 
 def _reconcile(thoth: Thoth, sent: Committed) -> Receipt:
@@ -162,7 +162,7 @@ def kept(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
             f" 'thoth scrub {info.id[:16]}' whether the one that is stored is damaged"
         )
         return Receipt(Result.CONFLICT, stored, reason=reason)
-    thoth.store.settle(info_name(thoth.user, info.id))
+    settle(thoth, info.id)
     return annotate(thoth, arrival)
 
 

@@ -10,7 +10,7 @@ from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, in_memory
 from thoth.edit import require_storable
 from thoth.errors import NoSuchObject, NotADump, OtherBytes, PreconditionFailed, SourceChanged, StoreTransient
-from thoth.ingest.annotate import annotate
+from thoth.ingest.annotate import annotate, settle
 from thoth.ingest.arrival import Arrival, Receipt, compose
 from thoth.ingest.publish import Committed, kept, publish
 from thoth.ingest.wanted import is_lost, is_wanted, may_replace
@@ -21,7 +21,7 @@ from thoth.pending import marked
 from thoth.signatures.signature import signed
 from thoth.stacks import FindStacks, stacks_in, stored_stacks
 from thoth.store.base import ABSENT, Digests, ObjectStat, Upload
-from thoth.store.names import dump_dir, dump_name, info_name
+from thoth.store.names import dump_dir, dump_name
 from thoth.transit import Seekable, Transit
 
 
@@ -89,12 +89,13 @@ def _received(
     new = isinstance(stream, list) and _is_new(thoth, arrival.identity)
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
-        thoth.store.settle(info_name(thoth.user, arrival.identity))
+        settle(thoth, arrival.identity)
         return annotate(thoth, arrival)
     name = _name(thoth, arrival)
     there = None if new else _displaced(thoth, arrival, name)
     if there is not None and repeats and there.size == arrival.size:
         upload = thoth.store.repeat(name, there)
+        settle(thoth, arrival.identity)
     else:
         upload = thoth.store.begin(name, arrival.size, if_match=there.etag if there else ABSENT)
     try:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from thoth.dumps.describe import describe
-from thoth.edit import revise, stored_form
+from thoth.edit import noted, revise, stored_form
 from thoth.errors import IndexFailure, StoreUnavailable, ThothError
-from thoth.ingest.arrival import Arrival, compose, noted_again
+from thoth.ingest.arrival import Arrival, compose
 from thoth.library import Thoth
 from thoth.maintain import reindex
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes
@@ -89,10 +89,8 @@ def _rejoin(thoth: Thoth, row: DumpInfo) -> str:
         if stored.revision >= row.revision:
             return None
         if apart := _apart(stored, row):
-            raise _CannotMend(f"store and index have other values of {', '.join(apart)}")
-        noted = {"ticket": row.document["ticket"]} if "ticket" in row.document else {}
-        properties = {**row.properties, **stored.properties}
-        return DumpInfo({**stored.document, **noted, "properties": properties, "revision": row.revision + 1})
+            raise _CannotMend(f"store and index have other values of {', '.join(apart)}; set what is right")
+        return DumpInfo({**noted(stored, row, stored).document, "revision": row.revision + 1})
 
     revise(thoth, row.id, change)
     return "the store has the ticket and the properties of both now"
@@ -206,7 +204,7 @@ def _described(thoth: Thoth, identity: Identity, name: str) -> DumpFacts:
 def _anew(info: DumpInfo, row: DumpInfo | None) -> DumpInfo:
     """A document that was made from its object, with what people set on the dump as far as the index knows it."""
     made = DumpInfo({key: value for key, value in info.document.items() if (key, value) != ("node", "")})
-    return made if row is None else noted_again(made, row)
+    return made if row is None else DumpInfo({**noted(made, made, row).document, "revision": row.revision + 1})
 
 
 # ---- what lies about --------------------------------------------------------------------------------

@@ -279,7 +279,7 @@ class TestIndex:
         (after,) = stage.mended()
         assert (after.kind, after.repaired) == (Kind.UNINDEXED, False)
         assert "to go by the store alone, move the index away and run 'thoth index'" in after.what
-        assert after.what.endswith(f"not repaired: store and index have other values of {named}")
+        assert after.what.endswith(f"not repaired: store and index have other values of {named}; set what is right")
         assert (stage.document(info.id), stage.thoth.index.get(info.id)) == (ours, newer)
 
     def test_a_document_that_no_index_can_keep(self, stage: Stage) -> None:
