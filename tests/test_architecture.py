@@ -67,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
     "demangled": {"model"},
     "debuginfod": {"config", "dumps", "errors", "http"},
     "objects": {"errors", "model", "store"},
-    "edit": {"errors", "index", "library", "model", "query", "store", "store.base"},
+    "edit": {"errors", "index", "library", "model", "pending", "query", "store", "store.base"},
     "crashes": {"errors", "library", "model", "query", "signatures"},
     "pending": {"model"},
     "resign": {"edit", "errors", "library", "model", "query", "signatures"},

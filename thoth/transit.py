@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from thoth.digest import Digester
@@ -12,6 +13,7 @@ from thoth.dumps.source import Range, Recorder
 from thoth.store.base import Digests, Upload
 
 _TELL: Final = 64 << 20  # bytes after which it is told what has come
+_OFTEN: Final = 5.0  # seconds after which it is, too: over a slow link that much takes minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,12 @@ class Transit:
 
     def pump(self, stream: Iterable[bytes], upload: Upload, tell: Callable[[Prefix], None] | None = None) -> None:
         """Pass the rest on. ``tell`` is told now and then what has come in all."""
-        told = self.size
+        told, due = self.size, monotonic() + _OFTEN
         for block in stream:
             self._take(block)
             upload.part(block)
-            if tell and self.size - told >= _TELL:
-                told = self.size
+            if tell and (self.size - told >= _TELL or monotonic() >= due):
+                told, due = self.size, monotonic() + _OFTEN
                 tell(Prefix(told, self._digester.sha256_so_far()))
 
     def _take(self, block: bytes) -> None:

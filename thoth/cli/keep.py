@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from thoth.cli.console import OutputFailed
 from thoth.cli.options import add_places, configured, opened, word
+from thoth.cli.repeated import Repeated, some
 from thoth.errors import NoRoom, StoreUnavailable, ThothError
 from thoth.render import escaped, json_text, time_text
 
@@ -148,20 +149,22 @@ def upload(arguments: Namespace, console: Console) -> int:
         for path in left if arguments.json else ():
             console.result(_failed_line(path, "not-tried", error))
         if 0 < len(left) < len(arguments.files):
-            first, more = escaped(left[0]) or "''", f" and {len(left) - 1} more" if left[1:] else ""
-            console.complain(f"not tried: {first}{more}")
+            console.complain(f"not tried: {some(left)}")
         return error.exit_code
 
 
 def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_json: bool) -> int:
     from thoth.cli.stacks import binaries_of, with_debuggers
     from thoth.library import require_store
+    from thoth.model import Result
     from thoth.stacks import stacks_in
 
     require_store(config, new_ok=True)
     with opened(config, console) as thoth, binaries_of(config, console) as binaries:
         autoanalyzer = _autoanalyzer(thoth, config, console)
         has_line = False  # the file that is under way
+        too_large = Repeated(console, "no room either for")
+        unindexed = Repeated(console, "stored, and not indexed either:")
 
         def uploaded(path: str) -> bool:
             nonlocal has_line
@@ -170,16 +173,23 @@ def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_j
             stacks = partial(find, binaries=binaries)
             receipt = _upload(thoth, path, console, stacks, autoanalyzer.any_rules, as_json=as_json)
             has_line = True
+            if receipt.result is Result.STORED_UNINDEXED and unindexed.is_first(path):
+                what = f"{escaped(path)}: stored as {receipt.info.id}, not indexed: {receipt.reason}"
+                console.complain(f"{what}; then run 'thoth index'")
             receipt = with_debuggers(thoth, config, receipt, binaries, console)
             receipt = _expanded(thoth, config, receipt, console)
             _autoanalyze(autoanalyzer, receipt, console)
             return receipt.result.good
 
-        def failed(path: str, error: Exception) -> None:
+        def failed(path: str, error: Exception) -> bool:
             if as_json and not has_line:
                 console.result(_failed_line(path, "failed", error))
+            return isinstance(error, NoRoom) and not too_large.is_first(path)
 
-        return for_each_file(files, console, uploaded, failed)
+        code = for_each_file(files, console, uploaded, failed)
+        too_large.sum_up()
+        unindexed.sum_up()
+        return code
 
 
 def _failed_line(path: str, result: str, error: Exception) -> str:
@@ -319,9 +329,7 @@ def _tell(path: str, receipt: Receipt, console: Console, *, named_whole: bool) -
         console.say(f"{name} is there already: {identity}")
     elif receipt.result is Result.REPLACED:
         console.say(f"{name} took the place of a dump that was cut short: {identity}")
-    elif receipt.result is Result.STORED_UNINDEXED:
-        console.complain(f"{name}: stored as {identity}, not indexed: {receipt.reason}; upload it again")
-    elif not receipt.result.good:
+    elif not (receipt.result.good or receipt.result is Result.STORED_UNINDEXED):
         console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
     if receipt.info.complete is False and not purged:
         what = (
@@ -360,12 +368,12 @@ def for_each_file(
     paths: Iterable[str],
     console: Console,
     handle: Callable[[str], bool],
-    failed: Callable[[str, Exception], None] = lambda path, error: None,
+    failed: Callable[[str, Exception], bool] = lambda path, error: False,
 ) -> int:
     """The exit code of doing something with each file: one that fails is told, and the others go on.
 
     Raises StoreUnavailable and OutputFailed, since no other file would fare better. ``failed`` hears of the former,
-    too; a store that only has no room for a file fails that one.
+    too, and says whether it has told of a failure; a store that only has no room for a file fails that one.
     """
     good = True
     for path in paths:
@@ -374,10 +382,11 @@ def for_each_file(
         except OutputFailed:
             raise
         except ThothError as error:
-            failed(path, error)
+            is_told = failed(path, error)
             if isinstance(error, StoreUnavailable) and not isinstance(error, NoRoom):
                 raise
-            console.failure(error, about=escaped(path) or "''")
+            if not is_told:
+                console.failure(error, about=escaped(path) or "''")
             good = False
     return 0 if good else 1
 

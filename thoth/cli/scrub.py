@@ -42,7 +42,7 @@ what is found, as 'IDENTITY KIND: what':
   unindexed    the index lacks the document, or has another version of it
   ghost        the index has a dump of which the store has nothing
   unrecorded   a document without size or SHA-256, as the original thoth wrote them; no problem
-  unfinished   what an upload has left that ended early, for the next one to go on with; no problem
+  unfinished   what an upload has left that ended early, which the next one may go on with; no problem
 What is younger than an hour and has no document yet is taken for an upload on its way.
 
 --repair mends what costs no byte: it tells the index what the store has, removes its ghosts,

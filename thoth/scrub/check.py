@@ -72,7 +72,7 @@ def strays(thoth: Thoth) -> Iterator[Finding]:
 def unfinished(thoth: Thoth) -> Iterator[Finding]:
     """What uploads have left that ended early and that none goes on with now. Raises StoreError."""
     for each in thoth.store.unfinished(home(thoth.user)):
-        what = f"an upload that ended early holds {each.size} bytes, for the next one of the same dump to go on with"
+        what = f"an upload that ended early holds {each.size} bytes; the next one of the same dump may go on with it"
         yield Finding(Kind.UNFINISHED, what, None, each.name)
 
 

@@ -32,9 +32,10 @@ class Run:
     claim: Claim | None
     resumed: bool
 
-    def known(self, number: int) -> Part | None:
-        """What Manta has of a part that an earlier run may have sent."""
-        return self.uploads.part(self.upload.directory, number, self.goal.name) if self.resumed else None
+    def known(self, number: int, *, again: bool = False) -> Part | None:
+        """What Manta has of a part that an earlier run may have sent, or with ``again`` this one."""
+        asks = self.resumed or again
+        return self.uploads.part(self.upload.directory, number, self.goal.name) if asks else None
 
     def send(self, number: int, body: Body, md5: str | None) -> Part:
         """Raises StoreTransient; UploadEnded when Manta takes no parts any more: then nobody goes on with them."""
@@ -129,7 +130,8 @@ class ParallelParts:
 
     def _carried(self, number: int, pieces: list[memoryview]) -> str:
         try:
-            return self._run.manta.tries(self._check).run(lambda: self._once(number, pieces))
+            tries = self._run.manta.tries(self._check)
+            return tries.run(lambda: self._once(number, pieces, again=tries.failed > 0))
         except BaseException:
             self._failed.set()
             raise
@@ -138,9 +140,9 @@ class ParallelParts:
             self._give(self._run.upload.part_size)
             self._slots.release()
 
-    def _once(self, number: int, pieces: list[memoryview]) -> str:
+    def _once(self, number: int, pieces: list[memoryview], *, again: bool) -> str:
         md5, size = md5_header(pieces), sum(len(piece) for piece in pieces)
-        known = self._run.known(number)
+        known = self._run.known(number, again=again)
         if known and (known.size, known.md5) == (size, md5):
             return known.etag
         body = bytes_body(*pieces)

@@ -55,15 +55,19 @@ class Claim:
         """There is nothing to go on with. Ends the claim."""
         with _noting(self._note.parent), suppress(FileNotFoundError):
             self._note.unlink()
-        with suppress(OSError):  # an empty file that stays behind harms nobody
-            self._lock.unlink()
         self.release()
 
     def release(self) -> None:
         """Leave it to others. Safe to repeat."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
+            if not self._note.exists():
+                self._unlock()  # nothing was begun
             os.close(fd)
+
+    def _unlock(self) -> None:
+        with suppress(OSError):  # an empty file that stays behind harms nobody
+            self._lock.unlink()
 
 
 class Registry:

@@ -19,7 +19,7 @@ from tests.support.reqlite import ReqlServer
 from tests.support.site import HOME, Site
 from tests.support.site import site as a_site
 
-SIZE = 12_000_000  # bytes: three parts
+SIZE = 40_000_000  # bytes: three parts
 _PATIENCE = 60  # seconds
 
 IN_PARTS = {"THOTH_PARTS_FROM": "6M"}

@@ -159,7 +159,7 @@ def test_what_unfinished_uploads_hold(run: Run, core: Core, place: Path) -> None
     left = place / "store/.uploads" / draft
     left.write_bytes(b"x" * 5000)
     size = left.stat().st_blocks * 512
-    what = f"an upload that ended early holds {size} bytes, for the next one of the same dump to go on with"
+    what = f"an upload that ended early holds {size} bytes; the next one of the same dump may go on with it"
     ran = run("scrub")
     assert (ran.code, ran.lines) == (0, [f"/.uploads/{draft} unfinished: {what}"])
     assert ran.said[0].endswith(": 0 problems, 1 unfinished")

@@ -247,8 +247,9 @@ class TestWhatGoesWrong:
     def test_F31_a_store_that_is_full(self, run: Run, site: Site, core: CORE) -> None:
         site.server.moods.add(Full(0), method="PUT", path="*/core.*", count=None)
         one_line(run("-q", "upload", core(1)), "NotEnoughSpace", "free some space there")
-        ran = run("-q", "upload", core(1), core(2))
-        assert (ran.code, len(ran.said)) == (1, 2), "each for itself: a smaller one may fit"
+        ran = run("-q", "upload", core(1), core(2), core(3))
+        assert (ran.code, len(ran.said)) == (1, 2), "a smaller one may fit"
+        assert ran.said[1].startswith("thoth: no room either for ") and ran.said[1].endswith("core.2 and 1 more")
 
     def test_F35_a_database_that_is_down(self, run: Run, site: Site, core: CORE) -> None:
         file = core(5)
@@ -260,6 +261,9 @@ class TestWhatGoesWrong:
             assert f"stored as {identity}, not indexed" in ran.err
             assert f"127.0.0.1:{port}" in ran.err
             one_line(run("-q", "ls"), f"127.0.0.1:{port}")
+            ran = run("-q", "upload", core(6), core(7), core(8))
+            assert (ran.code, len(ran.lines), len(ran.said)) == (1, 3, 2)
+            assert ran.said[1].endswith("core.7 and 1 more")
         assert site.info(identity)["pid"] == "5"
         site.share()
         assert run("-q", "index").code == 0

@@ -143,6 +143,17 @@ def test_what_became_an_object_meanwhile_is_not_sent_again(
     assert repeated.commit(digests(SIZE)) == store.stat(NAME)
 
 
+def test_a_part_whose_answer_was_lost_is_not_sent_again(server: MantaServer) -> None:
+    server.moods.add(Answer(503, "ServiceUnavailable", when="done"), method="PUT", path="*/uploads/*/1", count=1)
+    store = manta(server, sizes=SIZES)
+    before = len(server.requests)
+    upload(store)
+    asked = [each for each in server.requests[before:] if each.path.endswith("/1")]
+    assert [(each.method, each.status) for each in asked] == [("PUT", 503), ("HEAD", 200)]
+    assert is_right(server)
+    store.close()
+
+
 def test_another_size_or_name_is_another_upload(server: MantaServer, store: MantaStore, notes: Path) -> None:
     begun(store)
     before = len(server.requests)
