@@ -147,7 +147,7 @@ class Intake:
             self._gathered.store.flush()
         except StoreError as error:
             for each in outcomes:
-                unsure = each.sent or each.result is Result.PRESENT  # one that was killed may have stored it
+                unsure = each.sent or each.result in _INDEXED  # one that was killed may have stored it
                 yield replace(each, result=Result.FAILED, stage="store", reason=str(error)) if unsure else each
             if isinstance(error, StoreUnavailable):
                 raise

@@ -13,11 +13,11 @@ import pytest
 from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, at_once, in_blocks, objects, take, whole
 from tests.support.elfwriter import illumos_core, linux_core, vmdump
 from tests.support.memory_index import MemoryIndex
-from tests.support.memory_store import MemoryStore, MemoryUpload
+from tests.support.memory_store import MemoryStore, MemoryUpload, OpenBytes
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges
 from thoth.edit import revise
-from thoth.errors import BadDocument, IndexFailure, NoSuchDump, SourceChanged, StoreTransient
+from thoth.errors import BadDocument, IndexFailure, NoSuchDump, SourceChanged, StoreError, StoreTransient
 from thoth.ingest.annotate import annotate
 from thoth.ingest.receive import Reopened, receive
 from thoth.ingest.wanted import may_replace
@@ -26,6 +26,7 @@ from thoth.model import DumpInfo, Identity, Result, text
 from thoth.patience import USUAL, Tries
 from thoth.store.base import Digests, ObjectStat
 from thoth.store.directory import DirectoryStore
+from thoth.store.repeat import ReadRepeat
 
 
 @pytest.fixture
@@ -450,7 +451,8 @@ def test_F30_what_one_that_was_killed_has_sent_is_compared_and_not_written_again
     thoth.index.delete(stored.id)
     there = thoth.store.stat(str(stored.document["dump"]))
     stream = list(in_blocks(CORE)) if in_memory else Reopened(lambda: in_blocks(CORE))
-    assert receive(thoth, arrival(CORE), stream, now=NOW, tries=at_once).result is Result.STORED
+    receipt = receive(thoth, arrival(CORE), stream, now=NOW, tries=at_once)
+    assert (receipt.result, receipt.sent) == (Result.STORED, 0)
     assert thoth.store.stat(str(stored.document["dump"])) == there
     assert whole(thoth, stored.id).sha256 == stored.sha256
 
@@ -476,6 +478,23 @@ def test_a_dump_that_was_looked_up_in_vain_costs_the_index_no_question() -> None
 
     thoth = Thoth(MemoryStore(), Asked(), "bmc")
     assert (take(thoth, CORE, in_index=False).result, asked) == (Result.STORED, [])
+
+
+def test_what_is_there_and_cannot_be_read_is_replaced() -> None:
+    class BadBlock(MemoryStore):
+        def repeat(self, name: str, found: ObjectStat) -> ReadRepeat:
+            class Unreadable(OpenBytes):
+                def read_at(self, offset: int, length: int) -> bytes:
+                    raise StoreError("Input/output error")
+
+            return ReadRepeat(name, found, Unreadable(name, bytes(found.size)))
+
+    thoth = Thoth(BadBlock(), MemoryIndex(), "bmc")
+    stored = take(thoth, CORE).info
+    thoth.store.delete(f"/bmc/stor/thoth/{stored.id}/info.json")
+    before = thoth.store.stat(str(stored.document["dump"]))
+    assert take(thoth, CORE).result is Result.STORED
+    assert thoth.store.stat(str(stored.document["dump"])) != before
 
 
 def test_what_is_there_with_other_bytes_is_replaced(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.describe import facts_of
@@ -93,7 +94,8 @@ def _received(
         return annotate(thoth, arrival)
     name = _name(thoth, arrival)
     there = None if new else _displaced(thoth, arrival, name)
-    if there is not None and repeats and there.size == arrival.size:
+    is_there = there is not None and repeats and there.size == arrival.size
+    if there is not None and is_there:
         upload = thoth.store.repeat(name, there)
         settle(thoth, arrival.identity)
     else:
@@ -116,7 +118,8 @@ def _received(
     if info.document["type"] == "core":
         info = DumpInfo({**info.document, **stacks()})
     info = signed(info)
-    return publish(thoth, Committed(arrival, marked(info, now) if rules and rules() else info, name, etag, lost))
+    receipt = publish(thoth, Committed(arrival, marked(info, now) if rules and rules() else info, name, etag, lost))
+    return replace(receipt, sent=0) if is_there else receipt
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binaries | None) -> Mapping[str, Json]:

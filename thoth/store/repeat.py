@@ -27,7 +27,14 @@ class ReadRepeat:
         found = self._open()
         if length > found.size:
             return None
-        return (found.read_at(at, min(_READ, length - at)) for at in range(0, length, _READ))
+        return (self._read(found, at, min(_READ, length - at)) for at in range(0, length, _READ))
+
+    @staticmethod
+    def _read(found: StoredObject, at: int, length: int) -> bytes:
+        try:
+            return found.read_at(at, length)
+        except StoreError:  # a bad block: what cannot be read is nothing that one could leave as it is
+            return b""
 
     def go_on(self, length: int) -> None:
         self._size = length
@@ -35,8 +42,9 @@ class ReadRepeat:
     def part(self, data: bytes) -> None:
         found = self._open()
         for at in range(0, len(data), _READ):
-            there = found.read_at(self._size + at, min(_READ, len(data) - at))
-            if not data.startswith(there, at) or len(there) < min(_READ, len(data) - at):
+            length = min(_READ, len(data) - at)
+            there = self._read(found, self._size + at, length)
+            if len(there) < length or not data.startswith(there, at):
                 raise other_bytes(self._name)
         self._size += len(data)
 
