@@ -57,6 +57,7 @@ class Lookup:
                 return
             # The store tells too, dump by dump, what is there: none is lost because the index is down.
             known = {}
+            self._intake.in_index.update(each.identity for each in named)  # for all we know
         for each in named:
             yield self._one(each, known)
 

@@ -90,7 +90,7 @@ class Intake:
         self._elsewhere = [elsewhere] if elsewhere else []
         self._ask_mdb = node_stack == "mdb"
         self._properties: Mapping[str, Any] | None = None
-        self.in_index: set[Identity] = set()  # dumps that have to be sent although the index knows them
+        self.in_index: set[Identity] = set()  # dumps that have to be sent although the index may know them
 
     def arrival(self, dump: Identified, *, in_memory: bool) -> Arrival:
         """A dump that is about to be sent. Raises SourceError, NotADump and NodeError."""
