@@ -54,6 +54,7 @@ ROOMS: dict[str, set[str]] = {
         "index.base",
         "model",
         "naming",
+        "patience",
         "places",
         "query",
         "settings_file",

@@ -23,13 +23,13 @@ from thoth.store.names import config_name, home, info_name
 from thoth.store.refusals import missing
 
 if TYPE_CHECKING:
+    from thoth.patience import Say
     from thoth.store.jobs import Jobs
     from thoth.tie import Tie
 
 _FEW: Final = 20  # names; of ours a few lie beside the dumps
 
 Ask = Callable[[str], str]  # asks a person for a secret by a prompt
-Say = Callable[[str], object]  # takes a line of talk
 
 
 def _no_jobs() -> None:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from thoth.errors import StoreError, StoreTransient, StoreUnavailable, StoreUnreachable
 
 _T = TypeVar("_T")
-Say = Callable[[str], object]
+Say = Callable[[str], object]  # takes a line of talk
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from thoth.durable import HOLE, Draft
-from thoth.errors import CorruptTransfer, NoRoom, StoreError
+from thoth.errors import NoRoom, StoreError
 from thoth.store.base import Digests, ObjectStat
 from thoth.store.refusals import writing
+from thoth.store.uploads import over, require_size
 
 WINDOW: Final = 8 << 20  # bytes of an upload that may wait in memory before the disk is set to work
 _READ: Final = 1 << 20  # bytes per read of what is compared; a multiple of a hole
@@ -95,10 +96,7 @@ class DirectoryUpload:
 
     def commit(self, digests: Digests) -> ObjectStat:
         with self._going_on() as draft:
-            if self._size != digests.size:
-                raise CorruptTransfer(
-                    f"{self._name}: {self._size} bytes came where {digests.size} were read; upload it again"
-                )
+            require_size(self._name, digests, self._size)
             self._cut(draft, self._size)
             stored = self._publish(draft)
         self._discard()
@@ -124,7 +122,7 @@ class DirectoryUpload:
     @contextmanager
     def _going_on(self) -> Iterator[Draft]:
         if self._draft is None:
-            raise StoreError(f"{self._name}: this upload is over; begin another")
+            raise over(self._name)
         try:
             with writing(self._root, self._name, full=NoRoom):
                 yield self._draft

@@ -27,6 +27,7 @@ from thoth.store.manta_service import (
     md5_in_base64,
     target,
 )
+from thoth.store.uploads import over
 
 SMALL: Final = 4 << 20  # bytes of an object that is gathered, so that it can be sent twice
 _UNKNOWN: Final = 5 << 30  # bytes announced of a stream whose length nobody knows: what Manta takes for granted, too
@@ -135,7 +136,7 @@ class MantaUpload:
 
     def _going_on(self) -> None:
         if self._over:
-            raise StoreError(f"{self._name}: this upload is over; begin another")
+            raise over(self._name)
 
     def _is_too_long(self) -> bool:
         return self._size is not None and self._received > self._size

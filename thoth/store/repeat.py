@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Final
 
-from thoth.errors import CorruptTransfer, OtherBytes, StoreError
+from thoth.errors import OtherBytes, StoreError
 from thoth.store.base import Digests, ObjectStat, StoredObject
+from thoth.store.uploads import over, require_size
 
 _READ: Final = 1 << 20  # bytes per read
 
@@ -102,16 +103,6 @@ class DigestRepeat:
     def _going_on(self) -> None:
         if self._over:
             raise over(self._name)
-
-
-def require_size(name: str, digests: Digests, came: int) -> None:
-    """Raises CorruptTransfer unless as many bytes came as were digested."""
-    if came != digests.size:
-        raise CorruptTransfer(f"{name}: {came} bytes came where {digests.size} were read; upload it again")
-
-
-def over(name: str) -> StoreError:
-    return StoreError(f"{name}: this upload is over; begin another")
 
 
 def other_bytes(name: str) -> OtherBytes:
