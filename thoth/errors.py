@@ -113,8 +113,8 @@ class NotAllowed(StoreUnavailable):
 class StoreTransient(StoreError):
     """One request failed in a way that passes: the same request may work in a while.
 
-    ``retry_after`` is how many seconds the store asked to be left alone, if it said. ``tried``: it was tried
-    again, as often as there is patience for.
+    ``retry_after`` is how many seconds the store asked to be left alone, if it said. ``tried``: the request itself is
+    not to be made again: it was, as often as there is patience for, or only a new beginning would help.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:

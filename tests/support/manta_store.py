@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,15 +40,25 @@ def signer(login: str = "alice", private: ec.EllipticCurvePrivateKey | None = No
 
 @dataclass
 class Pauses:
-    """Pauses that are noted and not made; the clock goes on as if they had been."""
+    """Pauses that are noted and not made; the clock goes on as if they had been.
+
+    Each thread has a clock of its own: another's pause would else end a question that is on its way.
+    """
 
     made: list[float] = field(default_factory=list)
+    _own: threading.local = field(default_factory=threading.local)
 
     def sleep(self, seconds: float) -> None:
         self.made.append(seconds)
+        self._own.passed = self._passed + seconds
 
     def clock(self) -> float:
-        return time.monotonic() + sum(self.made)
+        return time.monotonic() + self._passed
+
+    @property
+    def _passed(self) -> float:
+        passed: float = getattr(self._own, "passed", 0.0)
+        return passed
 
     def times(self, *, attempts: int = 5) -> Times:
         patience = Patience(attempts=attempts)

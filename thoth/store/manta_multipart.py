@@ -40,7 +40,11 @@ class NotOffered(StoreError):
 
 
 class UploadEnded(StoreTransient):
-    """An upload takes nothing any more, since somebody has ended it."""
+    """An upload takes nothing any more, since somebody has ended it: to send the part again would change nothing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.tried = True
 
 
 class Stage(Enum):

@@ -117,12 +117,15 @@ def test_of_other_bytes_nothing_can_be_sent_any_more_and_the_next_begins_anew(
     server: MantaServer, store: MantaStore, notes: Path
 ) -> None:
     killed_at_its_commit(server, store, notes, over=False)
+    before = len(server.requests)
     incoming = store.begin(NAME, SIZE)
     with pytest.raises(StoreTransient, match=r"ended by somebody else|is not what was read"):
         for block in blocks(SIZE):
             incoming.part(bytes(len(block)))
         incoming.commit(digests(SIZE))
     incoming.abort()
+    sent = [each.path for each in server.requests[before:] if each.method == "PUT"]
+    assert len(sent) == len(set(sent))  # a part that was refused for good is not sent once more
     before = len(server.requests)
     upload(store)
     assert count(server, "POST", "/uploads", before) == 1
