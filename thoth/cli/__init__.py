@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from thoth.cli.console import Console
 from thoth.cli.options import Parser, ShowText, TextAsked, absent, add_places
+from thoth.cli.signals import Terminated, terminating
 from thoth.errors import ThothError, UsageError
 from thoth.render import escaped
 
@@ -69,7 +70,8 @@ With nothing configured, dumps are kept in a directory and an SQLite file under 
 THOTH_STORE=file:///DIRECTORY and THOTH_DB=sqlite:///FILE name other places. With MANTA_URL, MANTA_USER
 and MANTA_KEY_ID set, dumps are kept in Manta, with the index that its config.json names. 'thoth config' shows all.
 
-exit status: 0 done, also when no dump matches; 1 failed, also in part; 2 no such dump
+exit status: 0 done, also when no dump matches; 1 failed, also in part; 2 no such dump; 129, 130 and 143 when
+SIGHUP, SIGINT or SIGTERM ended it
 """
 
 
@@ -88,8 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _reporting(argv: list[str], console: Console) -> int:
     """The exit code of the command, after whatever ended it has been said in one line on stderr."""
     try:
-        code = _run(argv, console)
-        console.flush()
+        with terminating():
+            code = _run(argv, console)
+            console.flush()
+    except Terminated as error:
+        console.complain(str(error))
+        return error.exit_code
     except KeyboardInterrupt:
         console.complain("interrupted")
         return _INTERRUPTED

@@ -281,9 +281,21 @@ class TestUsage:
         assert run("-q", "analyze", dumps[0], "x", "--file-size", "4M", "--memory", "1G").code == 0
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
+    ids=["SIGINT", "SIGTERM"],
+)
 @pytest.mark.parametrize("words", [["cmd=node", "x", "-p", "2"], ["pid=1", "x"]])
-def test_ctrl_c_ends_it_at_once_and_leaves_nothing(
-    words: list[str], dumps: list[str], script: Script, child_environment: dict[str, str], stored: Thoth
+def test_a_signal_ends_it_at_once_and_leaves_nothing(
+    words: list[str],
+    number: signal.Signals,
+    code: int,
+    said: str,
+    dumps: list[str],
+    script: Script,
+    child_environment: dict[str, str],
+    stored: Thoth,
 ) -> None:
     script("echo begun; thoth_set a 1; sleep 600")
     process = subprocess.Popen(
@@ -296,18 +308,17 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(
     sleeping = lambda: sum(each.command == "sleep" for each in descendants(process.pid))  # noqa: E731
     assert wait_until(lambda: sleeping() >= (2 if "-p" in words else 1), 20)
     children = [each.pid for each in descendants(process.pid)]
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (130, b"")
+    assert (process.returncode, out) == (code, b"")
     left = "3 were" if "-p" in words else "1 was"
     assert err.decode().splitlines() == [
         f"thoth: analyzed 0 dumps; 0 changed; {left} not reached",
-        "thoth: interrupted",
+        f"thoth: {said}",
     ]
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
-    assert [
-        each for each in Path(os.environ["THOTH_CACHE"]).rglob("*") if each.is_file() and each.stat().st_size
-    ] == []
+    assert not [each for each in Path(os.environ["THOTH_CACHE"]).rglob("*") if each.is_file() and each.stat().st_size]
+    assert not [*Path(os.environ["THOTH_CACHE"]).rglob(".run-*")]
     assert [properties(stored, each) for each in dumps] == [{}, {}, {}]
 
 

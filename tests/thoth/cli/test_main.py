@@ -131,7 +131,17 @@ class TestWhatGoesWrong:
         assert ran.code == 1
         assert len(ran.said) == 1
 
-    def test_an_interrupt_is_130(self, child_environment: dict[str, str]) -> None:
+    @pytest.mark.parametrize(
+        ("number", "code", "said"),
+        [
+            (signal.SIGINT, 130, "interrupted"),
+            (signal.SIGTERM, 143, "stopped by SIGTERM"),
+            (signal.SIGHUP, 129, "stopped by SIGHUP"),
+        ],
+    )
+    def test_signals_are_told_and_are_its_exit_code(
+        self, child_environment: dict[str, str], number: signal.Signals, code: int, said: str
+    ) -> None:
         process = subprocess.Popen(
             [*COMMAND, "ls", "dump=stdin"],
             stdin=subprocess.PIPE,
@@ -142,9 +152,24 @@ class TestWhatGoesWrong:
         )
         assert process.stderr is not None
         assert process.stderr.readline() == "thoth: reading dump identifiers from stdin\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
-        assert (process.returncode, out, err) == (130, "", "thoth: interrupted\n")
+        assert (process.returncode, out, err) == (code, "", f"thoth: {said}\n")
+
+    def test_a_signal_that_is_ignored_stays_so(self, child_environment: dict[str, str]) -> None:
+        process = subprocess.Popen(
+            ["nohup", *COMMAND, "ls", "dump=stdin"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child_environment,
+            text=True,
+        )
+        assert process.stderr is not None
+        assert process.stderr.readline() == "thoth: reading dump identifiers from stdin\n"
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (0, "thoth: no dump matches\n")
 
 
 class TestStreams:
