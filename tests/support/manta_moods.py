@@ -144,6 +144,11 @@ class Placed:
         self._nth = nth
         self._count = mood.parties if isinstance(mood, Barrier) else count
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait at its barrier."""
+        return self.barrier.n_waiting if self.barrier else 0
+
     def befalls(self, method: str, path: str) -> bool:
         """Whether this request is one of them; counts it."""
         if self._method not in (None, method) or not fnmatchcase(path, self._path or "*"):

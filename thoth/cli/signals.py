@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,12 +21,10 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """While this lasts the first of them raises Terminated; the next one ends the process.
+    """While this lasts, in the main thread, the first of them raises Terminated; the next one ends the process.
 
-    One that somebody has set otherwise, as nohup does, stays so. Only the main thread hears of signals.
+    One that somebody has set otherwise, as nohup does, stays so.
     """
-    main = threading.current_thread() is threading.main_thread()
-    ours = [number for number in _ENDING if main and signal.getsignal(number) is signal.SIG_DFL]
 
     def terminate(number: int, frame: FrameType | None) -> Never:
         release()
@@ -38,6 +35,7 @@ def terminating() -> Iterator[None]:
             if signal.getsignal(number) is terminate:
                 signal.signal(number, signal.SIG_DFL)
 
+    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, terminate)
     try:

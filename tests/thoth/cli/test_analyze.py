@@ -281,17 +281,13 @@ class TestUsage:
         assert run("-q", "analyze", dumps[0], "x", "--file-size", "4M", "--memory", "1G").code == 0
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "said"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM")],
-    ids=["SIGINT", "SIGTERM"],
-)
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped by SIGTERM")])
 @pytest.mark.parametrize("words", [["cmd=node", "x", "-p", "2"], ["pid=1", "x"]])
 def test_a_signal_ends_it_at_once_and_leaves_nothing(
     words: list[str],
     number: signal.Signals,
-    code: int,
     said: str,
+    *,
     dumps: list[str],
     script: Script,
     child_environment: dict[str, str],
@@ -310,7 +306,7 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(
     children = [each.pid for each in descendants(process.pid)]
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (code, b"")
+    assert (process.returncode, out) == (128 + number, b"")
     left = "3 were" if "-p" in words else "1 was"
     assert err.decode().splitlines() == [
         f"thoth: analyzed 0 dumps; 0 changed; {left} not reached",
