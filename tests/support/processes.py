@@ -129,3 +129,8 @@ def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.0
             return False
         time.sleep(pause)
     return True
+
+
+def open_descriptors() -> int:
+    """How many this process has."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - Path would count its own

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.analysis import common_ground
 from tests.support.crash import Crasher
 from tests.support.elfwriter import illumos_core
 from tests.support.terminal import Terminal
@@ -43,6 +44,8 @@ class Ran(NamedTuple):
 
 
 Run = Callable[..., Ran]
+Core = Callable[..., Path]
+Uploaded = Callable[..., str]
 
 
 def assert_harmless(text: str) -> None:
@@ -170,7 +173,7 @@ def until_hangup(terminal: int) -> Iterator[bytes]:
 
 
 @pytest.fixture
-def core(tmp_path: Path) -> Callable[..., Path]:
+def core(tmp_path: Path) -> Core:
     """``core(7, b"core.7")`` writes a core of pid 7 and gives its path; more as in illumos_core."""
 
     def core(pid: int, name: str | bytes | None = None, **facts: object) -> Path:
@@ -183,10 +186,36 @@ def core(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def uploaded(run: Run, core: Core) -> Uploaded:
+    """``uploaded(7, cmd="bc")`` uploads a core and gives its identity."""
+
+    def uploaded(pid: int, **facts: object) -> str:
+        return run("-q", "upload", core(pid, **facts)).out.strip()
+
+    return uploaded
+
+
+def identity(run: Run, path: Path) -> str:
+    """That of a dump which need not be in the store."""
+    return run("object", path).out.strip()
+
+
+@pytest.fixture
 def stored() -> Iterator[Thoth]:
     """The store and index that the commands of this test use, for a look behind them."""
     with open_thoth(load_config(environment())) as thoth:
         yield thoth
+
+
+# ---- for analyzers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place that analyzers can reach, with the cache in it."""
+    with common_ground() as ground:
+        monkeypatch.setenv("THOTH_CACHE", str(ground / "cache"))
+        yield ground
 
 
 # ---- for thoth debug --------------------------------------------------------------------------------

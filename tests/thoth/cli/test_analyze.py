@@ -7,29 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.analysis import common_ground
 from tests.support.elfwriter import illumos_core
 from tests.support.illumos_tools import IllumosTools
 from tests.support.processes import descendants, wait_until
-from tests.thoth.cli.conftest import COMMAND, Ran, Run
+from tests.thoth.cli.conftest import COMMAND, Core, Ran, Run
 from thoth.analysis.analyzers import add
 from thoth.library import Thoth
 from thoth.model import Identity
 
-Core = Callable[..., Path]
 Script = Callable[..., None]
-
-
-@pytest.fixture
-def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with common_ground() as ground:
-        monkeypatch.setenv("THOTH_CACHE", str(ground / "cache"))
-        yield ground
 
 
 @pytest.fixture

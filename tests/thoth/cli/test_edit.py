@@ -15,25 +15,13 @@ from typing import Any
 
 import pytest
 
-from tests.thoth.cli.conftest import COMMAND, Ran, Run, until_hangup
+from tests.thoth.cli.conftest import COMMAND, Core, Ran, Run, Uploaded, until_hangup
 from thoth.edit import revise
 from thoth.library import Thoth
 from thoth.model import Identity
 from thoth.store.base import MAX_SMALL
 
-Core = Callable[..., Path]
-Uploaded = Callable[..., str]
 Feed = Callable[[bytes], None]
-
-
-@pytest.fixture
-def uploaded(run: Run, core: Core) -> Uploaded:
-    """``uploaded(7, cmd="bc")`` uploads a core and gives its identity."""
-
-    def uploaded(pid: int, **facts: object) -> str:
-        return run("-q", "upload", core(pid, **facts)).out.strip()
-
-    return uploaded
 
 
 @pytest.fixture

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.thoth.cli.conftest import Ran, Run
+from tests.thoth.cli.conftest import Core, Ran, Run
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
-
-Core = Callable[..., Path]
 
 
 @pytest.fixture

@@ -16,16 +16,13 @@ import pytest
 
 from tests.support.elfwriter import illumos_core, vmdump
 from tests.support.mishaps import small_disk
-from tests.thoth.cli.conftest import Ran, Run
+from tests.thoth.cli.conftest import Core, Ran, Run, Uploaded
 from thoth.cli.options import size_bytes
 from thoth.edit import revise
 from thoth.errors import UsageError
 from thoth.library import Thoth
 from thoth.model import Identity
 from thoth.render import size_text
-
-Core = Callable[..., Path]
-Uploaded = Callable[..., str]
 
 HEADER = "NAME             TYPE       SIZE      AGE NODE/CMD"
 DAY = 86400

@@ -1,4 +1,4 @@
-"""``thoth init``, ``object`` and ``upload``."""
+"""``thoth upload``."""
 
 from __future__ import annotations
 
@@ -6,152 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support import vectors
 from tests.support.crash import Crasher
-from tests.support.elfwriter import illumos_core, linux_core
+from tests.support.elfwriter import linux_core
 from tests.support.mishaps import small_disk
-from tests.thoth.cli.conftest import TOP, Ran, Run
-from thoth.analysis.analyzers import BUNDLED
+from tests.thoth.cli.conftest import TOP, Core, Ran, Run, identity
 from thoth.edit import revise
 from thoth.library import Thoth
 from thoth.model import Identity, text
-
-Core = Callable[..., Path]
-
-
-def identity(run: Run, path: Path) -> str:
-    return run("object", path).out.strip()
-
-
-class TestInit:
-    def test_it_says_what_it_uses_and_makes(self, run: Run) -> None:
-        ran = run("init")
-        home = os.environ["HOME"] + "/.local/share/thoth"
-        assert (ran.code, ran.out) == (0, "")
-        assert ran.said == [
-            f"thoth: using store at file://{home}/store (default)",
-            f"thoth: using database at sqlite://{home}/thoth.db (default)",
-            f"thoth: created directory {home}/store",
-            f"thoth: created database '{home}/thoth.db'",
-            "thoth: created table 'dumps'",
-            "thoth: created table 'analyzers'",
-            "thoth: created index 'time'",
-            *(f"thoth: added analyzer '{name}'" for name in BUNDLED),
-        ]
-
-    def test_it_is_safe_to_repeat(self, run: Run, core: Core) -> None:
-        run("init")
-        run("upload", core(1))
-        listed = run("ls")
-        assert [line for line in run("init").said if "created" in line or "added" in line] == []
-        assert run("ls") == listed
-        assert run("init", "-q") == Ran(0, "", "")
-
-    def test_places_of_one_s_own(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("THOTH_STORE", f"file://{tmp_path}/a%20b/store")
-        said = run("init", "--db", f"sqlite:///{tmp_path}/my.db").said
-        assert said[0] == f"thoth: using store at file://{tmp_path}/a%20b/store (configured from THOTH_STORE)"
-        assert said[1].endswith("my.db (configured from --db)")
-        assert (tmp_path / "a b" / "store").is_dir()
-        assert (tmp_path / "my.db").is_file()
-
-    def test_a_place_that_cannot_be_made(self, run: Run) -> None:
-        ran = run("-q", "init", "--store", "file:///dev/null/store")
-        assert (ran.code, len(ran.said)) == (1, 1)
-        assert "/dev/null" in ran.err
-
-    @pytest.mark.parametrize(
-        "url", ["file:relative", "file://host/x", "/just/a/path", "s3://x", "", "rethinkdb://:pw@h"]
-    )
-    def test_a_url_that_names_nothing_we_know(self, run: Run, url: str) -> None:
-        ran = run("-q", "init", "--store", url)
-        assert ran.code == 1
-        assert len(ran.said) == 1
-        assert "file:///ABSOLUTE/PATH" in ran.err
-        assert "pw" not in ran.err
-
-    @pytest.mark.parametrize(
-        ("setting", "url", "write"),
-        [
-            ("store", "/x/a b", "file:///x/a%20b"),
-            ("store", "file:///~/x", "file://{home}/x"),
-            ("store", "~/x", "file://{home}/x"),
-            ("store", "file://~/x", "file://{home}/x"),
-            ("store", "file:///%7E/x", "file://{home}/x"),
-            ("db", "/x.db", "sqlite:///x.db"),
-            ("db", "sqlite:///~/x.db", "sqlite://{home}/x.db"),
-        ],
-    )
-    @pytest.mark.parametrize("given_by", ["file", "variable", "flag"])
-    def test_who_gave_a_bad_url_and_what_to_write(
-        self, run: Run, given_by: str, setting: str, url: str, write: str
-    ) -> None:
-        home, variable = Path(os.environ["HOME"]), f"THOTH_{setting.upper()}"
-        config = home / "config.toml"
-        config.write_text(f"{setting} = '{url}'\n")
-        with pytest.MonkeyPatch.context() as patched:
-            if given_by == "variable":
-                patched.setenv(variable, url)
-            flags = {"file": ["--config", str(config)], "variable": [], "flag": [f"--{setting}", url]}
-            ran = run("-q", "init", *flags[given_by])
-        origin = {"file": config, "variable": variable, "flag": f"--{setting}"}[given_by]
-        assert (ran.code, ran.out, len(ran.said)) == (1, "", 1)
-        assert ran.err.startswith(f"thoth: {origin}: {setting} '{url}': ")
-        assert ran.err.endswith(f"; write {write.format(home=home)}\n")
-        assert list(home.iterdir()) == [config]
-
-    @pytest.mark.parametrize("url", ["file:///~nobody-of-this-name/x", "file://[x", "file:x", "file:///a%00b"])
-    def test_a_bad_url_whose_meaning_nobody_knows(self, run: Run, url: str) -> None:
-        ran = run("-q", "init", "--store", url)
-        assert (ran.code, len(ran.said), "write" in ran.err) == (1, 1, False)
-        assert ran.err.startswith(f"thoth: --store: store '{url}': ")
-
-
-class TestObject:
-    def test_one_identity_a_line_in_the_order_of_the_files(self, run: Run, tmp_path: Path) -> None:
-        names = ["illumos-core64.core.30522", "vmdump/vmdump.0", "linux-core64.core.3850110"]
-        ran = run("object", *(vectors.write(name, tmp_path) for name in names))
-        assert ran == Ran(0, "".join(vectors.entry(name)["identity"] + "\n" for name in names), "")
-
-    def test_F14_a_bad_file_does_not_stop_the_rest(self, run: Run, core: Core, tmp_path: Path) -> None:
-        good, other = core(1), core(2)
-        bad = tmp_path / "text"
-        bad.write_text("no dump")
-        ran = run("object", good, bad, tmp_path / "nope", tmp_path, other)
-        assert (ran.code, len(ran.lines)) == (1, 2)
-        assert [line.split(": ")[:2] for line in ran.said] == [
-            ["thoth", str(bad)],
-            ["thoth", f"{tmp_path}/nope"],
-            ["thoth", str(tmp_path)],
-        ]
-        assert ran.lines == [identity(run, good), identity(run, other)]
-
-    def test_it_needs_no_store_and_no_configuration(
-        self, run: Run, core: Core, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path = core(1)
-        for name in ("THOTH_STORE", "THOTH_CONFIG", "THOTH_USER", "MANTA_URL"):
-            monkeypatch.setenv(name, "/\0nonsense"[:1] + "nonsense")
-        assert run("object", path).code == 0
-        assert list(Path(os.environ["HOME"]).iterdir()) == []
-
-    def test_json_lines(self, run: Run, core: Core) -> None:
-        path = core(1)
-        ran = run("object", path, path, "--json")
-        assert [json.loads(line) for line in ran.lines] == [{"path": str(path), "id": identity(run, path)}] * 2
-
-    def test_F16_a_fifo_does_not_block_and_a_device_is_not_opened(self, run: Run, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "core.fifo")
-        ran = run("object", tmp_path / "core.fifo", "/dev/zero")
-        assert ran.said == [
-            f"thoth: {tmp_path}/core.fifo: not a regular file",
-            "thoth: /dev/zero: not a regular file",
-        ]
 
 
 class TestUpload:
@@ -370,90 +236,6 @@ class TestUpload:
         path = core(1)
         for _ in range(2):
             assert run("-q", "upload", path) == Ran(0, f"{identity(run, path)}\n", "")
-
-
-ROUNDS = """
-import sys
-from thoth.cli import main
-for line in sys.stdin:
-    code = main(["-q", "upload", line.strip()])
-    print("code", code, flush=True)
-"""
-
-
-def upload_at_once(rounds: int, run: Run, core: Core, environment: dict[str, str]) -> None:
-    """Two processes are told of each dump at the same moment, each of its own name for it."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", ROUNDS],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    try:
-        for pid in range(rounds):
-            names = [f"core.{pid}", f"core.{pid}" if pid % 2 else f"other.{pid}"]
-            paths = [core(pid, name) for name in names]
-            for process, path in zip(processes, paths, strict=True):
-                assert process.stdin is not None
-                process.stdin.write(f"{path}\n")
-                process.stdin.flush()
-            for process in processes:
-                assert process.stdout is not None
-                assert process.stdout.readline() == identity(run, paths[0]) + "\n"
-                assert process.stdout.readline() == "code 0\n"
-    finally:
-        for process in processes:
-            process.communicate(timeout=30)
-
-
-def check_rounds(rounds: int, run: Run, stored: Thoth) -> None:
-    documents = [json.loads(line) for line in run("ls", "--json").lines]
-    assert len(documents) == rounds
-    for document in documents:
-        entries = [entry.name for entry in stored.store.list(document["name"])]
-        assert sorted(entries) == sorted([document["dump"].rpartition("/")[2], "info.json"])
-        assert len(document["sources"]) == (1 if int(document["pid"]) % 2 else 2)
-        found = stored.stored_info(Identity(document["id"]))
-        assert found is not None
-        assert found[0].document == document
-
-
-def test_F34_two_processes_at_the_same_time(
-    run: Run, core: Core, stored: Thoth, child_environment: dict[str, str]
-) -> None:
-    upload_at_once(20, run, core, child_environment)
-    check_rounds(20, run, stored)
-
-
-@pytest.mark.soak
-def test_F34_two_processes_at_the_same_time_200_rounds(
-    run: Run, core: Core, stored: Thoth, child_environment: dict[str, str]
-) -> None:
-    upload_at_once(200, run, core, child_environment)
-    check_rounds(200, run, stored)
-
-
-def test_F12_a_file_that_grows_while_it_is_uploaded(run: Run, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is written to when its blocks are asked for: after identification, before its end."""
-    path = core(1, size=1 << 20)
-    whole = illumos_core(pid=1, size=1 << 20)
-    real_pread = os.pread
-
-    def pread(fd: int, length: int, offset: int) -> bytes:
-        data = real_pread(fd, length, offset)
-        if length >= 1 << 19:
-            path.write_bytes(whole + b"more")
-        return data
-
-    monkeypatch.setattr(os, "pread", pread)
-    ran = run("upload", path)
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.said[-1] == f"thoth: {path}: changed while it was read"
-    monkeypatch.undo()
 
 
 def test_a_process_of_this_machine_is_stored_with_its_stack(run: Run, crasher: Crasher, tmp_path: Path) -> None:
