@@ -84,6 +84,15 @@ class Journal:
             return {path: _entry(row) for row in rows if wanted[path := row[0]] == row[1]}
         return {}
 
+    def has_stored(self) -> bool:
+        """Whether any dump is known to be in Thoth."""
+        with self._lock, self._healed():
+            return (
+                self._db.execute("SELECT 1 FROM seen WHERE identity IS NOT NULL AND done LIMIT 1").fetchone()
+                is not None
+            )
+        return False
+
     def record(self, node: str, entries: Sequence[Entry]) -> None:
         """Note what became of files, in one transaction. Raises CannotWrite on a journal for a dry run."""
         self._require_writable()

@@ -223,11 +223,14 @@ def _task(orders: Orders, settings: Settings, voices: Voices, halt: Halt, pace: 
     with ExitStack() as stack:
         thoth = stack.enter_context(open_thoth(config, dry_run=orders.dry_run))
         _check(thoth, orders, voices.talk)
+        journal = stack.enter_context(_journal(orders, settings, voices))
+        if journal.has_stored():
+            thoth.check_begun()
         limits = settings.limits
         _say_if_unknown(thoth, limits, voices.talk)
         yield Task(
             thoth=thoth,
-            journal=stack.enter_context(_journal(orders, settings, voices)),
+            journal=journal,
             places=places(orders.types, settings.core, settings.crash),
             known_places=places([ALL], settings.core, settings.crash),
             limits=limits,

@@ -86,6 +86,17 @@ class Thoth:
         if self.tie is not None:
             self.tie.check_to_look()
 
+    def check_begun(self) -> None:
+        """For who has stored dumps before: raises StoreUnavailable for a directory in which nobody has stored any.
+
+        Its index may know of none either: both lie on a file system that is not mounted, perhaps.
+        """
+        root = self.tie.not_begun() if self.tie is not None else None
+        if root is not None:
+            raise StoreUnavailable(
+                f"store {root}: has no dump, and dumps were stored before; mount it, or begin a new one: 'thoth init'"
+            )
+
     def why_empty(self) -> str | None:
         """Why an index without any dump finds none, in one line; None when it has some, or the store has none.
 

@@ -51,6 +51,11 @@ class Tie:
         """The directory of a store that somebody named and that nobody has made; None for any other."""
         return self._store.root if self._named and not self._store.root.exists() else None
 
+    def not_begun(self) -> Path | None:
+        """The directory of a store that has neither a mark nor a dump, or that is not there; None for any other.
+        Raises StoreError."""
+        return self._store.root if self._store.mark() is None and self._is_empty() else None
+
     def check(self) -> None:
         """Raises StoreUnavailable unless they belong together, and StoreError. Writes nothing.
 

@@ -67,3 +67,26 @@ def test_the_daemon_waits_for_it(node: Callable[..., Node], tmp_path: Path) -> N
         assert wait_until(lambda: home.command_run("status").returncode == 0, 10)
         assert daemon.stop() == 0
     check_store(home)
+
+
+def test_a_pass_begins_no_other_index_where_that_lies_beside_the_store(
+    node: Callable[..., Node], tmp_path: Path
+) -> None:
+    only = node()
+    only.put(f"{DUMPS}/core.1", linux_core(1))
+    home = collector(tmp_path, [only])
+    place = home.store.parent
+    assert home.collect().code == 0
+    away = place.rename(place.with_name("unmounted"))
+    place.mkdir(mode=0o700)
+    for flags in ((), ("--dry-run",)):
+        ran = home.run(*flags)
+        assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1), ran
+        assert f"store {home.store}: has no dump, and dumps were stored before; mount it" in ran.stderr
+    assert list(place.iterdir()) == []
+    place.rename(place.with_name("mountpoint"))
+    away.rename(place)
+    assert home.collect().results == {f"{DUMPS}/core.1".encode(): "present"}
+    place.rename(away)
+    assert home.thoth("init").returncode == 0  # for who means it
+    assert home.collect().results == {f"{DUMPS}/core.1".encode(): "stored"}
