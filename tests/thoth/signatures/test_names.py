@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,23 @@ def test_a_name_is_bounded_and_harmless(name: str, times: int) -> None:
         assert len(shown) <= RULES.longest
         assert shown == "" or shown.isprintable()
         assert " | " not in shown
+
+
+@pytest.mark.parametrize("end", ["", "(", "!", "\n", "x"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("@", "@@", "@a", "@.", ".part", ".part.0", ".0", "::h0123456789abcdef", " const", " &", "PLT=", "__GI_"),
+        *("avx_", "__memcpy_avx", "0x1", "a1", "a=", "pid 1", "1 ", "1.", "cpu ", "BAD TRAP", " ", "&"),
+    ],
+)
+def test_no_rule_takes_long_for_a_name_of_the_enemy_s(piece: str, end: str) -> None:
+    """A pattern that can read a text in many ways tries them all, while every other thread waits."""
+    hostile = (piece * LONGEST_READ)[: LONGEST_READ - 1] + end
+    for rule in (*RULES.trims, *RULES.panics, *RULES.vague):
+        began = time.thread_time()
+        rule.of(hostile)
+        assert time.thread_time() - began < 0.5, rule
 
 
 @pytest.mark.parametrize("deep", ["N", "(", "<", "_ZN1aI", "_ZZ", "(" * 9 + "<>", "_Z1fIF", "P", "{lambda("])

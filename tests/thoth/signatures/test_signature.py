@@ -74,6 +74,31 @@ STACKS: dict[str, tuple[list[str], str | None]] = {
     "a link map of its own": (["LM1`libx.so.1`a+0x1()"], "a"),
     "a call of nothing": (["0x0()", "a+0x1()", "main+0x1()"], "svc.startd: 0x0 | a"),
     "what is called with something wrong": (["libc.so.1`strlen+0x2()", "a+0x1()"], "svc.startd: strlen | a"),
+    "who sleeps is told by who sent it to sleep": (
+        [
+            "libc.so.6`clock_nanosleep+0x1()",
+            "libc.so.6`nanosleep+0x1()",
+            "libc.so.6`sleep+0x1()",
+            "flush()",
+            "main()",
+        ],
+        "svc.startd: flush",
+    ),
+    "asleep in main": (["libc.so.6`pause+0x1()", "main+0x1()"], "svc.startd: main"),
+    "a panic of Rust that aborts": (
+        [
+            *("__rustc::__rust_abort()", "__rustc::__rust_start_panic()", "__rustc::rust_panic()"),
+            *("core::panicking::panic_bounds_check()", "r::inner()", "r::main()"),
+        ],
+        "svc.startd: r::inner | r::main",
+    ),
+    "an exception where none may pass": (
+        [
+            *("libc.so.6`abort()", "libstdc++.so.6`__cxa_call_terminate()", "libstdc++.so.6`__gxx_personality_v0()"),
+            *("libgcc_s.so.1`_Unwind_RaiseException_Phase2()", "libstdc++.so.6`__cxa_throw()", "thrower()", "main()"),
+        ],
+        "svc.startd: thrower",
+    ),
     "inside of a library": (
         ["libc.so.1`_int_free+0x2()", "libc.so.1`free+0x2()", "a+0x1()"],
         "svc.startd: free | a",
