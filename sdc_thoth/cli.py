@@ -117,10 +117,11 @@ def _collect(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.connections import Connections
     from sdc_thoth.halt import Halt
     from sdc_thoth.lock import run_lock
-    from sdc_thoth.options import hostkeys_command, limits
+    from sdc_thoth.options import check_single, hostkeys_command, limits
     from sdc_thoth.passes import Voices, broken, check_types, note_broken, run_pass
     from sdc_thoth.process import no_core
 
+    check_single(arguments)
     no_core()
     orders = _orders(arguments)
     settings = load_settings(

@@ -121,4 +121,4 @@ class Desk:
                     self._status = gathered(journal, self._daemon, self._clock())
                 publish(self._settings, self._status)
             except ThothError as error:
-                self._log.error("the status cannot be written", reason=str(error))
+                self._log.error("status or metrics cannot be written", reason=str(error))

@@ -124,7 +124,6 @@ def pass_parser() -> argparse.ArgumentParser:
     add(
         "--log",
         choices=LOGS,
-        default="auto",
         help="the daemon's log: json, text, or auto: json under SMF and systemd, else text",
     )
     _add_common(parser)
@@ -190,6 +189,13 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     return {"status": status_parser, "hostkeys": hostkeys_parser, "completion": completion_parser}[command]()
 
 
+def check_single(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for what a single pass cannot be told."""
+    for name, given in (("--detach", arguments.detach), ("--log", arguments.log)):
+        if given:
+            raise UsageError(f"{name}: is for --daemon, not for a single pass")
+
+
 def daemon_plan(arguments: argparse.Namespace, orders: Orders) -> Plan:
     """What the daemon is told. Raises UsageError for what it cannot be."""
     for name, given in (("--dry-run", arguments.dry_run), ("--json", arguments.json), ("-v", arguments.verbose)):
@@ -205,7 +211,7 @@ def daemon_plan(arguments: argparse.Namespace, orders: Orders) -> Plan:
         lockfile=arguments.lockfile,
         limits=limits(arguments),
         hostkeys=hostkeys_command(arguments),
-        log=arguments.log,
+        log=arguments.log or "auto",
         debug=arguments.debug,
         detach=arguments.detach,
     )

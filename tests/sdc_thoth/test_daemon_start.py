@@ -59,6 +59,13 @@ def test_a_usage_error_is_one(only: Node, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("flags", [["--detach"], ["--log", "json"]], ids=lambda flags: flags[0])
+def test_a_single_pass_takes_no_flag_of_the_daemon_s(only: Node, tmp_path: Path, flags: list[str]) -> None:
+    done = collector(tmp_path, [only], OFTEN).run(*flags)
+    assert done.returncode == 1
+    assert done.stderr == f"sdc-thoth: {flags[0]}: is for --daemon, not for a single pass\n"
+
+
 def test_detached_it_goes_on_without_the_process_that_was_started(only: Node, tmp_path: Path) -> None:
     home = collector(tmp_path, [only], SELDOM)
     log = home.home / "log"
