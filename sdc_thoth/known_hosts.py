@@ -112,6 +112,9 @@ class KnownHosts:
             data = _content(path)
         except FileNotFoundError:
             data = b""
+        except PermissionError as error:
+            advice = "run 'sdc-thoth hostkeys' as the user who collects"
+            raise UsageError(f"{_shown(path)}: {error.strerror}; {advice}") from error
         except OSError as error:
             raise UsageError(f"{_shown(path)}: {error.strerror or error}") from error
         return cls.parse(data, path)
