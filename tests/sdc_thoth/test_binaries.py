@@ -184,6 +184,13 @@ def test_what_is_not_there_is_asked_for_once(machine: Node, session: SshSession,
     assert binaries.ration().open(b"/opt/program", "ab" * 20) is None
 
 
+def test_what_is_not_at_one_path_may_be_at_another(machine: Node, session: SshSession, built: Path) -> None:
+    """A library that was replaced is listed with a mark behind its path, and so may one be that is called so."""
+    binaries = NodeBinaries(Asker(session, ()))
+    assert binaries.ration().open(b"/opt/gone", build_id(built)) is None
+    assert whole(binaries.ration().open(b"/opt/program", build_id(built))) == built.read_bytes()
+
+
 def test_one_core_gets_no_more_than_its_ration(machine: Node, session: SshSession, built: Path) -> None:
     binaries = NodeBinaries(Asker(session, ()))
     ration = binaries.ration()

@@ -91,7 +91,8 @@ def _executable(core: ElfCore, notes: NoteIndex, system: _System) -> bytes | Non
     if nul and path.startswith(b"/"):
         return path
     # A relative path says little; where the kernel noted which file was mapped that one is better.
-    return linux.mapped_executable(notes) or (path if nul and path else None)
+    mapped = linux.mapped_executable(notes)
+    return linux.path_of(mapped, path) if mapped else (path if nul and path else None)
 
 
 def _core_ranges(core: ElfCore) -> list[Range]:

@@ -45,6 +45,7 @@ _MACHINES = {
 PATH_MAX = 4096
 
 FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
+REMOVED = b" (deleted)"  # stands behind the path of a file that was removed or replaced: d_path of fs/d_path.c
 
 
 class MappedFile(NamedTuple):
@@ -80,6 +81,15 @@ def mapped_executable(notes: NoteIndex) -> bytes | None:
     if entry is None:
         return None
     return next((each.path for each in mapped_files(notes) if each.start <= entry < each.end), None)
+
+
+def path_of(listed: bytes, started: bytes = b"") -> bytes:
+    """The path that a file was mapped from, without the mark that the kernel puts behind one that was removed.
+
+    ``started`` is the path that was given to execve: a program may really be called so.
+    """
+    called_so = listed.rpartition(b"/")[2] == started.rpartition(b"/")[2]
+    return listed if called_so else listed.removesuffix(REMOVED)
 
 
 def mapped_files(notes: NoteIndex) -> Iterator[MappedFile]:

@@ -16,6 +16,7 @@ _LONGEST_OBJECT: Final = 64  # characters
 _ARGUMENTS: Final = re.compile(r"(\+0x[0-9a-f]+)?\([^()]*\)$")
 _OFFSET: Final = re.compile(r"\+0x[0-9a-f]+$")
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{1,16}")
+_REMOVED: Final = " (deleted)"  # behind the names of replaced files, in documents of older programs
 _NULL_PAGE: Final = 0x1000  # nothing is mapped below: a call to there is one of a null pointer
 
 
@@ -72,7 +73,7 @@ def _place(frame: Mapping[str, Json]) -> str | None:
     if not (isinstance(module, str) and isinstance(offset, str) and _ADDRESS.fullmatch(offset)):
         return None
     version = f" ({build[:_BUILD_ID]})" if isinstance(build, str) and build else ""
-    return f"{module[:_LONGEST_OBJECT]}+{offset}{version}"
+    return f"{module.removesuffix(_REMOVED)[:_LONGEST_OBJECT]}+{offset}{version}"
 
 
 def program(document: Mapping[str, Json]) -> str:
@@ -82,7 +83,7 @@ def program(document: Mapping[str, Json]) -> str:
     """
     path, cmd = document.get("exec"), document.get("cmd")
     if document.get("os") == "linux" and isinstance(path, str) and path:
-        return path.removesuffix(" (deleted)").rpartition("/")[2]
+        return path.removesuffix(_REMOVED).rpartition("/")[2]
     return cmd if isinstance(cmd, str) else ""
 
 

@@ -186,8 +186,8 @@ def test_freebsd() -> None:
 
 
 def test_linux_executable_that_was_started_by_a_relative_path() -> None:
-    def core(path: bytes) -> bytes:
-        mapped = [(0x400000, 0x401000, b"/opt/a.out"), (0x500000, 0x501000, b"/lib/libc.so")]
+    def core(path: bytes, listed: bytes = b"/opt/a.out") -> bytes:
+        mapped = [(0x400000, 0x401000, listed), (0x500000, 0x501000, b"/lib/libc.so")]
         words = b"".join(value.to_bytes(8, "little") for start, end, _ in mapped for value in (start, end, 0))
         files = (2).to_bytes(8, "little") + bytes(8) + words + b"".join(path + b"\0" for *_, path in mapped)
         notes = note(b"CORE", 6, auxv([(9, 0x400080), (31, 0x7000)])) + note(b"CORE", 0x46494C45, files)
@@ -195,6 +195,10 @@ def test_linux_executable_that_was_started_by_a_relative_path() -> None:
 
     assert facts_of(core(b"./a.out")).exec == b"/opt/a.out"
     assert facts_of(core(b"/usr/bin/a.out")).exec == b"/usr/bin/a.out"
+    # The kernel marks what was removed or replaced; a program can also be called so.
+    assert facts_of(core(b"./a.out", b"/opt/a.out (deleted)")).exec == b"/opt/a.out"
+    assert facts_of(core(b"a (deleted)", b"/opt/a (deleted)")).exec == b"/opt/a (deleted)"
+    assert facts_of(core(b"a (deleted)", b"/opt/a (deleted) (deleted)")).exec == b"/opt/a (deleted)"
 
 
 def test_kernel_dumps_of_linux_are_not_processes() -> None:

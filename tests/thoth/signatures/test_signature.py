@@ -124,6 +124,12 @@ def test_where_there_is_no_symbol_the_object_and_its_build_tell() -> None:
     assert told(0x7F00, "c0ffee" * 6) != told(0x7F00, "beef" * 10)
 
 
+def test_in_documents_of_older_programs_what_was_replaced_is_called_as_before() -> None:
+    """The kernel's mark was a part of the name."""
+    threads = [{"id": 1, "frames": [frame("0x7f00", object="apid (deleted)", offset="0x11bf", build_id="ab" * 20)]}]
+    assert signature_of(core(["0x7f00()"], cmd="apid", threads=threads)) == "apid+0x11bf (abababababab)"
+
+
 def test_a_runtime_without_symbols_is_noise() -> None:
     frames = [frame("0x7f00", object="libstdc++.so.6.0.30", offset="0x9d919", build_id="289ee39f8c07")]
     threads = [{"id": 1, "frames": frames}]
