@@ -39,11 +39,11 @@ def spots(document: Mapping[str, Json]) -> list[Spot]:
     if not isinstance(stack, list):
         return []
     places = _places(document)  # whoever found the stack: of one dump an address is one place
-    own = document.get("type") != "crash"
+    own = program(document) if document.get("type") != "crash" else None
     return [_spot(line, places, own) for line in stack[:MOST_FRAMES] if isinstance(line, str)]
 
 
-def _spot(line: str, places: Mapping[str, str], own: bool) -> Spot:
+def _spot(line: str, places: Mapping[str, str], program: str | None) -> Spot:
     told = line.strip()
     # ``name+0x12(1, 2)`` as mdb writes it: of a name that ends in arguments of C++ only ``()`` is mdb's.
     bare = told.removesuffix("()") if told.endswith("()") else _ARGUMENTS.sub(r"\1", told, count=1)
@@ -54,8 +54,9 @@ def _spot(line: str, places: Mapping[str, str], own: bool) -> Spot:
     if _ADDRESS.fullmatch(name):
         if int(name, 16) < _NULL_PAGE:
             return Spot(line, "0x0")
-        return Spot(line, place=places.get(name))
-    return Spot(line, name or None, own and not around)
+        place = places.get(name)
+        return Spot(line, own=bool(program and place and place.startswith(f"{program}+0x")), place=place)
+    return Spot(line, name or None, program is not None and not around)
 
 
 def _places(document: Mapping[str, Json]) -> dict[str, str]:
