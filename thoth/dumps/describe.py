@@ -82,6 +82,9 @@ def _core_facts(core: ElfCore) -> DumpFacts:
     if system is None:
         return facts
     facts = system.with_process(facts, notes, head.machine)
+    if facts.type == "crash":  # a vmcore: of a system, in the form of a core
+        address = linux.uts_address(notes)
+        return linux.with_uts(facts, core.memory.read(address, linux.UTS_SIZE) if address else b"")
     return replace(facts, exec=_executable(core, notes, system))
 
 
@@ -100,6 +103,8 @@ def _core_ranges(core: ElfCore) -> list[Range]:
     system = _system(notes)
     address = system.exec_address(notes) if system else None
     path = core.memory.ranges(address, linux.PATH_MAX) if address else []
+    kernels = linux.uts_address(notes)
+    path += core.memory.ranges(kernels, linux.UTS_SIZE) if kernels else []
     return [core.first_section(), core.segment_table(), core.section_table(), *core.note_segments(), *path]
 
 
