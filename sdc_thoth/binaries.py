@@ -37,7 +37,8 @@ class NodeBinaries:
         self._asker = asker
         self._clock, self._patience = clock, patience
         self._left = _SECONDS
-        self._files: OrderedDict[str, _File | None] = OrderedDict()  # by what it was asked for; None: there is none
+        self._files: OrderedDict[str, _File] = OrderedDict()  # by what it was asked for
+        self._missing: set[tuple[bytes, str]] = set()  # the same and the path: another one may have it
         self._lock = RLock()
 
     def ration(self) -> Ration:
@@ -48,13 +49,14 @@ class NodeBinaries:
         """The file at a path when it has this build-id."""
         with self._lock:
             if key not in self._files:
-                found = self._found(path, build_id, ration)
-                if found is None and ration.spent:
-                    return None  # it may be there for the next core
+                found = None if (path, key) in self._missing else self._found(path, build_id, ration)
+                if found is None:
+                    if not ration.spent:  # otherwise it may be there for the next core
+                        self._missing.add((path, key))
+                    return None
                 self._files[key] = found
             self._files.move_to_end(key)
-            file = self._files[key]
-            return None if file is None else _View(file, self, ration)
+            return _View(self._files[key], self, ration)
 
     def _found(self, path: bytes, build_id: str, ration: Ration) -> _File | None:
         file = _File(path)
@@ -89,9 +91,9 @@ class NodeBinaries:
 
     def _make_room(self, used: _File) -> None:
         for key, file in list(self._files.items()):
-            if sum(each.held for each in self._files.values() if each) <= _HELD:
+            if sum(each.held for each in self._files.values()) <= _HELD:
                 return
-            if file is not None and file is not used:
+            if file is not used:
                 del self._files[key]
 
 

@@ -20,6 +20,7 @@ from tests.sdc_thoth.reaching import at
 from tests.support.backtraces import NOWHERE, gdb_backtraces
 from tests.support.crash import crash
 from tests.support.mishaps import collector, wrap
+from tests.support.replaced import SAME, Site
 from tests.support.roots import program
 from tests.support.sshd import Node
 from thoth import LocalFile, ReadAt, build_id_of
@@ -87,6 +88,19 @@ def test_a_stack_is_what_gdb_says_with_what_the_node_has(
     assert len(document["threads"]) == len(backtraces) == 5
     assert document["stack"][0].startswith("_ZN12_GLOBAL__N_15crashEv+0x")
     assert {key: document[key] for key in expected} == expected
+
+
+def test_what_was_replaced_by_the_same_is_used(node: Callable[..., Node], tmp_path: Path) -> None:
+    machine = guarded(node(flavour="gnu"))
+    site = Site(tmp_path)
+    core = site.crash(SAME)
+    put_with_libraries(machine, site.server)
+    machine.put(f"{PLACE}/core.server.1", core)
+    expected = known_here(core)
+    shutil.rmtree(site.place)
+    document = collected(tmp_path / "home", machine)
+    assert any(line.startswith("_ZL5servev+") for line in document["stack"])
+    assert document["stack"] == expected["stack"]
 
 
 def test_another_build_on_the_node_is_not_believed(node: Callable[..., Node], built: Path, tmp_path: Path) -> None:
@@ -182,6 +196,13 @@ def test_what_is_not_there_is_asked_for_once(machine: Node, session: SshSession,
         assert binaries.ration().open(b"relative", build_id(built)) is None
     assert asker.asked == 2
     assert binaries.ration().open(b"/opt/program", "ab" * 20) is None
+
+
+def test_what_is_not_at_one_path_may_be_at_another(machine: Node, session: SshSession, built: Path) -> None:
+    """A library that was replaced is listed with a mark behind its path, and so may one be that is called so."""
+    binaries = NodeBinaries(Asker(session, ()))
+    assert binaries.ration().open(b"/opt/gone", build_id(built)) is None
+    assert whole(binaries.ration().open(b"/opt/program", build_id(built))) == built.read_bytes()
 
 
 def test_one_core_gets_no_more_than_its_ration(machine: Node, session: SshSession, built: Path) -> None:

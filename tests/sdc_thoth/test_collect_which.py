@@ -11,7 +11,7 @@ import pytest
 
 from tests.sdc_thoth.passes import MEGABYTE, PLACE
 from tests.support.crashwriter import kdump, vmdump
-from tests.support.elfwriter import illumos_core, linux_core
+from tests.support.elfwriter import elf_vmcore, illumos_core, linux_core
 from tests.support.mishaps import check_settled, collector
 from tests.support.sshd import Fleet, Node, NodeSpec
 
@@ -61,11 +61,14 @@ def test_crash_dumps_of_kernels(fleet: Callable[..., Fleet], tmp_path: Path) -> 
     nodes["hn0"].put("/var/crash/volatile/vmdump.0", vmdump(node="hn0", panic="BAD TRAP", size=5 * MEGABYTE))
     nodes["cn1"].put("/var/crash/202601010000/dump.202601010000", kdump(node="cn1"))
     nodes["cn1"].put("/var/crash/127.0.0.1-2026/vmcore", kdump(node="cn1", time=1_700_000_000.0))
+    nodes["cn1"].put("/var/crash/127.0.0.1-2025/vmcore", elf_vmcore("OSRELEASE=6.1.0"))
+    nodes["cn1"].put("/var/lib/systemd/coredump/core.x.0.1.2.3", linux_core(1))
     home = collector(tmp_path, nodes)
-    assert set(home.collect().results.values()) == {"stored"}
+    assert set(home.collect("-t", "crash").results.values()) == {"stored"}
     crashes = {(info.document["node"], info.document["type"]) for info in home.infos()}
     assert crashes == {("hn0", "crash"), ("cn1", "crash")}
-    assert len(home.infos()) == 3
+    assert len(home.infos()) == 4
+    home.collect()
     check_settled(home, nodes)
 
 

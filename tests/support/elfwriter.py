@@ -264,11 +264,17 @@ def linux_core(
     return _filled(segments, raw(exec), seed=pid, size=size, bits=bits, endian=endian, machine=machine)
 
 
-def elf_vmcore(*lines: Text, cpus: int = 1) -> bytes:
-    """A Linux kernel's vmcore as /proc/vmcore gives it: a prstatus for each CPU and VMCOREINFO's lines."""
+def elf_vmcore(*lines: Text, cpus: int = 1, node: Text = b"db1") -> bytes:
+    """A Linux kernel's vmcore as /proc/vmcore gives it: a prstatus for each CPU and VMCOREINFO's lines.
+
+    Where SYMBOL(init_uts_ns)=ffffffff81000100 and OFFSET(uts_namespace.name)=4 are there, they lead to ``node``.
+    """
     notes = b"".join(note(b"CORE", 1, linux_prstatus(0)) for _ in range(cpus))
     notes += note(b"VMCOREINFO", 0, b"".join(raw(line) + b"\n" for line in lines))
-    return elf([Segment(PT_NOTE, notes), Segment(PT_LOAD, bytes(4096), vaddr=0xFFFFFFFF81000000)])
+    texts = (b"Linux", raw(node), b"6.1.0", b"#1 SMP Debian", b"x86_64", b"(none)")
+    uts = b"".join(text.ljust(65, b"\0") for text in texts)
+    memory = (bytes(0x104) + uts).ljust(4096, b"\0")
+    return elf([Segment(PT_NOTE, notes), Segment(PT_LOAD, memory, vaddr=0xFFFFFFFF81000000)])
 
 
 def freebsd_core(

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from thoth.analysis.executable import Executable, Refused, WrongExecutable, find_executable, held_against, mapped_fifo
-from thoth.dumps import linux
 from thoth.dumps.crashdump import parse_dumphdr
 from thoth.dumps.describe import describe
 from thoth.dumps.elfcore import HEAD, ElfCore
-from thoth.dumps.notes import NoteIndex
-from thoth.dumps.source import LocalFile, ReadAt
+from thoth.dumps.source import LocalFile
 from thoth.errors import SourceError, ThothError, UsageError
 from thoth.model import DumpInfo, Identity
 from thoth.objects import EXPANDED
@@ -83,8 +81,7 @@ def subject(dump: Path, identity: Identity) -> Subject:
             compressed = bool((header.flags or 0) & _COMPRESSED)
             return Subject(dump, identity, "illumos", kernel=True, compressed=compressed)
         facts = describe(source)
-        kernel = facts.type == "crash" or _is_vmcore(source)
-        return Subject(dump, identity, facts.os, kernel=kernel, told=facts.exec)
+        return Subject(dump, identity, facts.os, kernel=facts.type == "crash", told=facts.exec)
 
 
 def foreseen(info: DumpInfo) -> Subject | None:
@@ -141,12 +138,6 @@ def _advice(subject: Subject, fitting: Sequence[Name]) -> str:
     if fitting == ("crash",):
         return "install crash, and name the kernel's vmlinux with --exec"
     return f"install {' or '.join(name for name in fitting if name != 'mdb')}"
-
-
-def _is_vmcore(source: ReadAt) -> bool:
-    """Whether it is a kernel's memory in the form of a core, as /proc/vmcore gives it."""
-    core = ElfCore.from_source(source)
-    return core is not None and NoteIndex(core, {linux.VMCOREINFO}).any_of({linux.VMCOREINFO})
 
 
 # ---- of which program -----------------------------------------------------------------------------

@@ -96,7 +96,8 @@ def mapped_fifo(core: ElfCore) -> str | None:
     gdb opens all of them.
     """
     notes = NoteIndex(core, {(linux.NAME, linux.NT_FILE)})
-    paths = dict.fromkeys(_absolute(each.path for each in linux.mapped_files(notes)))
+    listed = (each.path for each in linux.mapped_files(notes))
+    paths = dict.fromkeys(_absolute(path for each in listed for path in (each, linux.path_of(each))))
     return next((path for path in map(os.fsdecode, paths) if _is_fifo(Path(path))), None)
 
 
@@ -153,9 +154,13 @@ def _kind(header: Header) -> tuple[object, ...]:
 
 def _candidates(core: ElfCore, told: str | bytes | None, trees: Sequence[str]) -> Iterator[str]:
     """Absolute paths only: whose directory a relative one began in is not known."""
-    mapped = linux.mapped_executable(NoteIndex(core, linux.NOTES))
-    yield from (os.fsdecode(path) for path in _absolute([mapped, told]))
+    mapped = linux.mapped_executable(NoteIndex(core, linux.NOTES)) or b""
     wanted = core_build_id(core)
+    if wanted is None and mapped.endswith(linux.REMOVED):
+        told = None  # what took its place is most likely another build, and nothing would tell
+    else:
+        yield from map(os.fsdecode, _absolute([linux.path_of(mapped)]))
+    yield from map(os.fsdecode, _absolute([mapped, told]))
     if wanted is not None and len(wanted) > 1:
         yield from (f"{tree}/{wanted[:1].hex()}/{wanted[1:].hex()}" for tree in trees)
 

@@ -69,25 +69,26 @@ def _libraries(about: Subject, place: Path) -> Iterator[str]:
         return
     with LocalFile(about.dump) as source, suppress(TooMuchRead):  # then with those that are known
         for module in modules_in(source):
-            path = os.path.realpath(os.fsdecode(module.name))
-            if not module.main and module.name.startswith(b"/") and _is_private(path):
-                with LocalFile(path) as file:
-                    yield from _library(module, file, place)
+            for path in module.paths if not module.main else ():
+                target = os.path.realpath(os.fsdecode(path))
+                if path.startswith(b"/") and _is_private(target):
+                    with LocalFile(target) as file:
+                        yield from _library(module, file, place / os.fsdecode(path.rpartition(b"/")[2]))
 
 
-def _library(module: Module, file: LocalFile, place: Path) -> Iterator[str]:
+def _library(module: Module, file: LocalFile, copy: Path) -> Iterator[str]:
     found, wanted = Image.of_file(file), module.build_id()
     if found is None or (wanted and wanted != found.build_id()):
         return  # nothing that a debugger would read, or not what was mapped
-    copy = place / os.fsdecode(module.base_name)
     if wanted is None or copy.exists():
         yield file.path
         return
     _copy(file, copy)
     # Debuggers look for it by the name that the linker had, which may be that of a link to it.
     called = own_name(module.image).rpartition(b"/")[2] if module.image else b""
-    if called not in (b"", b".", b"..") and len(called) < 256 and not (place / os.fsdecode(called)).exists():
-        (place / os.fsdecode(called)).hardlink_to(copy)
+    link = copy.parent / os.fsdecode(called)
+    if called not in (b"", b".", b"..") and len(called) < 256 and not link.exists():
+        link.hardlink_to(copy)
 
 
 def _is_private(path: str) -> bool:

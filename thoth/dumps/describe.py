@@ -82,6 +82,9 @@ def _core_facts(core: ElfCore) -> DumpFacts:
     if system is None:
         return facts
     facts = system.with_process(facts, notes, head.machine)
+    if facts.type == "crash":  # a vmcore: of a system, in the form of a core
+        address = linux.uts_address(notes)
+        return linux.with_uts(facts, core.memory.read(address, linux.UTS_SIZE) if address else b"")
     return replace(facts, exec=_executable(core, notes, system))
 
 
@@ -91,7 +94,8 @@ def _executable(core: ElfCore, notes: NoteIndex, system: _System) -> bytes | Non
     if nul and path.startswith(b"/"):
         return path
     # A relative path says little; where the kernel noted which file was mapped that one is better.
-    return linux.mapped_executable(notes) or (path if nul and path else None)
+    mapped = linux.mapped_executable(notes)
+    return linux.path_of(mapped, path) if mapped else (path if nul and path else None)
 
 
 def _core_ranges(core: ElfCore) -> list[Range]:
@@ -99,6 +103,8 @@ def _core_ranges(core: ElfCore) -> list[Range]:
     system = _system(notes)
     address = system.exec_address(notes) if system else None
     path = core.memory.ranges(address, linux.PATH_MAX) if address else []
+    kernels = linux.uts_address(notes)
+    path += core.memory.ranges(kernels, linux.UTS_SIZE) if kernels else []
     return [core.first_section(), core.segment_table(), core.section_table(), *core.note_segments(), *path]
 
 

@@ -1,11 +1,12 @@
 """What a Linux core says about its process, and a kernel's vmcore about its system.
 
 Sources: include/uapi/linux/elfcore.h (struct elf_prpsinfo, elf_prstatus), fs/binfmt_elf.c (NT_FILE), and for
-VMCOREINFO Documentation/admin-guide/kdump/vmcoreinfo.rst.
+VMCOREINFO Documentation/admin-guide/kdump/vmcoreinfo.rst and include/uapi/linux/utsname.h.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,6 +46,10 @@ _MACHINES = {
 PATH_MAX = 4096
 
 FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
+_UTS_FIELD = 65  # __NEW_UTS_LEN and a NUL
+UTS_SIZE = 6 * _UTS_FIELD
+_HEX, _DECIMAL = re.compile(rb"[0-9a-f]{1,16}"), re.compile(rb"[0-9]{1,4}")
+REMOVED = b" (deleted)"  # stands behind the path of a file that was removed or replaced: d_path of fs/d_path.c
 
 
 class MappedFile(NamedTuple):
@@ -69,6 +74,22 @@ def with_process(facts: DumpFacts, notes: NoteIndex, machine: int) -> DumpFacts:
     return _with_threads(_with_prpsinfo(known, notes), notes)
 
 
+def uts_address(notes: NoteIndex) -> int | None:
+    """Where in a kernel's memory its struct new_utsname lies, if VMCOREINFO tells."""
+    values = _vmcoreinfo(notes)
+    start, offset = (values.get(key, b"") for key in (b"SYMBOL(init_uts_ns)", b"OFFSET(uts_namespace.name)"))
+    known = _HEX.fullmatch(start) and _DECIMAL.fullmatch(offset)
+    return int(start, 16) + int(offset) if known else None
+
+
+def with_uts(facts: DumpFacts, uts: bytes) -> DumpFacts:
+    """``facts`` and what a struct new_utsname says, if it is one: six texts of 65 bytes."""
+    fields = Record(uts, "<")
+    if len(uts) < UTS_SIZE or fields.text(0, _UTS_FIELD) != b"Linux":
+        return facts
+    return replace(facts, node=fields.text(_UTS_FIELD, _UTS_FIELD), platform=fields.text(3 * _UTS_FIELD, _UTS_FIELD))
+
+
 def exec_address(notes: NoteIndex) -> int | None:
     """Where in memory the path that was given to execve lies."""
     return notes.auxv(NAME, NT_AUXV).get(AT_EXECFN)
@@ -80,6 +101,15 @@ def mapped_executable(notes: NoteIndex) -> bytes | None:
     if entry is None:
         return None
     return next((each.path for each in mapped_files(notes) if each.start <= entry < each.end), None)
+
+
+def path_of(listed: bytes, started: bytes = b"") -> bytes:
+    """The path that a file was mapped from, without the mark that the kernel puts behind one that was removed.
+
+    ``started`` is the path that was given to execve: a program may really be called so.
+    """
+    called_so = listed.rpartition(b"/")[2] == started.rpartition(b"/")[2]
+    return listed if called_so else listed.removesuffix(REMOVED)
 
 
 def mapped_files(notes: NoteIndex) -> Iterator[MappedFile]:
@@ -133,8 +163,13 @@ def _with_threads(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
 
 
 def _with_vmcoreinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
-    lines = notes.description(*VMCOREINFO, TEXT_LIMIT).partition(b"\0")[0].split(b"\n")
-    values = dict(line.split(b"=", 1) for line in lines[:-1] if b"=" in line)
+    values = _vmcoreinfo(notes)
     seconds = values.get(b"CRASHTIME", b"")
     known = seconds.isdigit() and len(seconds) < 20
-    return replace(facts, release=values.get(b"OSRELEASE"), time=float(seconds) if known else None)
+    time = float(seconds) if known else None
+    return replace(facts, type="crash", release=values.get(b"OSRELEASE"), time=time)
+
+
+def _vmcoreinfo(notes: NoteIndex) -> dict[bytes, bytes]:
+    lines = notes.description(*VMCOREINFO, TEXT_LIMIT).partition(b"\0")[0].split(b"\n")
+    return dict(line.split(b"=", 1) for line in lines[:-1] if b"=" in line)

@@ -55,10 +55,16 @@ class Loaded:
         """The module's very file, by its build-id, if it can be had."""
         if module.start not in self._files:
             build_id = module.build_id()
-            opened = self._binaries.open(module.name, build_id) if build_id else None
-            image = Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
-            self._files[module.start] = image if image and image.build_id() == build_id else None
+            found = (self._opened(path, build_id) for path in module.paths) if build_id else ()
+            self._files[module.start] = next((each for each in found if each), None)
         return self._files[module.start]
+
+    def _opened(self, path: bytes, build_id: str) -> Image | None:
+        return self._of_build(self._binaries.open(path, build_id), build_id)
+
+    def _of_build(self, opened: ReadAt | None, build_id: str) -> Image | None:
+        image = Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
+        return image if image and image.build_id() == build_id else None
 
     def read(self, address: int, length: int) -> bytes:
         """Memory that was not dumped, as a module's file has it: what the process could not write to."""
@@ -132,9 +138,7 @@ class Loaded:
 
     def _stripped(self, build_id: str) -> Image | None:
         """The file that has the symbols which another one lacks."""
-        opened = self._binaries.symbols(build_id)
-        image = Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
-        return image if image and image.build_id() == build_id else None
+        return self._of_build(self._binaries.symbols(build_id), build_id)
 
     def _from_memory(self, module: Module) -> Tables:
         image = module.image

@@ -29,6 +29,7 @@ _PATH = 4096
 class Module:
     """An object in memory, from ``start`` up to ``end``.
 
+    ``listed`` is the path as Linux has it, which marks a removed file; empty: the same as ``name``.
     ``bias`` is what its addresses were moved by when it was put there, None when that is not known. ``image`` is
     what memory holds of it, if that begins with its header. ``file_offset`` is where in its file ``start`` lies.
     """
@@ -40,11 +41,12 @@ class Module:
     image: Image | None = None
     main: bool = False  # the executable
     file_offset: int = 0
+    listed: bytes = b""
 
     @property
-    def base_name(self) -> bytes:
-        """The last part of its path."""
-        return self.name.rpartition(b"/")[2]
+    def paths(self) -> tuple[bytes, ...]:
+        """Where its file may lie: one that was replaced at its name, or one that is really called as it is listed."""
+        return tuple(dict.fromkeys((self.name, self.listed or self.name)))
 
     def build_id(self) -> str | None:
         """Its build-id, if memory holds it."""
@@ -165,14 +167,15 @@ def linux_modules(process: Process, space: AddressSpace, core: ElfCore) -> Modul
     """The mapped files that have code, and what the kernel itself maps: the vDSO."""
     data = core.description(process.files, linux.FILES_LIMIT) if process.files else b""
     entry = process.vector.get(_AT_ENTRY, 0)
+    started = space.text(process.vector.get(linux.AT_EXECFN, 0), _PATH) or b""
     found: list[Module] = []
     for each in linux.files_in(data, core.header.order, wide=core.header.wide):
         last = found[-1] if found else None
-        if last and last.name == each.path and (each.start < last.end or last.image is None):
+        if last and last.listed == each.path and (each.start < last.end or last.image is None):
             # Another part of the same object.
             found[-1] = replace(last, end=max(last.end, each.end), main=last.main or each.start <= entry < each.end)
         elif len(found) < MOST_MODULES:
-            found.append(_mapped(space, each, entry))
+            found.append(_mapped(space, each, entry, started))
     kernels = process.vector.get(_AT_SYSINFO_EHDR)
     mapping = space.mapping(kernels) if kernels else None
     if kernels and mapping and mapping.start == kernels:
@@ -182,9 +185,10 @@ def linux_modules(process: Process, space: AddressSpace, core: ElfCore) -> Modul
     return Modules(found)
 
 
-def _mapped(space: AddressSpace, file: linux.MappedFile, entry: int) -> Module:
+def _mapped(space: AddressSpace, file: linux.MappedFile, entry: int, started: bytes) -> Module:
     image = None if file.offset else Image.in_memory(file.start, file.end, space.dumped)
     end = max(file.end, image.bias + image.end_address) if image else file.end
     main = file.start <= entry < end
     bias = image.bias if image else None
-    return Module(file.path, file.start, end, bias, image, main=main, file_offset=file.offset)
+    name = linux.path_of(file.path, started)
+    return Module(name, file.start, end, bias, image, main=main, file_offset=file.offset, listed=file.path)

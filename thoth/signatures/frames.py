@@ -16,6 +16,7 @@ _LONGEST_OBJECT: Final = 64  # characters
 _ARGUMENTS: Final = re.compile(r"(\+0x[0-9a-f]+)?\([^()]*\)$")
 _OFFSET: Final = re.compile(r"\+0x[0-9a-f]+$")
 _ADDRESS: Final = re.compile(r"0x[0-9a-f]{1,16}")
+_REMOVED: Final = " (deleted)"  # behind the names of replaced files, in documents of older programs
 _NULL_PAGE: Final = 0x1000  # nothing is mapped below: a call to there is one of a null pointer
 
 
@@ -38,11 +39,11 @@ def spots(document: Mapping[str, Json]) -> list[Spot]:
     if not isinstance(stack, list):
         return []
     places = _places(document)  # whoever found the stack: of one dump an address is one place
-    own = document.get("type") != "crash"
+    own = program(document) if document.get("type") != "crash" else None
     return [_spot(line, places, own) for line in stack[:MOST_FRAMES] if isinstance(line, str)]
 
 
-def _spot(line: str, places: Mapping[str, str], own: bool) -> Spot:
+def _spot(line: str, places: Mapping[str, str], program: str | None) -> Spot:
     told = line.strip()
     # ``name+0x12(1, 2)`` as mdb writes it: of a name that ends in arguments of C++ only ``()`` is mdb's.
     bare = told.removesuffix("()") if told.endswith("()") else _ARGUMENTS.sub(r"\1", told, count=1)
@@ -53,8 +54,9 @@ def _spot(line: str, places: Mapping[str, str], own: bool) -> Spot:
     if _ADDRESS.fullmatch(name):
         if int(name, 16) < _NULL_PAGE:
             return Spot(line, "0x0")
-        return Spot(line, place=places.get(name))
-    return Spot(line, name or None, own and not around)
+        place = places.get(name)
+        return Spot(line, own=bool(program and place and place.startswith(f"{program}+0x")), place=place)
+    return Spot(line, name or None, program is not None and not around)
 
 
 def _places(document: Mapping[str, Json]) -> dict[str, str]:
@@ -72,7 +74,7 @@ def _place(frame: Mapping[str, Json]) -> str | None:
     if not (isinstance(module, str) and isinstance(offset, str) and _ADDRESS.fullmatch(offset)):
         return None
     version = f" ({build[:_BUILD_ID]})" if isinstance(build, str) and build else ""
-    return f"{module[:_LONGEST_OBJECT]}+{offset}{version}"
+    return f"{module.removesuffix(_REMOVED)[:_LONGEST_OBJECT]}+{offset}{version}"
 
 
 def program(document: Mapping[str, Json]) -> str:
@@ -82,7 +84,7 @@ def program(document: Mapping[str, Json]) -> str:
     """
     path, cmd = document.get("exec"), document.get("cmd")
     if document.get("os") == "linux" and isinstance(path, str) and path:
-        return path.removesuffix(" (deleted)").rpartition("/")[2]
+        return path.removesuffix(_REMOVED).rpartition("/")[2]
     return cmd if isinstance(cmd, str) else ""
 
 

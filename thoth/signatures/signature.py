@@ -1,6 +1,7 @@
 """A stack's signature: its innermost frames that say something, as one line of bounded length.
 
-``svc.startd: utmpx_postfork | fork_common | fork_configd``: the program, where a frame is its own, and the functions.
+``svc.startd: utmpx_postfork | fork_common | fork_configd``: the program and the functions. Of a place in the program,
+``apid+0x11bf (c0ffee012345)``, the program stands there already.
 ``panic: assertion failed: N == N | zfs_ioctl | fop_ioctl`` for a crash dump. Where there is no stack, and the panic
 string is not one of many causes, there is no signature: none is guessed.
 """
@@ -62,7 +63,7 @@ def explain(document: Mapping[str, Json], rules: Rules | None = None) -> Explain
     judged = _judged(spots(document), rules)
     made_of = [each for each in judged if each.verdict in (KEPT, JOINED)]
     panic = _panic(panic_string(document), rules, vague_too=bool(made_of))
-    name = _program(document) if any(each.spot.own for each in made_of) else ""
+    name = _program(document) if _lacks_program(document, made_of) else ""
     told = BETWEEN.join(([PANIC + panic] if panic else []) + [each.name for each in made_of])
     whole = f"{name}: {told}" if name and told else told
     return Explained(_unlike_a_token(whole) or None, tuple(judged), panic, name)
@@ -177,6 +178,12 @@ def _placed(place: str, rules: Rules) -> _Named:
 
 
 # ---- what stands before them ----------------------------------------------------------------------
+
+
+def _lacks_program(document: Mapping[str, Json], made_of: Sequence[Judged]) -> bool:
+    """Whether the frames do not say whose they are: those of libraries alone would join crashes of any programs."""
+    own = [each.spot for each in made_of if each.spot.own]
+    return document.get("type") != "crash" and (not own or any(spot.name for spot in own))
 
 
 def _program(document: Mapping[str, Json]) -> str:

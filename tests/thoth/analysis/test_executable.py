@@ -26,6 +26,7 @@ from tests.support.elfwriter import (
     note,
 )
 from tests.support.notewriter import Endian
+from tests.support.replaced import REMOVED, SAME, Site
 from thoth.analysis.executable import (
     Executable,
     Refused,
@@ -33,6 +34,7 @@ from thoth.analysis.executable import (
     core_build_id,
     find_executable,
     held_against,
+    mapped_fifo,
 )
 from thoth.dumps.describe import describe
 from thoth.dumps.elfcore import ElfCore
@@ -118,6 +120,36 @@ class TestARealCore:
             found, refused = find_executable(core, str(script))
         assert found is not None
         assert (Path(found.path).name, refused) == ("bash", [])
+
+
+class TestReplaced:
+    def test_the_same_build_in_its_place_is_taken(self, tmp_path: Path) -> None:
+        site = Site(tmp_path)
+        with opened(site.crash(SAME)) as core:
+            assert find_executable(core, None, []) == (Executable(str(site.server), verified=True), [])
+
+    @pytest.mark.parametrize("told", [None, "server"])
+    def test_one_without_a_build_id_is_not_taken(self, tmp_path: Path, told: str | None) -> None:
+        """What takes the place of a program is another build as a rule."""
+        site = Site(tmp_path, "server", "-Wl,--build-id=none")
+        with opened(site.crash(SAME)) as core:
+            assert find_executable(core, told and str(site.server), []) == (None, [])
+
+    @pytest.mark.parametrize("replace", [":", SAME])
+    @pytest.mark.parametrize("flags", [(), ("-Wl,--build-id=none",)], ids=str)
+    def test_one_that_is_really_called_so(self, tmp_path: Path, replace: str, flags: tuple[str, ...]) -> None:
+        site = Site(tmp_path, "server (deleted)", *flags)
+        with opened(site.crash(replace)) as core:
+            found, refused = find_executable(core, None, [])
+        verified = not flags
+        wanted = None if replace == SAME and flags else Executable(str(site.server), verified=verified)
+        assert (found, refused) == (wanted, [])
+
+    def test_a_fifo_in_its_place_is_told(self, tmp_path: Path) -> None:
+        site = Site(tmp_path)
+        with opened(site.crash(REMOVED)) as core:
+            os.mkfifo(site.library)
+            assert mapped_fifo(core) == str(site.library)
 
 
 class TestBuildIds:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.crash import Crasher, crash
 from tests.support.elfwriter import illumos_core
+from tests.support.replaced import SAME, Site
 from thoth.analysis.debugger import Subject, subject
 from thoth.analysis.executable import Executable
 from thoth.analysis.reach import within_reach, within_work
@@ -71,6 +72,14 @@ class TestLibraries:
         assert {path.read_bytes() for path in names.values()} == {library.read_bytes()}
         assert {path.stat().st_mode & 0o227 for path in names.values()} == {0}
         assert place.hidden == ()
+
+    @pytest.mark.parametrize("name", ["libreader.so.1", "libreader.so.1 (deleted)"])
+    def test_one_that_was_replaced_by_the_same_is_copied(self, tmp_path: Path, work: Path, name: str) -> None:
+        site = Site(tmp_path)
+        core = site.crash(SAME)
+        site.library.rename(site.place / name)
+        place = within_work(subject(core, WHO), None, work)
+        assert name in {path.name for path in place.libraries.iterdir()}
 
     def test_one_that_is_not_the_core_s_is_not(
         self, crashed: Callable[..., tuple[Subject, Path]], work: Path

@@ -14,6 +14,7 @@ from tests.thoth.signatures.test_names import HOSTILE
 from thoth.dumps.source import in_memory
 from thoth.errors import UsageError
 from thoth.model import DumpInfo, Json
+from thoth.signatures.near import nearest
 from thoth.signatures.rules import current_rules, parse_rules
 from thoth.signatures.signature import (
     BEYOND,
@@ -70,8 +71,8 @@ STACKS: dict[str, tuple[list[str], str | None]] = {
     "only addresses": (["0xfffffd7fff0f1006()", "0x8052f30()"], None),
     "offsets are no part of it": (["a+0x1()", "b()"], "svc.startd: a | b"),
     "nor arguments": (["a+0x1(1, 2, fffffd7f)", "libx.so.1`b(0)"], "svc.startd: a | b"),
-    "other objects' frames have no program": (["libx.so.1`a+0x1()", "libx.so.1`b+0x1()"], "a | b"),
-    "a link map of its own": (["LM1`libx.so.1`a+0x1()"], "a"),
+    "only other objects' frames": (["libx.so.1`a+0x1()", "libx.so.1`b+0x1()"], "svc.startd: a | b"),
+    "a link map of its own": (["LM1`libx.so.1`a+0x1()"], "svc.startd: a"),
     "a call of nothing": (["0x0()", "a+0x1()", "main+0x1()"], "svc.startd: 0x0 | a"),
     "what is called with something wrong": (["libc.so.1`strlen+0x2()", "a+0x1()"], "svc.startd: strlen | a"),
     "who sleeps is told by who sent it to sleep": (
@@ -107,13 +108,18 @@ STACKS: dict[str, tuple[list[str], str | None]] = {
     "mutual recursion": ([*["a+0x1()", "b+0x1()"] * 500, "c+0x1()", "d+0x1()"], "svc.startd: a | b | c"),
     "recursion": (["a+0x1()", *["a+0x9()"] * 500, "b+0x1()", "main+0x1()"], "svc.startd: a | b"),
     "only noise": (["libc.so.1`_lwp_kill+0x1()", "libc.so.1`abort+0x1()", "main+0x1()"], "svc.startd: main"),
-    "only a library's noise": (["libc.so.1`raise()", "libc.so.1`abort()", "libc.so.1`_lwp_start()"], "raise | abort"),
-    "only the beginning": (["libc.so.1`_thrp_setup+0x1()", "libc.so.1`_lwp_start()"], "_thrp_setup | _lwp_start"),
+    "only a library's noise": (
+        ["libc.so.1`raise()", "libc.so.1`abort()", "libc.so.1`_lwp_start()"],
+        "svc.startd: raise | abort",
+    ),
+    "only the beginning": (
+        ["libc.so.1`_thrp_setup+0x1()", "libc.so.1`_lwp_start()"],
+        "svc.startd: _thrp_setup | _lwp_start",
+    ),
     "mangled": (
         ["libv8.so`_ZN2v88internal7RuntimeEv+0x31()", "a.part.0+0x1()"],
         "svc.startd: v8::internal::Runtime | a",
     ),
-    "the token for none": (["libx.so.1`undefined+0x1()"], "undefined()"),
     "not text": ([5, None, {}, "a()"], "svc.startd: a"),  # type: ignore[list-item]
 }
 
@@ -127,6 +133,10 @@ def test_a_stack(case: str) -> None:
 def test_without_a_stack_there_is_none() -> None:
     for document in ({}, {"type": "core", "cmd": "a"}, core(None), core("a"), core([[]]), {"threads": [{}]}):
         assert signature_of(document) is None
+
+
+def test_the_token_for_none_is_no_signature() -> None:
+    assert signature_of({"type": "core", "stack": ["libx.so.1`undefined+0x1()"]}) == "undefined()"
 
 
 def frame(pc: str, **more: Json) -> dict[str, Json]:
@@ -144,21 +154,63 @@ def test_where_there_is_no_symbol_the_object_and_its_build_tell() -> None:
         ]
         return signature_of(core([f"{base + n:#x}()" for n in range(3)], threads=[{"id": 1, "frames": frames}]))
 
-    assert told(0x7F00, "c0ffee" * 6) == "libfoo.so.1+0x1234 (c0ffeec0ffee) | libbar.so.1+0x77"
+    assert told(0x7F00, "c0ffee" * 6) == "svc.startd: libfoo.so.1+0x1234 (c0ffeec0ffee) | libbar.so.1+0x77"
     assert told(0x7F00, "c0ffee" * 6) == told(0x9900, "c0ffee" * 6)
     assert told(0x7F00, "c0ffee" * 6) != told(0x7F00, "beef" * 10)
+
+
+def test_in_documents_of_older_programs_what_was_replaced_is_called_as_before() -> None:
+    """The kernel's mark was a part of the name."""
+    threads = [{"id": 1, "frames": [frame("0x7f00", object="apid (deleted)", offset="0x11bf", build_id="ab" * 20)]}]
+    assert signature_of(core(["0x7f00()"], cmd="apid", threads=threads)) == "apid+0x11bf (abababababab)"
 
 
 def test_a_runtime_without_symbols_is_noise() -> None:
     frames = [frame("0x7f00", object="libstdc++.so.6.0.30", offset="0x9d919", build_id="289ee39f8c07")]
     threads = [{"id": 1, "frames": frames}]
     assert signature_of(core(["libc.so.6`abort+0x1()", "0x7f00()", "a+0x1()"], threads=threads)) == "svc.startd: a"
-    assert signature_of(core(["0x7f00()"], threads=threads)) == "libstdc++.so.6.0.30+0x9d919 (289ee39f8c07)"
+    alone = signature_of(core(["0x7f00()"], threads=threads))
+    assert alone == "svc.startd: libstdc++.so.6.0.30+0x9d919 (289ee39f8c07)"
+
+
+def test_a_place_in_the_program_names_it() -> None:
+    places = {"0x7f00": "svc.startd", "0x7f01": "libx.so.1"}
+    frames = [frame(pc, object=name, offset="0x1", build_id="ab" * 20) for pc, name in places.items()]
+
+    def told(*stack: str, **more: Json) -> str | None:
+        return signature_of(core(list(stack), threads=[{"id": 1, "frames": frames}], **more))
+
+    assert told("0x7f00()") == "svc.startd+0x1 (abababababab)"
+    assert told("0x7f01()", "0x7f00()") == "libx.so.1+0x1 (abababababab) | svc.startd+0x1 (abababababab)"
+    assert told("0x7f00()", "known+0x1()") == "svc.startd: svc.startd+0x1 (abababababab) | known"
+    assert told("0x7f00()", cmd="other") == "other: svc.startd+0x1 (abababababab)"
+    assert told("0x7f01()") == "svc.startd: libx.so.1+0x1 (abababababab)"
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        ["0x7f00()", "libc.so.6`gsignal+0x1()", "libc.so.6`abort+0x1()"],
+        ["libc.so.6`pause+0x1()", "main+0x1()"],
+        ["libfoo.so.1`bar+0x1()", "libfoo.so.1`call+0x1()", "libfoo.so.1`run+0x1()", "main+0x1()"],
+    ],
+)
+def test_library_frames_alone_join_no_two_programs(stack: list[str]) -> None:
+    """They are near to each other, and found so."""
+    threads = [{"id": 1, "frames": [frame("0x7f00", object="libc.so.6", offset="0x8aeec", build_id="ab" * 20)]}]
+
+    def of(program: str) -> str:
+        path = f"/usr/bin/{program}"
+        return str(signature_of(core(stack, os="linux", exec=path, threads=threads)))
+
+    cppd, billingd = of("cppd"), of("billingd")
+    assert (cppd.partition(": ")[0], billingd.partition(": ")[0]) == ("cppd", "billingd")
+    assert [(other, near.score) for other, near in nearest(cppd, [cppd, billingd], 9)] == [(billingd, 99)]
 
 
 def test_an_analyzers_stack_is_told_by_the_places_that_are_known() -> None:
     threads = [{"frames": [frame("0x7f00", object="a", offset="0x1")]}]
-    assert signature_of(core(["0x7f00()", "0x7f01()"], threads=threads, stack_by="mdb")) == "a+0x1"
+    assert signature_of(core(["0x7f00()", "0x7f01()"], threads=threads, stack_by="mdb")) == "svc.startd: a+0x1"
 
 
 @pytest.mark.parametrize(
