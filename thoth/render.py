@@ -174,7 +174,7 @@ def _short_lines(rows: Iterable[Sequence[Json]], widths: Sequence[int]) -> Itera
         try:
             if not start <= at < end:
                 start, end, day = _day_of(at)
-            second, place = int(at - start), node if kind == "crash" else cmd
+            second, place = int(at - start), node if kind == "crash" or cmd is None else cmd
             when = f"{day}{minutes[second // 60]}{seconds[second % 60]}"
             line = f"{identity[:16]} {kinds[kind]} {when} {places[place]} {tickets[ticket]}"
         except (TypeError, ValueError, IndexError):  # an unknown time, one that is no date, a value that is no scalar
@@ -184,9 +184,15 @@ def _short_lines(rows: Iterable[Sequence[Json]], widths: Sequence[int]) -> Itera
 
 def _line(row: Sequence[Json], widths: Sequence[int]) -> str:
     identity, kind, at, node, cmd, ticket, *others = row
-    place = node if kind == "crash" else cmd
+    place = node_or_cmd(kind, node, cmd)
     cells = [identity[:16], cell(kind), time_text(at), *map(cell, (place, ticket, *others))]
     return " ".join(map(_padded, cells, widths))
+
+
+def node_or_cmd(kind: Json, node: Json, cmd: Json) -> Json:
+    """What says best whose dump it is: of a crash dump the node, also where it has the form of a core, else the
+    command."""
+    return node if kind == "crash" or cmd is None else cmd
 
 
 def cell(value: Json) -> str:

@@ -66,7 +66,7 @@ def test_crash_dumps_of_kernels(fleet: Callable[..., Fleet], tmp_path: Path) -> 
     home = collector(tmp_path, nodes)
     assert set(home.collect("-t", "crash").results.values()) == {"stored"}
     crashes = {(info.document["node"], info.document["type"]) for info in home.infos()}
-    assert crashes == {("hn0", "crash"), ("cn1", "crash")}
+    assert crashes == {("hn0", "crash"), ("cn1", "crash"), ("cn1", "core")}
     assert len(home.infos()) == 4
     home.collect()
     check_settled(home, nodes)

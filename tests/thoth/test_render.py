@@ -297,3 +297,9 @@ class TestJsonArray:
 
     def test_none_is_an_empty_array(self) -> None:
         assert "".join(json_array([])) == "[]\n"
+
+
+def test_a_vmcore_in_the_form_of_a_core_is_told_by_its_node() -> None:
+    rows = [("a" * 32, "core", 0.0, "db1", None, None), ("b" * 32, "core", 0.0, "db1", "bc", None)]
+    assert [line.split()[3] for line in list(table(rows))[1:]] == ["db1", "bc"]
+    assert [line.split()[3] for line in list(table([(*row, "x") for row in rows], ["pid"]))[1:]] == ["db1", "bc"]

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from thoth.analysis.executable import Executable, Refused, WrongExecutable, find_executable, held_against, mapped_fifo
+from thoth.dumps import linux
 from thoth.dumps.crashdump import parse_dumphdr
 from thoth.dumps.describe import describe
 from thoth.dumps.elfcore import HEAD, ElfCore
-from thoth.dumps.source import LocalFile
+from thoth.dumps.notes import NoteIndex
+from thoth.dumps.source import LocalFile, ReadAt
 from thoth.errors import SourceError, ThothError, UsageError
 from thoth.model import DumpInfo, Identity
 from thoth.objects import EXPANDED
@@ -81,7 +83,8 @@ def subject(dump: Path, identity: Identity) -> Subject:
             compressed = bool((header.flags or 0) & _COMPRESSED)
             return Subject(dump, identity, "illumos", kernel=True, compressed=compressed)
         facts = describe(source)
-        return Subject(dump, identity, facts.os, kernel=facts.type == "crash", told=facts.exec)
+        kernel = facts.type == "crash" or _is_vmcore(source)
+        return Subject(dump, identity, facts.os, kernel=kernel, told=facts.exec)
 
 
 def foreseen(info: DumpInfo) -> Subject | None:
@@ -138,6 +141,11 @@ def _advice(subject: Subject, fitting: Sequence[Name]) -> str:
     if fitting == ("crash",):
         return "install crash, and name the kernel's vmlinux with --exec"
     return f"install {' or '.join(name for name in fitting if name != 'mdb')}"
+
+
+def _is_vmcore(source: ReadAt) -> bool:
+    core = ElfCore.from_source(source)
+    return core is not None and linux.is_vmcore(NoteIndex(core, {linux.VMCOREINFO}))
 
 
 # ---- of which program -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from thoth.cli.options import add_places, configured, opened, size_bytes, word
 from thoth.cli.specification import SPECIFICATION, Word, local_identity, specified, tell_nothing, the_one
 from thoth.errors import IndexFailure, StoreUnavailable, ThothError, UsageError
-from thoth.render import age_text, cell, escaped, json_text, size_text, time_text
+from thoth.render import age_text, cell, escaped, json_text, node_or_cmd, size_text, time_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -270,6 +270,6 @@ class _Report:
     def _row(self, dump: Candidate) -> str:
         time = dump.info.time
         age = "-" if time is None else age_text(self.now - time)
-        kind = dump.info.document.get("type")
-        who = dump.info.document.get("node" if kind == "crash" else "cmd")
+        kind, node, cmd = map(dump.info.document.get, ("type", "node", "cmd"))
+        who = node_or_cmd(kind, node, cmd)
         return f"{dump.info.id[:16]} {cell(kind):<5} {size_text(dump.size):>9} {age:>8} {cell(who)}"

@@ -8,7 +8,7 @@ from thoth.cli.maintain import counted_dumps
 from thoth.cli.options import add_places, configured, opened, opened_to_look, whole_number, word
 from thoth.cli.specification import SPECIFICATION, Word, asked, local_identity, tell_nothing, tell_unknown, the_one
 from thoth.errors import UsageError
-from thoth.render import UNSET, cell, columns, escaped, json_text, time_text
+from thoth.render import UNSET, cell, columns, escaped, json_text, node_or_cmd, time_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -188,7 +188,7 @@ def similar(arguments: Namespace, console: Console) -> int:
 
 def _similar_row(each: Similar) -> tuple[str, ...]:
     document = each.info.document
-    place = document.get("node") if document.get("type") == "crash" else document.get("cmd")
+    place = node_or_cmd(*map(document.get, ("type", "node", "cmd")))
     return (
         str(each.nearness.score),
         each.info.id[:16],

@@ -82,7 +82,7 @@ def _core_facts(core: ElfCore) -> DumpFacts:
     if system is None:
         return facts
     facts = system.with_process(facts, notes, head.machine)
-    if facts.type == "crash":  # a vmcore: of a system, in the form of a core
+    if linux.is_vmcore(notes):  # of a system, in the form of a core: that is its type, as for the original
         address = linux.uts_address(notes)
         return linux.with_uts(facts, core.memory.read(address, linux.UTS_SIZE) if address else b"")
     return replace(facts, exec=_executable(core, notes, system))

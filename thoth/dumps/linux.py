@@ -69,9 +69,14 @@ def is_linux(notes: NoteIndex) -> bool:
 def with_process(facts: DumpFacts, notes: NoteIndex, machine: int) -> DumpFacts:
     """``facts`` and what the notes say about the process; about the system when it is the kernel's dump."""
     known = replace(facts, os="linux", arch=_MACHINES.get((machine, 64 if notes.wide else 32)))
-    if notes.count(*VMCOREINFO):
+    if is_vmcore(notes):
         return _with_vmcoreinfo(known, notes)
     return _with_threads(_with_prpsinfo(known, notes), notes)
+
+
+def is_vmcore(notes: NoteIndex) -> bool:
+    """Whether these are the notes of a kernel's memory in the form of a core, as /proc/vmcore gives it."""
+    return notes.any_of({VMCOREINFO})
 
 
 def uts_address(notes: NoteIndex) -> int | None:
@@ -167,7 +172,7 @@ def _with_vmcoreinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
     seconds = values.get(b"CRASHTIME", b"")
     known = seconds.isdigit() and len(seconds) < 20
     time = float(seconds) if known else None
-    return replace(facts, type="crash", release=values.get(b"OSRELEASE"), time=time)
+    return replace(facts, release=values.get(b"OSRELEASE"), time=time)
 
 
 def _vmcoreinfo(notes: NoteIndex) -> dict[bytes, bytes]:

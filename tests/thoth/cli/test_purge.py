@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.elfwriter import elf_vmcore, illumos_core, vmdump
+from tests.support.elfwriter import illumos_core, vmdump
 from tests.support.mishaps import small_disk
 from tests.thoth.cli.conftest import Core, Ran, Run, Uploaded
 from thoth.cli.options import size_bytes
@@ -84,16 +84,6 @@ class TestPlan:
         path.write_bytes(vmdump(node="95SY9R1", time=1_366_869_350))
         run("upload", path)
         assert run("purge", "type=crash").lines[1].endswith(" 95SY9R1")
-
-    def test_a_vmcore_is_a_crash_dump(self, run: Run, tmp_path: Path) -> None:
-        """It has the form of a core, and the identity of one."""
-        path = tmp_path / "vmcore"
-        path.write_bytes(elf_vmcore("OSRELEASE=6.1.0", "CRASHTIME=1366869350"))
-        run("upload", path)
-        assert run("ls", "type=crash", "os=linux", "--json").lines != []
-        assert run("purge", "--older", "90d", "--keep", "type=crash").said[-1] == (
-            "thoth: kept 1 that a keep-rule names"
-        )
 
     def test_why_others_stay_is_counted(self, run: Run, uploaded: Uploaded, change: Callable[..., None]) -> None:
         for pid in range(8):

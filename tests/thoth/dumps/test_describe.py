@@ -81,8 +81,6 @@ def expected(entry: dict[str, Any]) -> dict[str, Any]:
             facts[fact] = value
     if entry["file"] == "bad-trunc-load-mid":
         facts["exec"] = None  # it is in memory that was cut off
-    if entry["file"] == "linux-kdump-elf.core":
-        facts["type"] = "crash"  # which to the original, by its form, is a core as any other
     return facts
 
 
@@ -205,7 +203,7 @@ def test_linux_executable_that_was_started_by_a_relative_path() -> None:
 
 def test_kernel_dumps_of_linux_are_not_processes() -> None:
     facts = facts_of(elf_vmcore("OSRELEASE=6.1.0", "SYMBOL(x)=1", "CRASHTIME=1610680715", cpus=4))
-    assert (facts.type, facts.os, facts.release, facts.time) == ("crash", "linux", b"6.1.0", 1610680715.0)
+    assert (facts.type, facts.os, facts.release, facts.time) == ("core", "linux", b"6.1.0", 1610680715.0)
     assert (facts.pid, facts.lwp, facts.lwps, facts.signal) == (None, None, None, None)
     assert facts_of(elf_vmcore("CRASHTIME=soon")).time is None
     assert facts_of(elf_vmcore("CRASHTIME=" + "9" * 5000)).time is None
@@ -232,7 +230,7 @@ def test_a_vmcore_tells_its_node_as_a_kdump_does() -> None:
 )
 def test_a_vmcore_that_does_not_lead_to_a_name_has_no_node(lines: tuple[str, ...]) -> None:
     facts = facts_of(elf_vmcore(*lines))
-    assert (facts.type, facts.node, facts.platform) == ("crash", None, None)
+    assert (facts.type, facts.node, facts.platform) == ("core", None, None)
 
 
 def test_kdump_and_its_flattened_form_say_the_same() -> None:
