@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,19 @@ def test_a_rate_is_changed_in_the_middle_of_a_pass(node: Callable[..., Node], tm
         assert wait_until(lambda: daemon.status()["daemon"]["limits"] == "4 nodes at a time", 10)
         assert daemon.wait_for("dump")["result"] == "stored"  # at the old rate it would take ten minutes
         assert daemon.stop() == 0
+
+
+def test_a_way_of_compressing_that_cannot_be_expanded_here_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings_of(tmp_path, 'compress = "zstd"', "--compress", "zstd").compress == "zstd"
+    monkeypatch.setitem(sys.modules, "zstandard", None)  # as where it is not installed
+    needs = r"zstd needs Python's zstandard \(pip install 'manta-thoth\[zstd\]', .*\); or say auto or gzip$"
+    with pytest.raises(UsageError, match=rf"fleet.toml:2: \[limits\] compress: {needs}"):
+        settings_of(tmp_path, 'compress = "zstd"')
+    with pytest.raises(UsageError, match=f"^--compress: {needs}"):
+        settings_of(tmp_path, "", "--compress", "zstd")
+    assert settings_of(tmp_path, "", "--compress", "auto").compress == "auto"
 
 
 # ---- how many at a time --------------------------------------------------------------------------------
