@@ -117,9 +117,10 @@ def run_pass(
             all_nodes = orders.names is None and note.stopped is None and noting.all_known
             task.journal.ended(note, all_nodes=all_nodes)
             _publish(settings, task.journal, voices)
-            if note.stopped is None:
-                tell(settings.webhook, task.journal, voices.talk)
-    report.end(note.seconds, speed)
+        report.end(note.seconds, speed)
+        # Last of all: a webhook may be silent for long, and who loses patience with it has the report.
+        if not orders.dry_run and note.stopped is None:
+            tell(settings.webhook, task.journal, voices.talk)
     if interruption is not None:
         raise interruption
     return note

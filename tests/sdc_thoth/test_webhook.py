@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -80,8 +82,8 @@ def test_nothing_shows_the_url() -> None:
     assert SECRET not in repr(Webhook(f"https://x/{SECRET}"))
 
 
-def configured(home: Path, nodes: Fleet, url: str, more: str = "") -> Collector:
-    made = collector(home, nodes, f'[webhook]\nurl = "{url}"\nafter = 2\n{more}')
+def configured(home: Path, nodes: Fleet, url: str, more: str = "", *, after: int = 2) -> Collector:
+    made = collector(home, nodes, f'[webhook]\nurl = "{url}"\nafter = {after}\n{more}')
     made.inventory.chmod(0o600)
     return made
 
@@ -105,6 +107,37 @@ def test_a_node_that_goes_and_comes_back(fleet: Callable[..., Fleet], tmp_path: 
         assert set(hook.paths) == {f"/hooks/{SECRET}?key={SECRET}"}
         everything = said.stdout + said.stderr + "".join(said_more) + home.command_run("status", "--json").stdout
         assert SECRET not in everything
+
+
+@contextmanager
+def silent_hook() -> Iterator[tuple[str, socket.socket]]:
+    """A webhook that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/{SECRET}", listening
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_F54_a_silent_webhook_keeps_nobody_from_the_report(
+    flags: tuple[str, ...], fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    nodes = fleet(["cn0", "cn1"])
+    nodes["cn0"].put("/var/tmp/thoth/core.0", linux_core(10))
+    nodes["cn1"].authorize()
+    with silent_hook() as (url, listening):
+        home = configured(tmp_path, nodes, url, after=1)
+        run = home.start(*flags)
+        asked, _ = listening.accept()
+        with asked:
+            assert asked.recv(1)
+            run.send_signal(signal.SIGTERM)
+            out, said = run.communicate(timeout=20)
+    assert run.returncode == 143 and said.splitlines()[-1] == "sdc-thoth: stopped by SIGTERM"
+    if flags:
+        assert {each["node"] for each in json.loads(out)["nodes"]} == {"cn0", "cn1"}
+    else:
+        assert "=== Completed ===" in out.splitlines() and out.splitlines()[-1].startswith("total run time ")
+    assert failures(home) == {"cn0": 0, "cn1": 1}
 
 
 def failures(home: Collector) -> dict[str, int]:
