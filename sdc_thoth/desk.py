@@ -98,7 +98,7 @@ class Desk:
         """A pass could not begin, or broke off: nobody else has noted it."""
         try:
             with open_journal(self._settings.directory, say=self._told) as journal:
-                journal.ended(note, all_nodes=False)
+                journal.ended(note, None)
         except ThothError as error:
             self._log.error("not noted", reason=str(error))
         self._say()

@@ -41,8 +41,15 @@ def programs(wish: str) -> tuple[str, ...]:
     """The programs that may compress, the best one first; ``wish``: auto, gzip, zstd or none."""
     if wish == "none":
         return ()
-    known = (*(("zstd",) if find_spec("zstandard") else ()), "gzip")
+    known = ("gzip",) if lacking("zstd") else ("zstd", "gzip")
     return known if wish == "auto" else (wish,)
+
+
+def lacking(wish: str) -> str | None:
+    """What there has to be here before dumps can come in that way; None: nothing."""
+    if wish != "zstd" or find_spec("zstandard"):
+        return None
+    return "needs Python's zstandard (pip install 'manta-thoth[zstd]', pkgsrc's py311-zstandard); or say auto or gzip"
 
 
 def expanded(reply: Reply, length: int, program: str, came: Callable[[int], None]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -109,7 +109,10 @@ class Journal:
         """Drop the paths that no pass has seen for so many days; returns how many."""
         self._require_writable()
         with self._lock, self._healed(), self._db:
-            old = (self._today() - days,)
+            today = self._today()
+            for table in ("seen", "failing"):  # what a clock that was ahead has noted grows old from today on
+                self._db.execute(f"UPDATE {table} SET day = ? WHERE day > ?", (today, today))  # noqa: S608
+            old = (today - days,)
             self._db.execute("DELETE FROM failing WHERE day < ?", old)
             return self._db.execute("DELETE FROM seen WHERE day < ?", old).rowcount
         return 0
@@ -187,35 +190,39 @@ class Journal:
     def _visited(self, outcome: Outcome, node: str, now: float) -> None:
         before = self._db.execute("SELECT reached, failing_since, failures FROM nodes WHERE node = ?", (node,))
         reached, since, failures = before.fetchone() or (None, None, 0)
-        if outcome.result.good:
-            since, failures = None, 0
-            reached = now if outcome.result is Result.REACHED else reached
-        else:
+        # A clock that was ahead has noted times that are yet to come.
+        reached, since = (None if at is None else min(at, now) for at in (reached, since))
+        if outcome.result is Result.REACHED:
+            reached, since, failures = now, None, 0
+        elif not outcome.result.good:  # one that does not run was not tried: it is as well as it was
             since, failures = now if since is None else since, failures + 1
-        row = (node, outcome.result.value, outcome.reason, reached, since, failures, now)
-        self._db.execute("REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        row = (node, outcome.result.value, outcome.reason, reached, since, failures)
+        self._db.execute("REPLACE INTO nodes VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def ended(self, note: PassNote, *, all_nodes: bool) -> None:
-        """Note a pass. After one over ``all_nodes``, those that it did not see are no more."""
+    def ended(self, note: PassNote, fleet: Collection[str] | None) -> None:
+        """Note a pass. ``fleet``: the names of all nodes that there are, so that what is known of others goes; None:
+        the pass does not know them all."""
         self._require_writable()
         with self._lock, self._healed(), self._db:
             row = (note.started, note.seconds, note.busy, note.sent, note.to_json())
-            self._db.execute("REPLACE INTO passes VALUES (?, ?, ?, ?, ?)", row)
+            self._db.execute("INSERT INTO passes VALUES (NULL, ?, ?, ?, ?, ?)", row)
             self._db.execute(
-                "DELETE FROM passes WHERE started <="
-                " (SELECT started FROM passes ORDER BY started DESC LIMIT 1 OFFSET ?)",
-                (KEEP_PASSES,),
+                "DELETE FROM passes WHERE number <= (SELECT max(number) FROM passes) - ?", (KEEP_PASSES,)
             )
-            if all_nodes:
-                self._db.execute("DELETE FROM nodes WHERE seen < ?", (note.started,))
-                for table in ("told", "uploads"):
-                    self._db.execute(f"DELETE FROM {table} WHERE node NOT IN (SELECT node FROM nodes)")  # noqa: S608
+            if fleet is not None:
+                self._forget_nodes_beyond(fleet)
             for result, amount in note.news.items():
                 self._db.execute(
                     "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT (result)"
                     " DO UPDATE SET dumps = dumps + excluded.dumps, bytes = min(bytes + excluded.bytes, ?)",
                     (result, amount.dumps, amount.bytes, MOST_BYTES),
                 )
+
+    def _forget_nodes_beyond(self, fleet: Collection[str]) -> None:
+        for table in ("nodes", "told", "uploads", "failing"):
+            known = {node for (node,) in self._db.execute(f"SELECT DISTINCT node FROM {table}")}  # noqa: S608
+            gone = ((node,) for node in known.difference(fleet))
+            self._db.executemany(f"DELETE FROM {table} WHERE node = ?", gone)  # noqa: S608
 
     def nodes(self) -> list[NodeNote]:
         """What is known of each node, by name."""
@@ -240,7 +247,7 @@ class Journal:
     def last_pass(self) -> PassNote | None:
         """The pass that ended last."""
         with self._lock, self._healed():
-            row = self._db.execute("SELECT note FROM passes ORDER BY started DESC LIMIT 1").fetchone()
+            row = self._db.execute("SELECT note FROM passes ORDER BY number DESC LIMIT 1").fetchone()
             return None if row is None else _note(row[0])
         return None
 
@@ -256,7 +263,7 @@ class Journal:
         """Bytes a second, by the last passes that brought something; None when there were none."""
         question = (
             "SELECT sum(sent), sum(busy) FROM"
-            " (SELECT sent, busy FROM passes WHERE sent > 0 AND busy > 0 ORDER BY started DESC LIMIT ?)"
+            " (SELECT sent, busy FROM passes WHERE sent > 0 AND busy > 0 ORDER BY number DESC LIMIT ?)"
         )
         with self._lock, self._healed():
             sent, busy = self._db.execute(question, (_RATED,)).fetchone()

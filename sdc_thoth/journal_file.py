@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -12,7 +14,7 @@ from urllib.parse import quote
 from sdc_thoth.state import shown
 from thoth import UsageError
 
-VERSION: Final = 3
+VERSION: Final = 4
 _SEEN: Final = """
     CREATE {} TABLE seen (
         node TEXT NOT NULL, path BLOB NOT NULL, signature TEXT NOT NULL,
@@ -31,14 +33,15 @@ _FAILING: Final = """
 _NODES: Final = """
     CREATE {} TABLE nodes (
         node TEXT NOT NULL PRIMARY KEY, result TEXT NOT NULL, reason TEXT,
-        reached REAL, failing_since REAL, failures INTEGER NOT NULL, seen REAL NOT NULL
+        reached REAL, failing_since REAL, failures INTEGER NOT NULL
     ) WITHOUT ROWID
 """
+# In the order in which they ended: the clock by which they began may have been set between.
 _PASSES: Final = """
     CREATE {} TABLE passes (
-        started REAL NOT NULL PRIMARY KEY, seconds REAL NOT NULL, busy REAL NOT NULL, sent INTEGER NOT NULL,
-        note TEXT NOT NULL
-    ) WITHOUT ROWID
+        number INTEGER PRIMARY KEY, started REAL NOT NULL, seconds REAL NOT NULL, busy REAL NOT NULL,
+        sent INTEGER NOT NULL, note TEXT NOT NULL
+    )
 """
 _TOTALS: Final = """
     CREATE {} TABLE totals (
@@ -55,13 +58,43 @@ _UPLOADS: Final = """
         PRIMARY KEY (node, path)
     ) WITHOUT ROWID
 """
-_ADDED: Final = {2: (_FAILING, _NODES, _PASSES, _TOTALS), 3: (_TOLD, _UPLOADS)}  # by the version that has them first
-_COLUMNS: Final = {"seen": 7, "failing": 8, "nodes": 7, "passes": 5, "totals": 3, "told": 1, "uploads": 6}
+_ADDED: Final = {  # by the version that has them first, as they are today
+    2: (_FAILING, _NODES, _PASSES, _TOTALS),
+    3: (_TOLD, _UPLOADS),
+}
+_COLUMNS: Final = {"seen": 7, "failing": 8, "nodes": 6, "passes": 6, "totals": 3, "told": 1, "uploads": 6}
+_TEMPORARY: Final = {False: "", True: "TEMP"}  # by whether the file can only be read
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A table that versions 2 and 3 had with other columns."""
+
+    columns: int  # that it had
+    today: str  # how it is made
+    taken: str  # what it takes from the one that it was
+
+    def written(self, name: str) -> list[str]:
+        """The statements that put it in the place of that one."""
+        before = f"{name}_before"
+        moved = f"INSERT INTO {name} SELECT {self.taken.format(before)}"
+        return [f"ALTER TABLE {name} RENAME TO {before}", self.today.format(""), moved, f"DROP TABLE {before}"]
+
+    def read(self, name: str) -> list[str]:
+        """Those that put it before that one, in the eyes of a reader."""
+        taken = self.taken.format(f"main.{name}")
+        return [self.today.format("TEMP"), f"INSERT INTO temp.{name} SELECT {taken}"]
+
+
+_CHANGED: Final = {
+    "nodes": _Change(7, _NODES, "node, result, reason, reached, failing_since, failures FROM {}"),
+    "passes": _Change(5, _PASSES, "NULL, started, seconds, busy, sent, note FROM {} ORDER BY started"),
+}
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """The journal in the file, with today's tables. One of an older version is brought up to date; to a reader its
-    new tables seem empty.
+    """The journal in the file, with today's tables. One of an older version is brought up to date; to a reader it
+    seems to be.
 
     Raises sqlite3.OperationalError when it cannot be used now, other sqlite3.DatabaseErrors for what is no journal.
     """
@@ -71,8 +104,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         if not read_only and _is_empty(db):
             _make(db)
         elif 1 <= _version(db) < VERSION:
-            _check_columns(db, ("seen",))
-            _add_tables(db, _version(db), "TEMP" if read_only else "")
+            _bring_up_to_date(db, _version(db), read_only=read_only)
         _check(db)
     except BaseException:
         db.close()
@@ -113,15 +145,21 @@ def _make(db: sqlite3.Connection) -> None:
     db.executescript(
         f"BEGIN; {_SEEN.format('')}; CREATE INDEX seen_day ON seen (day); PRAGMA user_version = 1; COMMIT"
     )
-    _add_tables(db, 1, "")
+    _bring_up_to_date(db, 1, read_only=False)
 
 
-def _add_tables(db: sqlite3.Connection, version: int, temporary: str) -> None:
-    """What today's version has and that one had not; all of it or, when a run is killed here, nothing."""
-    tables = [table for number, added in _ADDED.items() if number > version for table in added]
-    made = ";".join(table.format(temporary) for table in tables)
-    noted = "" if temporary else f"; PRAGMA user_version = {VERSION}"
-    db.executescript(f"BEGIN; {made}{noted}; COMMIT")
+def _bring_up_to_date(db: sqlite3.Connection, version: int, *, read_only: bool) -> None:
+    """Give it what today's version has and that one had not; all of it or, when a run is killed here, nothing."""
+    changed = _CHANGED if version > 1 else {}
+    _check_columns(db, {"seen": _COLUMNS["seen"], **{table: each.columns for table, each in changed.items()}})
+    steps = [
+        table.format(_TEMPORARY[read_only]) for number, added in _ADDED.items() if number > version for table in added
+    ]
+    for name, change in changed.items():
+        steps += change.read(name) if read_only else change.written(name)
+    if not read_only:
+        steps.append(f"PRAGMA user_version = {VERSION}")
+    db.executescript(f"BEGIN; {'; '.join(steps)}; COMMIT")
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:
@@ -137,11 +175,11 @@ def _check(db: sqlite3.Connection) -> None:
     # A reader of an older version has the new tables on the side.
     if not 1 <= version <= VERSION:
         raise sqlite3.DatabaseError(f"version {version}, not {VERSION}")
-    _check_columns(db, tuple(_COLUMNS))
+    _check_columns(db, _COLUMNS)
 
 
-def _check_columns(db: sqlite3.Connection, tables: tuple[str, ...]) -> None:
-    for table in tables:
+def _check_columns(db: sqlite3.Connection, expected: Mapping[str, int]) -> None:
+    for table, count in expected.items():
         columns = db.execute("SELECT count(*) FROM pragma_table_info(?)", (table,)).fetchone()[0]
-        if columns != _COLUMNS[table]:
+        if columns != count:
             raise sqlite3.DatabaseError(f"its table {table} is not ours")

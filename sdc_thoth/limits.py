@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from sdc_thoth.expand import lacking
 from sdc_thoth.toml import TomlTable
 from thoth import parsed_size, size_text
 
@@ -67,6 +68,8 @@ def limits_from(before: Limits, table: TomlTable) -> Limits:
         number = table.number_in(key, 1, MOST_AT_A_TIME, whole=True)
         told[key] = None if number is None else int(number)
     told["compress"] = table.matching("compress", re.compile("|".join(COMPRESS)), f"one of {', '.join(COMPRESS)}")
+    if told["compress"] is not None and (lack := lacking(told["compress"])):
+        raise table.error("compress", f"{told['compress']} {lack}")
     table.done()
     return before.with_options(told)
 

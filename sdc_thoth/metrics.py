@@ -83,7 +83,14 @@ def _of_limits(note: PassNote) -> Iterator[Metric]:
 
 
 def _of_nodes(status: Status) -> Iterator[Metric]:
-    up = GaugeMetricFamily(f"{_PREFIX}_node_up", "Whether the node's last visit was a good one.", labels=["node"])
+    up = GaugeMetricFamily(
+        f"{_PREFIX}_node_up",
+        "Whether the node's last visit was a good one; not told of a node that does not run and does not fail.",
+        labels=["node"],
+    )
+    running = GaugeMetricFamily(
+        f"{_PREFIX}_node_running", "Whether the node runs, as far as the inventory knows.", labels=["node"]
+    )
     reached = GaugeMetricFamily(
         f"{_PREFIX}_node_reached_timestamp_seconds", "When the node was last searched to the end.", labels=["node"]
     )
@@ -94,13 +101,15 @@ def _of_nodes(status: Status) -> Iterator[Metric]:
         f"{_PREFIX}_node_remark", "Whether the status has a remark on a node that is up.", labels=["node"]
     )
     for node in status.nodes:
-        up.add_metric([node.node], int(node.failing_since is None))
+        if node.is_running or node.failing_since is not None:
+            up.add_metric([node.node], int(node.failing_since is None))
+        running.add_metric([node.node], int(node.is_running))
         remark.add_metric([node.node], int(node.remark is not None))
         if node.reached is not None:
             reached.add_metric([node.node], node.reached)
         if node.failing_since is not None:
             failing.add_metric([node.node], node.failing_since)
-    yield from (up, reached, failing, remark)
+    yield from (up, running, reached, failing, remark)
 
 
 def _gauge(name: str, help: str, value: float) -> Metric:

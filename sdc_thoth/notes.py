@@ -13,8 +13,9 @@ from typing import Any, Final, Self
 _FIRST_DELAY: Final = 15 * 60.0  # seconds that a dump waits after it has failed for the second time
 LONGEST_DELAY: Final = 6 * 3600.0  # a node keeps its cores for a week: there must be many tries left
 MOST_BYTES: Final = (1 << 63) - 1  # that an SQLite database can hold as a number; nodes may claim more
-# What becomes of the same dump in each pass, while all is well: a sum over passes would say nothing.
-SEEN_AGAIN: Final = frozenset({"present", "skipped"})
+PUT_OFF: Final = "put-off"  # what becomes of a dump that has failed and waits for its next try
+# What becomes of the same dump in each pass: a sum over passes would say nothing.
+SEEN_AGAIN: Final = frozenset({"present", "skipped", PUT_OFF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,12 @@ class NodeNote:
     reason: str | None
     reached: float | None  # when it was last searched to the end; None: never
     failing_since: float | None  # when it first failed without having been reached since
-    failures: int  # in a row
+    failures: int  # without having been reached between them
+
+    @property
+    def is_running(self) -> bool:
+        """False: the inventory says that it does not run, so that nobody has tried to reach it."""
+        return self.result != "not-running"
 
     @property
     def remark(self) -> str | None:
@@ -50,7 +56,8 @@ class Failing:
         """A failure, with those before it of the same file. The first costs no time; then each doubles the delay."""
         tries = before.tries + 1 if before else 1
         delay = 0.0 if tries == 1 else min(_FIRST_DELAY * 2.0 ** min(tries - 2, 30), LONGEST_DELAY)
-        return cls(path, signature, tries, before.since if before else now, now + delay, reason)
+        since = min(before.since, now) if before else now  # by a clock that was ahead it is yet to come
+        return cls(path, signature, tries, since, now + delay, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ class PassNote:
     seconds: float
     busy: float = 0.0  # seconds in which at least one dump was on its way
     sent: int = 0  # bytes that went into the store
-    dumps: Mapping[str, Amount] = field(default_factory=dict)  # by the word of a thoth.Result
+    dumps: Mapping[str, Amount] = field(default_factory=dict)  # by the word of a thoth.Result, or PUT_OFF
     nodes: Mapping[str, int] = field(default_factory=dict)
     waiting: Amount = Amount()  # dumps that are still being written
     error: str | None = None  # why it could not begin, or broke off

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sdc_thoth.config import CNAPI
+from sdc_thoth.expand import lacking
 from sdc_thoth.limits import COMPRESS, SIZE
 from sdc_thoth.plan import Plan
 from thoth import UsageError, __version__, escaped, parsed_size
@@ -143,7 +144,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def limits(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    """What the command line says of limits, by the keys of [limits]; None: nothing."""
+    """What the command line says of limits, by the keys of [limits]; None: nothing. Raises UsageError."""
+    if arguments.compress is not None and (lack := lacking(arguments.compress)):
+        raise UsageError(f"--compress: {arguments.compress} {lack}")
     keys = ("dumps", "rate", "node_rate", "max_size", "min_free", "compress")
     return {"nodes": arguments.parallelism, **{key: getattr(arguments, key) for key in keys}}
 

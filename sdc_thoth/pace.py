@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from threading import Event, Lock
+from threading import Condition, Lock
 from typing import Final
 
 from sdc_thoth.limits import Limits
@@ -18,34 +18,43 @@ _LEAST, _MOST = 16 << 10, 1 << 20  # bytes of a piece
 
 
 class Bucket:
-    """A rate in bytes a second that threads share, in the order in which they come; None: as fast as they like."""
+    """A rate in bytes a second that threads share, in the order in which they come; None: as fast as they like.
+
+    All bytes are counted from its beginning: those that were taken, and those that the rate has allowed by a time.
+    """
 
     def __init__(self, rate: int | None, clock: Callable[[], float]) -> None:
         self._rate = rate
         self._clock = clock
         self._lock = Lock()
-        self._paid_until = clock()
+        self._taken = 0.0
+        self._allowed, self._by = 0.0, clock()
 
     @property
     def rate(self) -> int | None:
         return self._rate
 
     def adopt(self, rate: int | None) -> None:
-        """Another rate from now on; what was taken at the old one is paid for at the new one."""
+        """Another rate from now on; what was taken at the old one is waited for at the new one."""
         with self._lock:
             now = self._clock()
-            owed = max(0.0, self._paid_until - now) * (self._rate or 0)
-            self._rate = rate
-            self._paid_until = now + (owed / rate if rate else 0.0)
+            self._allowed, self._by, self._rate = self._allowed_by(now), now, rate
 
     def take(self, count: int) -> float:
-        """Take so many bytes that have come; the seconds to wait for them."""
+        """Take so many bytes that have come; the count up to which they go, for ``wait``."""
         with self._lock:
-            if not self._rate:
-                return 0.0
-            now = self._clock()
-            self._paid_until = max(self._paid_until, now - _BURST) + count / self._rate
-            return max(0.0, self._paid_until - now)
+            allowed = self._allowed_by(self._clock())
+            self._taken = max(self._taken, allowed - _BURST * (self._rate or 0)) + count
+            return self._taken
+
+    def wait(self, end: float) -> float:
+        """The seconds until so many bytes are allowed, at the rate of now."""
+        with self._lock:
+            allowed = self._allowed_by(self._clock())
+            return max(0.0, end - allowed) / self._rate if self._rate else 0.0
+
+    def _allowed_by(self, now: float) -> float:
+        return self._allowed + (now - self._by) * self._rate if self._rate else max(self._allowed, self._taken)
 
 
 class Pace:
@@ -55,16 +64,21 @@ class Pace:
         self._clock = clock
         self._whole = Bucket(limits.rate, clock)
         self._node_rate = limits.node_rate
-        self._released = Event()
+        self._changed = Condition()
+        self._released = False
 
     def adopt(self, limits: Limits) -> None:
-        """Other limits, which hold for what is under way too."""
-        self._node_rate = limits.node_rate
-        self._whole.adopt(limits.rate)
+        """Other limits, which hold for what is under way too, and for who waits."""
+        with self._changed:
+            self._node_rate = limits.node_rate
+            self._whole.adopt(limits.rate)
+            self._changed.notify_all()
 
     def release(self) -> None:
         """Let all who wait go on at once: the pass is over."""
-        self._released.set()
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
 
     def of_node(self) -> NodePace:
         """The pace of one node within that of all."""
@@ -79,9 +93,13 @@ class Pace:
         return self._node_rate
 
     def wait(self, count: int, node: Bucket) -> None:
-        seconds = max(self._whole.take(count), node.take(count))
-        if seconds > 0:
-            self._released.wait(seconds)
+        """Until these bytes, which have come, are allowed: by ``node`` and by all together."""
+        with self._changed:
+            node.adopt(self._node_rate)
+            of_all, of_node = self._whole.take(count), node.take(count)
+            while not self._released and (seconds := max(self._whole.wait(of_all), node.wait(of_node))) > 0:
+                self._changed.wait(seconds)
+                node.adopt(self._node_rate)
 
     def piece(self) -> int:
         """Bytes that are read at once: a quarter of a second of them, so that a slow pace is an even one."""
@@ -108,6 +126,4 @@ class NodePace:
 
     def passed(self, count: int) -> None:
         """So many bytes have come; returns when more may."""
-        if self._own.rate != self._pace.node_rate:
-            self._own.adopt(self._pace.node_rate)
         self._pace.wait(count, self._own)

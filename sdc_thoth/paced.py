@@ -41,7 +41,12 @@ class PacedChannel:
 
     def recv(self) -> bytes:
         data = self._channel.recv()
-        self._pace.passed(len(data))
+        if self._pace.limited:
+            piece = self._pace.piece
+            if len(data) > piece:
+                self._channel.unread(data[piece:])
+                data = data[:piece]
+            self._pace.passed(len(data))
         return data
 
     def unread(self, data: bytes) -> None:

@@ -114,12 +114,13 @@ def run_pass(
         if not orders.dry_run:
             noting.write()
             task.journal.forget()
-            all_nodes = orders.names is None and note.stopped is None and noting.all_known
-            task.journal.ended(note, all_nodes=all_nodes)
+            names = [node.name for node in nodes]
+            task.journal.ended(note, names if orders.names is None else None)
             _publish(settings, task.journal, voices)
-            if note.stopped is None:
-                tell(settings.webhook, task.journal, voices.talk)
-    report.end(note.seconds, speed)
+        report.end(note.seconds, speed)
+        # Last of all: a webhook may be silent for long, and who loses patience with it has the report.
+        if not orders.dry_run and note.stopped is None:
+            tell(settings.webhook, task.journal, voices.talk)
     if interruption is not None:
         raise interruption
     return note
@@ -133,7 +134,7 @@ def broken(began: float, started: float, reason: str) -> PassNote:
 def note_broken(settings: Settings, note: PassNote, talk: Callable[[str], None]) -> None:
     """Take note of a pass that broke off. Raises ThothError when there is no journal to be had."""
     with open_journal(settings.directory, say=talk) as journal:
-        journal.ended(note, all_nodes=False)
+        journal.ended(note, None)
         _publish(settings, journal, Voices(talk, talk, talk))
 
 
@@ -146,13 +147,9 @@ def _publish(settings: Settings, journal: Journal, voices: Voices) -> None:
 
 
 class _Noting:
-    """A report that notes on the side what became of nodes: every few seconds, since each time waits for the disk.
-
-    ``all_known``: there was no node of which nothing became known.
-    """
+    """A report that notes on the side what became of nodes: every few seconds, since each time waits for the disk."""
 
     def __init__(self, report: Report, task: Task) -> None:
-        self.all_known = True
         self._report = report
         self._task = task
         self._visited: list[Outcome] = []
@@ -161,9 +158,8 @@ class _Noting:
     def take(self, outcome: Outcome) -> None:
         self._report.take(outcome)
         cut_short = self._task.halt.reason is not None and outcome.result is not Result.REACHED
-        if outcome.detail.get("blameless"):
-            self.all_known = False
-        elif outcome.path is None and not self._task.dry_run and not cut_short:
+        known = outcome.path is None and not outcome.detail.get("blameless")
+        if known and not self._task.dry_run and not cut_short:
             self._visited.append(outcome)
             if time.monotonic() - self._written > _NOTING:
                 self.write()

@@ -13,7 +13,7 @@ from sys import getsizeof
 from typing import Any, Final
 
 from sdc_thoth.limits import Limits
-from sdc_thoth.notes import Amount
+from sdc_thoth.notes import PUT_OFF, Amount
 from thoth import Outcome, Result, escaped, size_text, text
 
 # Bytes of memory that lines for the end take.
@@ -55,14 +55,16 @@ class Tally:
         self.planned = 0  # bytes
         self.planned_of: dict[str, int] = {}  # bytes, by node
         self.limited: dict[str, Amount] = {}  # dumps that a limit has kept out, by its name
-        self.amounts: dict[str, Amount] = {}  # dumps, and the bytes of them, by the word of their Result
+        self.amounts: dict[str, Amount] = {}  # dumps, and the bytes of them, by the word of their Result or PUT_OFF
         self.waiting = Amount()  # dumps that are still being written
         self._plans: set[str] = set()
 
     def count(self, outcome: Outcome) -> None:
         (self.nodes if outcome.path is None else self.dumps)[outcome.result] += 1
         if outcome.path is not None:
-            word = outcome.result.value
+            # Its tries are failures, and not the passes in which it waits for one.
+            waits = bool(outcome.detail.get("seen_before")) and not outcome.result.good
+            word = PUT_OFF if waits else outcome.result.value
             self.amounts[word] = self.amounts.get(word, Amount()).plus(outcome.size or 0)
             if outcome.detail.get("waiting"):
                 self.waiting = self.waiting.plus(outcome.size or 0)

@@ -127,11 +127,13 @@ def _amounts(amounts: Mapping[str, Amount]) -> str:
 def _of_node(node: NodeNote, now: float) -> str:
     reached = "never reached" if node.reached is None else f"last reached {_time(node.reached)}"
     name = escaped(node.node)
+    word = node.result if node.is_running else "not running"
     if node.failing_since is None:
-        return f"{name}: {node.result}, {reached}" + (f": {escaped(node.reason)}" if node.reason else "")
+        return f"{name}: {word}, {reached}" + (f": {escaped(node.reason)}" if node.reason else "")
     tries = f"{node.failures} {'try' if node.failures == 1 else 'tries'}"
     since = f"since {_time(node.failing_since)} ({_ago(node.failing_since, now)}, {tries})"
-    return f"{name}: {node.result} {since}, {reached}: {escaped(node.reason or '')}"
+    failing = f"{word} {since}" if node.is_running else f"{word}, and failing {since}"
+    return f"{name}: {failing}, {reached}: {escaped(node.reason or '')}"
 
 
 def _of_dump(dump: FailingNote, now: float) -> str:

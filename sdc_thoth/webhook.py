@@ -65,12 +65,18 @@ class Change:
         name = escaped(self.note.node)
         if not self.failing:
             return f"node {name} is collected from again"
-        why = escaped(self.note.reason or self.note.result)
-        return f"node {name} cannot be collected from, {self.note.failures} passes in a row: {why}"
+        times = f"{self.note.failures} passes in a row"
+        if not self.note.is_running:
+            why = f": {escaped(self.note.reason)}" if self.note.reason else ""
+            return f"node {name} could not be collected from, {times}, and is not running now{why}"
+        return f"node {name} cannot be collected from, {times}: {escaped(self.note.reason or self.note.result)}"
 
 
 def changes(nodes: Sequence[NodeNote], told: Set[str], after: int) -> Iterator[Change]:
-    """What has to be told. ``told``: the nodes of which it is known that they fail."""
+    """What has to be told. ``told``: the nodes of which it is known that they fail.
+
+    That a node does not run is no news here: the inventory says so, and one that fails has not been reached by that.
+    """
     for note in nodes:
         if note.failing_since is None and note.node in told:
             yield Change(note, failing=False)

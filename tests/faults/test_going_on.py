@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +75,9 @@ def test_F05_a_killed_run_is_gone_on_with_behind_what_came(only: Node, proxy: Pr
     assert done.returncode == 0, done.stdout
     assert f"cn0: {PATH}: goes on behind 64.00MB of 100.00MB" in done.stdout
     assert proxy.passed["down"] - before < 45 * MIB
+    assert "uploaded 36.00MB" in done.stdout.splitlines()  # what came before was sent before
+    status = json.loads(home.command_run("status", "--json").stdout)
+    assert status["last_pass"]["sent"] == _SIZE - 64 * MIB
     assert [data for _, data in home.stored()] == [content]  # its digests are those of the whole: check_store looks
     check_settled(home, [only])
     assert drafts(home) == []

@@ -91,39 +91,49 @@ def test_a_node_fails_since_the_first_failure_and_was_reached_before(directory: 
         assert journal.nodes() == [
             NodeNote(NODE, "denied", "it is denied", reached=started, failing_since=started + HOUR, failures=2)
         ]
-        journal.visited([Outcome(Result.NOT_RUNNING, NODE)])
-        assert journal.nodes() == [NodeNote(NODE, "not-running", None, started, None, 0)]
         journal.visited([Outcome(Result.REACHED, NODE)])
-        assert journal.nodes()[0].reached == clock.now
+        assert journal.nodes() == [NodeNote(NODE, "reached", None, clock.now, None, 0)]
         journal.visited([Outcome(Result.FAILED, "new")])
         assert journal.nodes()[1] == NodeNote("new", "failed", None, None, clock.now, 1)
 
 
-def test_nodes_that_are_no_more_are_forgotten_after_a_pass_over_all(directory: Path, clock: Clock) -> None:
+def test_a_node_that_does_not_run_is_as_well_as_it_was(directory: Path, clock: Clock) -> None:
+    off = Outcome(Result.NOT_RUNNING, NODE, reason="its status is unknown")
     with opened(directory, clock) as journal:
-        journal.visited([Outcome(Result.REACHED, "old")])
-        clock.now += HOUR
+        journal.visited([off])
+        assert journal.nodes() == [NodeNote(NODE, "not-running", off.reason, None, None, 0)]
         started = clock.now
-        journal.visited([Outcome(Result.REACHED, "new")])
-        journal.ended(PassNote(started, 1.0), all_nodes=False)
-        assert len(journal.nodes()) == 2
-        journal.ended(PassNote(started, 1.0), all_nodes=True)
-        assert [each.node for each in journal.nodes()] == ["new"]
+        journal.visited([Outcome(Result.UNREACHABLE, NODE)] * 2)
+        clock.now += HOUR
+        journal.visited([off])
+        assert journal.nodes() == [NodeNote(NODE, "not-running", off.reason, None, started, 2)]
+        journal.visited([Outcome(Result.UNREACHABLE, NODE)])
+        assert journal.nodes()[0].failures == 3
+        journal.visited([Outcome(Result.REACHED, NODE), off])
+        assert journal.nodes() == [NodeNote(NODE, "not-running", off.reason, clock.now, None, 0)]
 
 
-def test_what_was_told_and_begun_is_forgotten_with_its_node(directory: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("step", [-DAY, 0.0, DAY])
+def test_nodes_that_are_no_more_are_forgotten_with_all_that_is_known_of_them(
+    step: float, directory: Path, clock: Clock
+) -> None:
+    """However the clock was set during the pass."""
     begun = Begun(b"/a", "s", ID, 4096, "0" * 64)
     with opened(directory, clock) as journal:
         for node in ("old", "new"):
             journal.tell(node, failing=True)
             journal.record_begun(node, begun)
+            journal.record_failing(node, [failing(b"/b")])
             journal.visited([Outcome(Result.DENIED, node)])
-        clock.now += DAY
+        ended = PassNote(clock.now, 1.0)
+        clock.now += step
         journal.visited([Outcome(Result.DENIED, "new")])
-        journal.ended(PassNote(clock.now, 1.0), all_nodes=False)
-        assert journal.told() == {"old", "new"}
-        journal.ended(PassNote(clock.now, 1.0), all_nodes=True)
-        assert (journal.told(), journal.begun("old"), journal.begun("new")) == ({"new"}, {}, {b"/a": begun})
+        journal.ended(ended, None)
+        assert ([each.node for each in journal.nodes()], journal.told()) == (["new", "old"], {"old", "new"})
+        journal.ended(ended, ["new", "newer"])
+        assert ([each.node for each in journal.nodes()], journal.told()) == (["new"], {"new"})
+        assert (journal.begun("old"), journal.begun("new")) == ({}, {b"/a": begun})
+        assert journal.all_failing() == [("new", failing(b"/b"))]
         journal.tell("new", failing=False)
         journal.end_begun("new", b"/a")
         assert (journal.told(), journal.begun("new")) == (set(), {})
@@ -152,6 +162,32 @@ def test_all_that_fail_are_counted(directory: Path, clock: Clock) -> None:
         assert (journal.count_failing(), len(journal.all_failing(3))) == (5, 3)
 
 
+# ---- a clock that was ahead ------------------------------------------------------------------------------
+
+
+def test_times_that_are_yet_to_come_are_taken_for_now(directory: Path, clock: Clock) -> None:
+    today = clock.now
+    with opened(directory, clock) as journal:
+        clock.now += 3650 * DAY
+        journal.visited([Outcome(Result.REACHED, NODE), Outcome(Result.DENIED, NODE)])
+        ahead = Failing.of(b"/a", "s", "why", None, clock.now)
+        clock.now = today
+        journal.visited([Outcome(Result.DENIED, NODE)])
+        assert journal.nodes() == [NodeNote(NODE, "denied", None, today, today, 2)]
+        assert Failing.of(b"/a", "s", "why", ahead, today).since == today
+
+
+def test_what_was_seen_then_is_forgotten_in_its_time(directory: Path, clock: Clock) -> None:
+    with opened(directory, clock) as journal:
+        clock.now += 3650 * DAY
+        journal.record(NODE, [entry(b"/a")])
+        journal.record_failing(NODE, [failing(b"/b")])
+        clock.now -= 3650 * DAY
+        assert journal.forget() == 0
+        clock.now += 61 * DAY
+        assert (journal.forget(), journal.all_failing()) == (1, [])
+
+
 # ---- passes --------------------------------------------------------------------------------------------
 
 
@@ -163,20 +199,22 @@ def a_pass(started: float, sent: int = 0, busy: float = 0.0) -> PassNote:
 def test_the_last_pass_and_all_of_them_together(directory: Path, clock: Clock) -> None:
     with opened(directory, clock) as journal:
         assert (journal.last_pass(), journal.totals(), journal.rate()) == (None, {}, None)
-        journal.ended(a_pass(100.0, 5), all_nodes=True)
-        journal.ended(a_pass(200.0, 6), all_nodes=True)
+        journal.ended(a_pass(100.0, 5), [NODE])
+        journal.ended(a_pass(200.0, 6), [NODE])
     with opened(directory, clock) as journal:
         assert journal.last_pass() == a_pass(200.0, 6)
-        assert journal.totals() == {"stored": Amount(2, 11)}  # what is there is there in each pass
+        journal.ended(a_pass(150.0), [NODE])  # the clock was set
+        assert journal.last_pass() == a_pass(150.0)
+        assert journal.totals() == {"stored": Amount(3, 11)}  # what is there is there in each pass
 
 
 def test_the_rate_is_that_of_the_last_passes_that_brought_something(directory: Path, clock: Clock) -> None:
     with opened(directory, clock) as journal:
-        journal.ended(a_pass(1.0, 10**9, 1.0), all_nodes=True)  # long ago, on a faster network
+        journal.ended(a_pass(1.0, 10**9, 1.0), [NODE])  # long ago, on a faster network
         for number in range(20):
-            journal.ended(a_pass(10.0 + number, 1000, 2.0), all_nodes=True)
+            journal.ended(a_pass(10.0 + number, 1000, 2.0), [NODE])
         for number in range(30):
-            journal.ended(a_pass(100.0 + number), all_nodes=True)
+            journal.ended(a_pass(100.0 + number), [NODE])
         assert journal.rate() == 500.0
 
 
@@ -185,7 +223,7 @@ def test_sizes_that_no_file_has_are_noted_as_the_most_there_is(directory: Path, 
     amount = Amount().plus(most).plus(most)
     with opened(directory, clock) as journal:
         for started in (1.0, 2.0):
-            journal.ended(replace(a_pass(started), dumps={"failed": amount}), all_nodes=False)
+            journal.ended(replace(a_pass(started), dumps={"failed": amount}), None)
         assert journal.totals() == {"failed": Amount(4, most)}
         last = journal.last_pass()
         assert last is not None and last.dumps == {"failed": Amount(2, most)}
@@ -195,10 +233,12 @@ def test_passes_of_long_ago_are_forgotten(directory: Path, clock: Clock) -> None
     with opened(directory, clock) as journal:
         with journal._db:
             journal._db.executemany(
-                "INSERT INTO passes VALUES (?, 0, 0, 0, '{}')", [(float(n),) for n in range(1009)]
+                "INSERT INTO passes VALUES (NULL, ?, 0, 0, 0, '{}')", [(float(-n),) for n in range(1009)]
             )
-        journal.ended(a_pass(1009.0), all_nodes=False)
-        assert journal._db.execute("SELECT count(*), min(started) FROM passes").fetchone() == (1000, 10.0)
+        journal.ended(a_pass(1009.0), None)
+        assert journal._db.execute(
+            "SELECT count(*), max(started), min(started) FROM passes WHERE started < 1"
+        ).fetchone() == (999, -10.0, -1008.0)
 
 
 # ---- a dry run, damage, the version before ---------------------------------------------------------------
@@ -206,7 +246,7 @@ def test_passes_of_long_ago_are_forgotten(directory: Path, clock: Clock) -> None
 
 def test_F53_a_dry_run_reads_notes_and_writes_none(directory: Path, clock: Clock) -> None:
     with opened(directory, clock) as journal:
-        journal.ended(a_pass(1.0, 1000, 2.0), all_nodes=True)
+        journal.ended(a_pass(1.0, 1000, 2.0), [NODE])
         journal.record_failing(NODE, [failing(b"/a")])
     before = traces(directory)
     with opened(directory, clock, read_only=True) as journal:
@@ -215,7 +255,7 @@ def test_F53_a_dry_run_reads_notes_and_writes_none(directory: Path, clock: Clock
         for write in (
             lambda: journal.record_failing(NODE, []),
             lambda: journal.visited([Outcome(Result.REACHED, NODE)]),
-            lambda: journal.ended(a_pass(1.0), all_nodes=True),
+            lambda: journal.ended(a_pass(1.0), [NODE]),
             lambda: journal.keep_failing(NODE, lambda path: True),
             lambda: journal.tell(NODE, failing=True),
             lambda: journal.record_begun(NODE, Begun(b"/a", "s", ID, 1, "")),
@@ -263,30 +303,72 @@ def test_a_journal_of_version_1_keeps_what_it_knows(directory: Path, clock: Cloc
 def test_a_note_that_is_not_ours_begins_the_journal_anew(directory: Path, clock: Clock, change: str) -> None:
     said: list[str] = []
     with opened(directory, clock) as journal:
-        journal.ended(a_pass(1.0), all_nodes=True)
+        journal.ended(a_pass(1.0), [NODE])
     with sqlite3.connect(directory / NAME) as db:
         db.execute(f"UPDATE passes SET {change}")
     db.close()
     with open_journal(directory, clock=clock, say=said.append) as journal:
         assert journal.last_pass() is None
-        journal.ended(a_pass(2.0), all_nodes=True)
+        journal.ended(a_pass(2.0), [NODE])
         assert journal.last_pass() == a_pass(2.0)
     assert len(said) == 1 and "damaged (a pass is noted in a way that is not ours" in said[0]
 
 
-def test_a_journal_of_version_2_keeps_what_it_knows(directory: Path, clock: Clock) -> None:
+_OF_3 = """
+    DROP TABLE nodes; DROP TABLE passes;
+    CREATE TABLE nodes (
+        node TEXT NOT NULL PRIMARY KEY, result TEXT NOT NULL, reason TEXT,
+        reached REAL, failing_since REAL, failures INTEGER NOT NULL, seen REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE passes (
+        started REAL NOT NULL PRIMARY KEY, seconds REAL NOT NULL, busy REAL NOT NULL, sent INTEGER NOT NULL,
+        note TEXT NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO nodes VALUES ('cn0', 'denied', 'why', 1.0, 2.0, 3, 4.0);
+    PRAGMA user_version = 3
+"""
+
+
+def of_version(number: int, directory: Path, clock: Clock) -> None:
+    """A journal as version 2 or 3 left it."""
     with opened(directory, clock) as journal:
         journal.record(NODE, [entry(b"/a")])
-        journal.visited([Outcome(Result.REACHED, NODE)])
     with sqlite3.connect(directory / NAME) as db:
-        db.executescript("DROP TABLE told; DROP TABLE uploads; PRAGMA user_version = 2")
+        db.executescript(_OF_3)
+        for note in (a_pass(2.0, 1000, 2.0), a_pass(1.0, 3000, 2.0)):
+            row = (note.started, note.seconds, note.busy, note.sent, note.to_json())
+            db.execute("INSERT INTO passes VALUES (?, ?, ?, ?, ?)", row)
+        if number == 2:
+            db.executescript("DROP TABLE told; DROP TABLE uploads; PRAGMA user_version = 2")
     db.close()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_journal_of_version_2_or_3_keeps_what_it_knows(version: int, directory: Path, clock: Clock) -> None:
+    of_version(version, directory, clock)
     before = traces(directory)
+    node = NodeNote(NODE, "denied", "why", 1.0, 2.0, 3)
     with opened(directory, clock, read_only=True) as journal:
         assert journal.seen(NODE, [(b"/a", "s")]) and journal.begun(NODE) == {} and journal.told() == set()
+        assert (journal.nodes(), journal.last_pass(), journal.rate()) == ([node], a_pass(2.0, 1000, 2.0), 1000.0)
     assert traces(directory) == before
     for _ in range(2):
         with opened(directory, clock) as journal:
-            assert journal.seen(NODE, [(b"/a", "s")]) and len(journal.nodes()) == 1
+            assert journal.seen(NODE, [(b"/a", "s")])
+            assert (journal.nodes(), journal.last_pass()) == ([node], a_pass(2.0, 1000, 2.0))
             journal.tell(NODE, failing=True)
             assert journal.told() == {NODE}
+    with opened(directory, clock) as journal:
+        journal.ended(a_pass(1.5), None)
+        assert journal.last_pass() == a_pass(1.5)
+
+
+def test_a_journal_of_version_3_that_is_damaged_is_begun_anew(directory: Path, clock: Clock) -> None:
+    of_version(3, directory, clock)
+    with sqlite3.connect(directory / NAME) as db:
+        db.execute("DROP TABLE passes")
+    db.close()
+    said: list[str] = []
+    with open_journal(directory, clock=clock, say=said.append) as journal:
+        assert (journal.nodes(), journal.last_pass()) == ([], None)
+    assert len(said) == 1 and "damaged (its table passes is not ours)" in said[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -145,20 +146,36 @@ def test_a_rate_holds(limit: str, fleet: Callable[..., Fleet], tmp_path: Path) -
     check_settled(home, nodes)
 
 
-def test_a_rate_is_changed_in_the_middle_of_a_pass(node: Callable[..., Node], tmp_path: Path) -> None:
+@pytest.mark.parametrize("compress", ["none", "gzip"])
+def test_a_rate_is_changed_in_the_middle_of_a_pass(compress: str, node: Callable[..., Node], tmp_path: Path) -> None:
     only = node()
-    only.put(f"{PLACE}/core.1", large(1, 40 * MEGABYTE))
-    slow = '[schedule]\nevery = 3600\n[limits]\nrate = "64K"\n'
+    only.put(f"{PLACE}/core.1", illumos_core(1) + os.urandom(20 * MEGABYTE))
+    slow = f'[schedule]\nevery = 3600\n[limits]\ncompress = "{compress}"\nrate = "20K"\n'
     home = collector(tmp_path, [only], slow)
-    with Daemon(home) as daemon:
-        daemon.wait_for("pass begins")
-        assert "limits: 4 nodes at a time, 64.00KB/s" in home.command_run("status").stdout.splitlines()
-        home.inventory.write_text(home.inventory.read_text().replace('rate = "64K"\n', ""))
+    with Daemon(home, "--debug") as daemon:
+        assert wait_until(lambda: f"uploading {PLACE}/core.1" in daemon.log, 30)
+        time.sleep(2)  # by then as much is waited for as was taken at once
+        assert "limits: 4 nodes at a time, 20.00KB/s" in home.command_run("status").stdout.splitlines()
+        home.inventory.write_text(home.inventory.read_text().replace('rate = "20K"\n', ""))
         daemon.send(signal.SIGHUP)
         daemon.wait_for("the configuration was read again")
         assert wait_until(lambda: daemon.status()["daemon"]["limits"] == "4 nodes at a time", 10)
-        assert daemon.wait_for("dump")["result"] == "stored"  # at the old rate it would take ten minutes
+        told = daemon.wait_for("dump", seconds=10)  # at the old rate a MiB alone takes 51 s
+        assert told["result"] == "stored"
         assert daemon.stop() == 0
+
+
+def test_a_way_of_compressing_that_cannot_be_expanded_here_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings_of(tmp_path, 'compress = "zstd"', "--compress", "zstd").compress == "zstd"
+    monkeypatch.setitem(sys.modules, "zstandard", None)  # as where it is not installed
+    needs = r"zstd needs Python's zstandard \(pip install 'manta-thoth\[zstd\]', .*\); or say auto or gzip$"
+    with pytest.raises(UsageError, match=rf"fleet.toml:2: \[limits\] compress: {needs}"):
+        settings_of(tmp_path, 'compress = "zstd"')
+    with pytest.raises(UsageError, match=f"^--compress: {needs}"):
+        settings_of(tmp_path, "", "--compress", "zstd")
+    assert settings_of(tmp_path, "", "--compress", "auto").compress == "auto"
 
 
 # ---- how many at a time --------------------------------------------------------------------------------

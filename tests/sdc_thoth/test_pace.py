@@ -10,7 +10,9 @@ import pytest
 from sdc_thoth.budget import Budget
 from sdc_thoth.limits import Limits
 from sdc_thoth.pace import Bucket, Pace
+from sdc_thoth.paced import PacedChannel
 from sdc_thoth.space import Space
+from tests.sdc_thoth.test_press import Reply
 
 
 class Clock:
@@ -26,7 +28,7 @@ def test_a_bucket_gives_so_many_bytes_a_second() -> None:
     bucket = Bucket(1000, clock)
     waited = 0.0
     for _ in range(100):
-        seconds = bucket.take(100)
+        seconds = bucket.wait(bucket.take(100))
         clock.now += seconds
         waited += seconds
     assert waited == pytest.approx(10.0)
@@ -36,17 +38,28 @@ def test_a_bucket_saves_up_little() -> None:
     clock = Clock()
     bucket = Bucket(1000, clock)
     clock.now += 3600
-    assert bucket.take(1000) == pytest.approx(0.75)
+    assert bucket.wait(bucket.take(1000)) == pytest.approx(0.75)
 
 
 def test_who_waits_pays_at_the_new_rate() -> None:
     clock = Clock()
     bucket = Bucket(1000, clock)
-    assert bucket.take(10_000) == pytest.approx(10.0)
+    end = bucket.take(10_000)
+    assert bucket.wait(end) == pytest.approx(10.0)
+    clock.now += 5
     bucket.adopt(10_000)
-    assert bucket.take(0) == pytest.approx(1.0)
+    assert bucket.wait(end) == pytest.approx(0.5)
+    assert bucket.wait(bucket.take(10_000)) == pytest.approx(1.5)
     bucket.adopt(None)
-    assert bucket.take(1 << 40) == 0.0
+    assert bucket.wait(bucket.take(1 << 40)) == bucket.wait(end) == 0.0
+    bucket.adopt(1000)
+    assert bucket.wait(bucket.take(1000)) == pytest.approx(1.0)  # what came while there was no limit is paid
+
+
+def test_who_came_first_waits_for_nobody_who_came_later() -> None:
+    bucket = Bucket(1000, Clock())
+    first, second = bucket.take(1000), bucket.take(9000)
+    assert (bucket.wait(first), bucket.wait(second)) == (pytest.approx(1.0), pytest.approx(10.0))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +107,30 @@ def test_other_limits_hold_at_once_and_a_pass_that_is_over_waits_for_nothing() -
     pace.release()
     waiting.join(5)
     assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("limits", [Limits(rate=1), Limits(node_rate=1)])
+def test_who_waits_goes_on_when_the_limits_are_others(limits: Limits) -> None:
+    pace = Pace(limits)
+    waiting = threading.Thread(target=pace.of_node().passed, args=(1 << 20,))
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    pace.adopt(Limits(rate=1 << 30, node_rate=1 << 30))
+    waiting.join(5)
+    alive = waiting.is_alive()
+    pace.release()
+    waiting.join(5)
+    assert not alive
+
+
+def test_what_has_come_at_once_is_waited_for_in_pieces() -> None:
+    reply = Reply(bytes(1 << 20), piece=1 << 20)
+    pace = Pace(Limits(rate=256 << 10))
+    channel = PacedChannel(reply, pace.of_node())  # type: ignore[arg-type]  # as much as is used of a Channel
+    assert (len(channel.recv()), len(reply.data)) == (64 << 10, (1 << 20) - (64 << 10))
+    pace.adopt(Limits())
+    assert len(channel.recv()) == (1 << 20) - (64 << 10)
 
 
 def test_who_wants_much_is_not_kept_waiting_by_those_who_want_little() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from sdc_thoth.ledger import SEEN_BEFORE
 from sdc_thoth.limits import Limits
-from sdc_thoth.notes import Amount
+from sdc_thoth.notes import Amount, PassNote
 from sdc_thoth.report import JsonReport, Speed, Tally, TextReport
 from thoth import Identity, Outcome, Result
 
@@ -74,6 +75,19 @@ def test_the_exit_code_is_0_only_for_good_outcomes(result: Result) -> None:
 
 def test_no_outcome_at_all_is_good() -> None:
     assert Tally().exit_code == 0
+
+
+def test_a_dump_that_waits_for_its_next_try_has_not_failed_again() -> None:
+    tally = Tally()
+    for outcome in (
+        dump(Result.FAILED, stage="wait", detail=SEEN_BEFORE),
+        dump(Result.FAILED, "core.2"),
+        dump(Result.PRESENT, "core.3", detail=SEEN_BEFORE),
+    ):
+        tally.count(outcome)
+    assert tally.amounts == {word: Amount(1, 1 << 20) for word in ("put-off", "failed", "present")}
+    assert tally.exit_code == 1
+    assert set(PassNote(0.0, 0.0, dumps=tally.amounts).news) == {"failed"}
 
 
 # ---- for people ----------------------------------------------------------------------------------------------------

@@ -206,6 +206,8 @@ def test_metrics(tmp_path: Path) -> None:
         'sdc_thoth_dump_bytes_total{result="stored"}': 9 << 20,
         'sdc_thoth_node_up{node="cn0"}': 1,
         'sdc_thoth_node_up{node="cn1"}': 0,
+        'sdc_thoth_node_running{node="cn0"}': 1,
+        'sdc_thoth_node_running{node="cn1"}': 1,
         'sdc_thoth_node_remark{node="cn0"}': 0,
         'sdc_thoth_node_remark{node="cn1"}': 0,
         'sdc_thoth_node_reached_timestamp_seconds{node="cn0"}': NOW - HOUR,
@@ -226,6 +228,33 @@ def test_metrics(tmp_path: Path) -> None:
     }
     before = metrics(tmp_path, Status(NOW, None, None, {}, None, (), (), 0))
     assert before == {"sdc_thoth_failing_dumps": 0}
+
+
+OFF = NodeNote("cn2", "not-running", "its status is unknown", NOW - HOUR, None, 0)
+OFF_AND_FAILING = replace(OFF, node="cn3", failing_since=NOW - DAY, failures=2)
+
+
+def test_a_node_that_does_not_run_is_neither_up_nor_down(tmp_path: Path) -> None:
+    told = metrics(tmp_path, replace(WELL, nodes=(GOOD, BAD, OFF, OFF_AND_FAILING)))
+    assert {name: told.get(f'sdc_thoth_node_up{{node="{name}"}}') for name in ("cn0", "cn1", "cn2", "cn3")} == {
+        "cn0": 1,
+        "cn1": 0,
+        "cn2": None,
+        "cn3": 0,  # it failed before, and has not been reached since
+    }
+    assert [told[f'sdc_thoth_node_running{{node="{name}"}}'] for name in ("cn0", "cn1", "cn2", "cn3")] == [1, 1, 0, 0]
+
+
+def test_a_node_that_does_not_run_is_told_as_that() -> None:
+    status = replace(WELL, nodes=(GOOD, OFF))
+    assert words(status)[-1] == "  cn2: not running, last reached 2027-01-15T07:00:00Z: its status is unknown"
+    assert troubles(status) == []
+    status = replace(WELL, nodes=(GOOD, OFF_AND_FAILING))
+    assert words(status)[-1] == (
+        "  cn3: not running, and failing since 2027-01-14T08:00:00Z (1 d ago, 2 tries),"
+        " last reached 2027-01-15T07:00:00Z: its status is unknown"
+    )
+    assert troubles(status) == ["1 of 2 nodes cannot be collected from"]
 
 
 def test_a_remark_on_a_node_is_a_metric(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +17,8 @@ import pytest
 
 from sdc_thoth.notes import NodeNote
 from sdc_thoth.webhook import Webhook, changes
+from tests.sdc_thoth.test_cnapi import of, reached_by_cnapi
+from tests.support.cnapi_server import CnapiServer, server
 from tests.support.collector import Collector
 from tests.support.daemon import Daemon
 from tests.support.elfwriter import linux_core
@@ -23,6 +27,12 @@ from tests.support.roots import program
 from tests.support.sshd import Fleet
 
 SECRET = "T0P-S3CRET"
+
+
+@pytest.fixture
+def cnapi() -> Iterator[CnapiServer]:
+    with CnapiServer([]) as running:
+        yield running
 
 
 class Hook:
@@ -76,12 +86,24 @@ def test_each_change_is_told_once() -> None:
     assert told([note("a", 1)], set(), after=1) == [("a", True)]
 
 
+def test_a_node_that_does_not_run_is_not_collected_from_again() -> None:
+    off = NodeNote("a", "not-running", "its status is unknown", 1.0, 5.0, 3)
+    assert told([off], {"a"}) == []
+    assert told([NodeNote("b", "not-running", None, None, None, 0)], set(), after=1) == []
+    (change,) = changes([off], set(), 3)  # nobody has been told yet that it fails
+    text = json.loads(change.to_json("hn"))["text"]
+    assert text == (
+        "sdc-thoth on hn: node a could not be collected from, 3 passes in a row, and is not running now:"
+        " its status is unknown"
+    )
+
+
 def test_nothing_shows_the_url() -> None:
     assert SECRET not in repr(Webhook(f"https://x/{SECRET}"))
 
 
-def configured(home: Path, nodes: Fleet, url: str, more: str = "") -> Collector:
-    made = collector(home, nodes, f'[webhook]\nurl = "{url}"\nafter = 2\n{more}')
+def configured(home: Path, nodes: Fleet, url: str, more: str = "", *, after: int = 2) -> Collector:
+    made = collector(home, nodes, f'[webhook]\nurl = "{url}"\nafter = {after}\n{more}')
     made.inventory.chmod(0o600)
     return made
 
@@ -105,6 +127,59 @@ def test_a_node_that_goes_and_comes_back(fleet: Callable[..., Fleet], tmp_path: 
         assert set(hook.paths) == {f"/hooks/{SECRET}?key={SECRET}"}
         everything = said.stdout + said.stderr + "".join(said_more) + home.command_run("status", "--json").stdout
         assert SECRET not in everything
+
+
+def test_a_dead_node_that_cnapi_gives_up_is_not_announced_as_healthy(
+    fleet: Callable[..., Fleet], tmp_path: Path, cnapi: CnapiServer
+) -> None:
+    hook, dead = Hook(), server(of(7), "cn7", "127.77.9.9")
+    with hook.serving() as url:
+        home = reached_by_cnapi(tmp_path, fleet(["cn0"]), cnapi, [dead])
+        config, textfile = home.home / "config.toml", tmp_path / "x.prom"
+        more = f'[webhook]\nurl = "{url}"\nafter = 2\n[metrics]\ntextfile = "{textfile}"\n'
+        config.write_text(config.read_text() + more)
+        config.chmod(0o600)
+        for _ in range(2):
+            assert home.collect().nodes["cn7"]["result"] == "unreachable"
+        dead["status"] = "unknown"
+        seen = home.collect()
+        assert (seen.code, seen.nodes["cn7"]["result"]) == (0, "not-running")
+        assert [(each["event"], each["node"]) for each in hook.told] == [("node-failing", "cn7")]
+        shown = home.command_run("status")
+        assert shown.returncode == 1 and "  cn7: not running, and failing since " in shown.stdout, shown.stdout
+        told = textfile.read_text().splitlines()
+        assert 'sdc_thoth_node_up{node="cn7"} 0.0' in told and 'sdc_thoth_node_running{node="cn7"} 0.0' in told
+
+
+@contextmanager
+def silent_hook() -> Iterator[tuple[str, socket.socket]]:
+    """A webhook that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/{SECRET}", listening
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_F54_a_silent_webhook_keeps_nobody_from_the_report(
+    flags: tuple[str, ...], fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    nodes = fleet(["cn0", "cn1"])
+    nodes["cn0"].put("/var/tmp/thoth/core.0", linux_core(10))
+    nodes["cn1"].authorize()
+    with silent_hook() as (url, listening):
+        home = configured(tmp_path, nodes, url, after=1)
+        run = home.start(*flags)
+        asked, _ = listening.accept()
+        with asked:
+            assert asked.recv(1)
+            run.send_signal(signal.SIGTERM)
+            out, said = run.communicate(timeout=20)
+    assert run.returncode == 143 and said.splitlines()[-1] == "sdc-thoth: stopped by SIGTERM"
+    if flags:
+        assert {each["node"] for each in json.loads(out)["nodes"]} == {"cn0", "cn1"}
+    else:
+        assert "=== Completed ===" in out.splitlines() and out.splitlines()[-1].startswith("total run time ")
+    assert failures(home) == {"cn0": 0, "cn1": 1}
 
 
 def failures(home: Collector) -> dict[str, int]:

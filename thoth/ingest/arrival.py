@@ -34,7 +34,7 @@ class Receipt:
 
     result: Result
     info: DumpInfo
-    sent: int = 0  # bytes written to the store
+    sent: int = 0  # bytes written to the store, by this upload
     reason: str | None = None
 
 

@@ -32,6 +32,7 @@ class Committed:
     name: str
     etag: str
     lost: bool  # there was a document, of a dump that was not there
+    sent: int  # bytes that were written for it now; an earlier upload may have written others
 
 
 def publish(thoth: Thoth, sent: Committed) -> Receipt:
@@ -43,7 +44,7 @@ def publish(thoth: Thoth, sent: Committed) -> Receipt:
         if thoth.stored_info(info.id) is None:  # some stores say so of a change that came to nothing, too
             raise StoreTransient(f"{info.id}: its document was written by two at once; try again") from error
         return _reconcile(thoth, sent)
-    return _indexed(thoth, Receipt(Result.STORED, info, sent=info.size or 0))
+    return _indexed(thoth, Receipt(Result.STORED, info, sent.sent))
 
 
 def _with_notes(thoth: Thoth, sent: Committed) -> DumpInfo:
@@ -81,19 +82,18 @@ def _reconcile(thoth: Thoth, sent: Committed) -> Receipt:
     _drop(thoth, sent.info.id, stale)
     if replaced is None:
         return kept(thoth, sent.arrival, sent.info)
-    return _replacing(replaced, final, sent.info, failure)
+    return _replacing(replaced, final, sent, failure)
 
 
-def _replacing(replaced: DumpInfo, final: DumpInfo, info: DumpInfo, failure: IndexFailure | None) -> Receipt:
-    sent = info.size or 0
+def _replacing(replaced: DumpInfo, final: DumpInfo, sent: Committed, failure: IndexFailure | None) -> Receipt:
     if failure:
-        return Receipt(Result.STORED_UNINDEXED, final, sent, str(failure))
-    if replaced.sha256 in (None, info.sha256):
-        return Receipt(Result.STORED, final, sent)
+        return Receipt(Result.STORED_UNINDEXED, final, sent.sent, str(failure))
+    if replaced.sha256 in (None, sent.info.sha256):
+        return Receipt(Result.STORED, final, sent.sent)
     if replaced.complete:
         reason = f"took the place of another dump with this identity, sha256 {replaced.sha256}; keep its file"
-        return Receipt(Result.CONFLICT, final, sent, reason)
-    return Receipt(Result.REPLACED, final, sent)
+        return Receipt(Result.CONFLICT, final, sent.sent, reason)
+    return Receipt(Result.REPLACED, final, sent.sent)
 
 
 def _prevails(thoth: Thoth, sent: Committed, stored: DumpInfo) -> bool:

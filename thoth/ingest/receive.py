@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.describe import facts_of
@@ -101,7 +100,7 @@ def _received(
     else:
         upload = thoth.store.begin(name, arrival.size, if_match=there.etag if there else ABSENT)
     try:
-        facts, digests = _streamed(arrival, stream, upload)
+        facts, digests, came = _streamed(arrival, stream, upload)
         info = compose(arrival, facts, digests, name, now)
         require_storable(info)  # refused now, or the object would be there without its document
         # The stream took its time: was somebody faster? In memory there was none.
@@ -118,8 +117,8 @@ def _received(
     if info.document["type"] == "core":
         info = DumpInfo({**info.document, **stacks()})
     info = signed(info)
-    receipt = publish(thoth, Committed(arrival, marked(info, now) if rules and rules() else info, name, etag, lost))
-    return replace(receipt, sent=0) if is_there else receipt
+    info = marked(info, now) if rules and rules() else info
+    return publish(thoth, Committed(arrival, info, name, etag, lost, sent=0 if is_there else came))
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binaries | None) -> Mapping[str, Json]:
@@ -166,15 +165,18 @@ def give_up(thoth: Thoth, identity: Identity, filename: bytes, size: int) -> Non
     thoth.store.discard(dump_name(thoth.user, identity, filename), size)
 
 
-def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests]:
-    """Send the stream and look at it as it passes: what the dump tells, and the digests of its bytes."""
+def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests, int]:
+    """Send the stream and look at it as it passes: what the dump tells, the digests of its bytes, and how many of
+    them came now, and not before."""
     transit = Transit(arrival.ranges)
+    before = 0
     try:
         if isinstance(stream, Seekable):
             if not (arrival.earlier and transit.resume(upload, arrival.earlier)):
                 transit.close()
                 transit = Transit(arrival.ranges)
-            transit.pump(stream.start(transit.size), upload, stream.came)
+            before = transit.size
+            transit.pump(stream.start(before), upload, stream.came)
         else:
             transit.pump(stream, upload)
         digests = transit.digests()
@@ -183,7 +185,7 @@ def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tupl
     finally:
         transit.close()
     known = in_memory(stream) if isinstance(stream, list) else transit.recorder.known()
-    return _verified(arrival, digests, known), digests
+    return _verified(arrival, digests, known), digests, digests.size - before
 
 
 def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFacts:
