@@ -13,7 +13,7 @@ from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.ask import Asker, NotAFile, StillChanging
 from sdc_thoth.binaries import NodeBinaries
 from sdc_thoth.errors import NodeError
-from sdc_thoth.identification import Identified, ranges_of_facts
+from sdc_thoth.identification import Identified, is_whole, ranges_of_facts
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import RULES_PENDING, Ledger
 from sdc_thoth.listing import Found
@@ -96,6 +96,10 @@ class Intake:
         """A dump that is about to be sent. Raises SourceError, NotADump and NodeError."""
         ranges = () if in_memory else ranges_of_facts(self._asker, dump)
         return self._arrival(dump.found, dump.identity, ranges)
+
+    def is_whole(self, dump: Identified) -> bool:
+        """Whether a dump is not cut short. Raises SourceError, NotADump and NodeError."""
+        return is_whole(self._asker, dump)
 
     def annotate(self, found: Found, identity: Identity) -> Outcome | None:
         """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError.

@@ -217,7 +217,8 @@ def _lost(kept: KeptObject, identity: Identity | None) -> tuple[Kind, str]:
 
 
 def _corrupt(fault: str, identity: Identity | None) -> tuple[Kind, str]:
-    return Kind.CORRUPT, f"{fault}; move it away and {_again(identity)}"
+    first = "'thoth upload --verify' the dump's file, or " if identity else ""
+    return Kind.CORRUPT, f"{fault}; {first}move it away and {_again(identity)}"
 
 
 def _again(identity: Identity | None) -> str:
