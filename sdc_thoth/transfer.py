@@ -41,6 +41,7 @@ from thoth import (
     ThothError,
     annotate,
     escaped,
+    give_up,
     is_from_illumos,
     is_wanted,
     note_mdb_stacks,
@@ -110,7 +111,12 @@ class Intake:
         if stored is None or is_wanted(self._thoth, stored[0], found.size):
             return None
         arrival = self._arrival(found, identity, ())
-        return self._outcome(arrival, found, self._thoth, lambda: annotate(self._thoth, arrival))
+        return self._outcome(arrival, found, self._thoth, lambda: self._annotated(arrival))
+
+    def _annotated(self, arrival: Arrival) -> Receipt:
+        if arrival.earlier is not None:  # it has come from elsewhere meanwhile
+            give_up(self._thoth, arrival.identity, arrival.filename, arrival.size)
+        return annotate(self._thoth, arrival)
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that

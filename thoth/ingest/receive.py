@@ -100,6 +100,8 @@ def _received(
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
         found = _present(thoth, arrival, current[0], verify)
         if isinstance(found, Receipt):
+            # An upload of it under this name may have ended early before another one came through.
+            give_up(thoth, arrival.identity, arrival.filename, arrival.size)
             return found
         damaged = found
     name = damaged.name if damaged else _name(thoth, arrival)
@@ -120,6 +122,8 @@ def _received(
             raise _came_between(name)
         lost = damaged is not None or (current is not None and is_lost(thoth, current[0]))
         if current is not None and not (lost or may_replace(current[0], digests.size)):
+            upload.abort()
+            give_up(thoth, arrival.identity, arrival.filename, arrival.size)
             return kept(thoth, arrival, info)
         try:
             etag = upload.commit(digests).etag
