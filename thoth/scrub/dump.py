@@ -16,9 +16,10 @@ from thoth.dumps.identity import identify
 from thoth.dumps.source import ReadAt
 from thoth.errors import BadDocument, IndexFailure, NoSuchObject, NotADump, StoreError, StoreUnavailable
 from thoth.library import Thoth
+from thoth.maintain import UPLOADING
 from thoth.model import DumpInfo, Identity
 from thoth.objects import KeptObject, kept_objects
-from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind, Scrubbed
+from thoth.scrub.findings import Clock, Finding, Kind, Scrubbed
 from thoth.store.base import Entry, StoredObject
 from thoth.store.names import INFO, dump_dir
 

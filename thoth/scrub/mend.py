@@ -12,13 +12,13 @@ from thoth.edit import noted, revise, stored_form
 from thoth.errors import IndexFailure, StoreUnavailable, ThothError
 from thoth.ingest.arrival import Arrival, compose
 from thoth.library import Thoth
-from thoth.maintain import reindex
+from thoth.maintain import UPLOADING, reindex
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes
 from thoth.naming import is_identity
 from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
 from thoth.pending import marked
 from thoth.scrub.dump import wrong_dump
-from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
+from thoth.scrub.findings import Clock, Finding, Kind
 from thoth.signatures.signature import signed
 from thoth.stacks import stored_stacks
 from thoth.store.base import ABSENT, Digests
