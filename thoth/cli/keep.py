@@ -124,7 +124,7 @@ def declare_upload(parser: ArgumentParser) -> None:
 examples:
   thoth upload core.19972
   thoth upload /cores/core.* /var/crash/volatile/vmdump.*
-  thoth upload --verify core.19972        before you remove the file; or when scrub calls the stored one corrupt
+  thoth upload --verify core.19972        before you remove the file; or where scrub finds corruption
   thoth upload --json core.19972 | jq -r .result
 
 --verify reads a file whose dump is there already, and what is stored of it. A stored dump that is not, or
