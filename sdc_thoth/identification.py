@@ -17,6 +17,7 @@ from thoth import (
     ReadAt,
     SourceError,
     UsageError,
+    describe,
     fact_ranges,
     identify,
     identity_ranges,
@@ -140,6 +141,14 @@ def ranges_of_facts(asker: Asker, dump: Identified) -> tuple[Range, ...]:
             for _path, failure in _fill(asker, [(dump.found, dump.known, [error.wanted])]):
                 raise failure from None
     return tuple(fact_ranges(Passing(asker, dump.found)))
+
+
+def is_whole(asker: Asker, dump: Identified) -> bool:
+    """Whether all that a dump's headers promise lies inside its file. Raises what fetching raises, and NotADump."""
+    missing = dump.known.missing(ranges_of_facts(asker, dump))
+    for _path, failure in _fill(asker, [(dump.found, dump.known, missing)]) if missing else ():
+        raise failure
+    return describe(dump.known).complete
 
 
 def _fill(

@@ -22,6 +22,7 @@ from thoth import (
     StoreUnavailable,
     ThothError,
     is_wanted,
+    other_dump,
 )
 
 
@@ -85,9 +86,10 @@ class Lookup:
 
     def _of_present(self, each: Named, there: Known) -> Outcome | None:
         """The outcome of a dump that the index knows; None when the store, which is the truth, has it no more."""
-        size = each.found.size
-        if there.complete and not there.purged and there.size is not None and size > there.size:
-            reason = f"stored whole with {there.size} bytes; this file has {size} and the same headers"
+        is_shorter = there.size is not None and each.found.size < there.size
+        whole = self._intake.is_whole(each.dump) if each.dump is not None and is_shorter else None
+        reason = None if there.purged else other_dump(there, each.found.size, whole=whole)
+        if reason is not None:
             return self._outcome(each, Result.CONFLICT, stage="look up", reason=reason)
         if each.done:
             return self._outcome(each, Result.PRESENT, detail=SEEN_BEFORE)

@@ -13,7 +13,7 @@ from sdc_thoth.arrivals import Arrivals
 from sdc_thoth.ask import Asker, NotAFile, StillChanging
 from sdc_thoth.binaries import NodeBinaries
 from sdc_thoth.errors import NodeError
-from sdc_thoth.identification import Identified, ranges_of_facts
+from sdc_thoth.identification import Identified, is_whole, ranges_of_facts
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import RULES_PENDING, Ledger
 from sdc_thoth.listing import Found
@@ -41,6 +41,7 @@ from thoth import (
     ThothError,
     annotate,
     escaped,
+    give_up,
     is_from_illumos,
     is_wanted,
     note_mdb_stacks,
@@ -97,6 +98,10 @@ class Intake:
         ranges = () if in_memory else ranges_of_facts(self._asker, dump)
         return self._arrival(dump.found, dump.identity, ranges)
 
+    def is_whole(self, dump: Identified) -> bool:
+        """Whether a dump is not cut short. Raises SourceError, NotADump and NodeError."""
+        return is_whole(self._asker, dump)
+
     def annotate(self, found: Found, identity: Identity) -> Outcome | None:
         """Note on a dump that is in Thoth that this node has it too, and what the node is. Raises NodeError.
 
@@ -106,7 +111,12 @@ class Intake:
         if stored is None or is_wanted(self._thoth, stored[0], found.size):
             return None
         arrival = self._arrival(found, identity, ())
-        return self._outcome(arrival, found, self._thoth, lambda: annotate(self._thoth, arrival))
+        return self._outcome(arrival, found, self._thoth, lambda: self._annotated(arrival))
+
+    def _annotated(self, arrival: Arrival) -> Receipt:
+        if arrival.earlier is not None:  # it has come from elsewhere meanwhile
+            give_up(self._thoth, arrival.identity, arrival.filename, arrival.size)
+        return annotate(self._thoth, arrival)
 
     def store(self, arrival: Arrival, found: Found, stream: Iterable[bytes]) -> Outcome:
         """Send a dump into the store. StoreUnavailable and NodeError go through; all else is an outcome, also that

@@ -114,6 +114,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "transit": {"digest", "dumps", "store.base"},
     "ingest": {
+        "digest",  # of a file that is compared and not sent
         "pending",
         "signatures",
         "stacks",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from thoth.ingest.annotate import annotate
     from thoth.ingest.arrival import Arrival, Receipt
     from thoth.ingest.receive import Reopened, give_up, receive
-    from thoth.ingest.wanted import is_wanted
+    from thoth.ingest.wanted import is_wanted, other_dump
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
@@ -119,6 +119,7 @@ _HOME = {
     "offer_words": "completions",
     "one_line": "render",
     "open_thoth": "library",
+    "other_dump": "ingest.wanted",
     "parsed_size": "sizes",
     "raw_bytes": "naming",
     "receive": "ingest.receive",
@@ -192,6 +193,7 @@ __all__ = [
     "offer_words",
     "one_line",
     "open_thoth",
+    "other_dump",
     "parsed_size",
     "raw_bytes",
     "receive",

@@ -11,18 +11,24 @@ from thoth.errors import BadDocument, NoSuchDump, NoSuchObject, StoreError, Stor
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.naming import is_identity
-from thoth.store.names import dump_dir, home, info_name
+from thoth.store.base import Entry
+from thoth.store.names import INFO, dump_dir, home, info_name
 
+UPLOADING: Final = 3600.0  # seconds for which an object without a document may be an upload on its way
 BATCH: Final = 2_000  # documents that are put at once: few transactions, and another writer does not wait long
 _BATCH_BYTES: Final = 8 << 20  # of their text, which takes about ten times as much when it is read
 
 
 @dataclass(frozen=True, slots=True)
 class Reindexed:
-    """How many dumps are in the index now, and why others are not: one error for each of them."""
+    """How many dumps are in the index now, and why others are not: one error for each of them.
+
+    ``arriving`` is how many have no document yet and may be uploads on their way, which the index hears of then.
+    """
 
     indexed: int
     failures: tuple[ThothError, ...]
+    arriving: int = 0
 
 
 def stored_identities(thoth: Thoth, since: float = -inf) -> list[Identity]:
@@ -36,21 +42,44 @@ def stored_identities(thoth: Thoth, since: float = -inf) -> list[Identity]:
     ]
 
 
-def reindex(thoth: Thoth, identities: Iterable[Identity], *, may_be_empty: bool = False) -> Reindexed:
+def reindex(thoth: Thoth, identities: Iterable[Identity], *, now: float | None = None) -> Reindexed:
     """Tell the index of these dumps what the store has of them. Safe to repeat, and while others write.
 
     A document of the index that has a higher revision stays. A dump without a document that can be read is a
-    failure, and the others go on; with ``may_be_empty`` a directory without anything is none: a full store is left
-    with such, and each dump begins as one. Raises StoreUnavailable and IndexFailure, since no other dump would fare
-    better.
+    failure, and the others go on. With ``now``, in seconds since 1970, two kinds are none: a directory without
+    anything, with which a full store is left and each dump begins, and one that may be an upload on its way. Raises
+    StoreUnavailable and IndexFailure, since no other dump would fare better.
     """
     failures: list[ThothError] = []
-    indexed = sum(_put(thoth, batch, failures) for batch in _batches(thoth, identities, failures, may_be_empty))
-    return Reindexed(indexed, tuple(failures))
+    without: list[tuple[Identity, ThothError]] = []
+    indexed = sum(_put(thoth, batch, failures) for batch in _batches(thoth, identities, failures, without))
+    arriving = 0
+    for identity, error in without:
+        entries = list(thoth.store.list(dump_dir(thoth.user, identity)))
+        if now is None:
+            failures.append(error)
+        elif any(entry.name == INFO for entry in entries):  # it has come meanwhile
+            again = reindex(thoth, [identity])
+            indexed += again.indexed
+            failures += again.failures
+        elif entries and _is_arriving(thoth, identity, entries, now):
+            arriving += 1
+        elif entries:
+            failures.append(error)
+    return Reindexed(indexed, tuple(failures), arriving)
+
+
+def _is_arriving(thoth: Thoth, identity: Identity, entries: Iterable[Entry], now: float) -> bool:
+    """Whether a dump without a document may be an upload on its way. One that the index knows had its document."""
+    is_new = max(entry.mtime for entry in entries) > now - UPLOADING
+    return is_new and thoth.index.get(identity) is None
 
 
 def _batches(
-    thoth: Thoth, identities: Iterable[Identity], failures: list[ThothError], may_be_empty: bool
+    thoth: Thoth,
+    identities: Iterable[Identity],
+    failures: list[ThothError],
+    without: list[tuple[Identity, ThothError]],
 ) -> Iterator[list[DumpInfo]]:
     """The documents, so many at a time that memory stays flat whatever their size."""
     batch: list[DumpInfo] = []
@@ -61,8 +90,7 @@ def _batches(
         except StoreUnavailable:
             raise
         except NoSuchDump as error:
-            if not may_be_empty or next(iter(thoth.store.list(dump_dir(thoth.user, identity))), None) is not None:
-                failures.append(error)
+            without.append((identity, error))
             continue
         except (StoreError, BadDocument) as error:
             failures.append(error)
@@ -82,7 +110,7 @@ def _document(thoth: Thoth, identity: Identity) -> tuple[DumpInfo, int]:
     try:
         data, _ = thoth.store.get(name)
     except NoSuchObject as error:
-        raise NoSuchDump(f"{name}: is not there; upload the dump again") from error
+        raise NoSuchDump(f"{name}: is not there; upload the dump again, or see 'thoth scrub --repair'") from error
     info = DumpInfo.from_json(data, name)
     if info.id != identity:
         raise BadDocument(f"{name}: is the document of another dump, {info.id}")

@@ -123,6 +123,22 @@ def test_F06_a_pass_that_looks_elsewhere_leaves_it_to_the_next(narrowed: str, on
         check_settled(home, [only])
 
 
+def test_F05_what_was_begun_of_a_dump_that_came_by_hand_is_thrown_away(
+    only: Node, proxy: Proxy, tmp_path: Path
+) -> None:
+    content = core()
+    only.put(PATH, content)
+    home = collector(tmp_path, [only], proxy=proxy)
+    killed_in_the_middle(home, proxy)
+    copy = tmp_path / "core.copy"
+    copy.write_bytes(content)
+    assert home.thoth("upload", str(copy)).returncode == 0
+    assert len(drafts(home)) == 1
+    assert home.collect().results == {PATH.encode(): "present"}
+    assert drafts(home) == []
+    check_settled(home, [only])
+
+
 @pytest.mark.parametrize("flags", [(), ("-t", "gcore")])
 def test_F13_the_failures_of_a_file_that_is_no_more_are_forgotten(
     flags: Sequence[str], only: Node, tmp_path: Path

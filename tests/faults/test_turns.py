@@ -22,11 +22,11 @@ from thoth.edit import SetTicket, Unticket, edit_dump
 from thoth.errors import ThothError
 from thoth.ingest.arrival import Receipt
 from thoth.library import Thoth
-from thoth.maintain import stored_identities
+from thoth.maintain import UPLOADING, stored_identities
 from thoth.model import DumpInfo, Result
 from thoth.purge import Rules, purge_dump
 from thoth.scrub.check import ghosts, scrub, strays
-from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
+from thoth.scrub.findings import Clock, Finding, Kind
 from thoth.scrub.mend import mend
 from thoth.store.base import Digests, ObjectStat, ObjectStore, Upload
 from thoth.store.directory import DirectoryStore

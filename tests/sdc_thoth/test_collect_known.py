@@ -66,8 +66,25 @@ def test_another_dump_with_the_same_headers_is_a_conflict(node: Callable[..., No
     result = home.collect()
     dump = result.dumps[f"{PLACE}/core.2".encode()]
     assert (dump["result"], dump["stage"]) == ("conflict", "look up")
-    assert dump["reason"] == "stored whole with 16384 bytes; this file has 16410 and the same headers"
+    assert dump["reason"] == "stored whole with 16384 bytes; this file has 16410 and the same headers; keep it"
     assert result.code == 1
+    assert [data for _, data in home.stored()] == [first]
+
+
+def test_a_whole_dump_that_is_shorter_is_a_conflict_and_a_part_is_none(
+    node: Callable[..., Node], tmp_path: Path
+) -> None:
+    only = node()
+    whole = illumos_core(1, size=5 * MEGABYTE)
+    first = whole + b"more than the headers tell"
+    only.put(f"{PLACE}/core.1", first)
+    home = collector(tmp_path, [only])
+    assert home.collect().code == 0
+    only.put(f"{PLACE}/core.2", whole)
+    only.put(f"{PLACE}/core.3", whole[:MEGABYTE])
+    result = home.collect()
+    results = {f"{PLACE}/core.{n}".encode(): what for n, what in ((1, "present"), (2, "conflict"), (3, "present"))}
+    assert (result.results, result.code) == (results, 1)
     assert [data for _, data in home.stored()] == [first]
 
 

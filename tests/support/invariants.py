@@ -11,10 +11,10 @@ from tests.support.collector import Collector
 from tests.support.memory_index import MemoryIndex
 from thoth import DumpInfo
 from thoth.library import Thoth
-from thoth.maintain import stored_identities
+from thoth.maintain import UPLOADING, stored_identities
 from thoth.scrub.check import ghosts, scrub, strays
 from thoth.scrub.dump import PATIENCE
-from thoth.scrub.findings import UPLOADING, Clock
+from thoth.scrub.findings import Clock
 from thoth.store.directory import DirectoryStore
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import pytest
 from tests.support.memory_index import MemoryIndex
 from tests.support.memory_store import MemoryStore
 from thoth.edit import SetTicket, edit_dump, stored_form
-from thoth.errors import BadDocument, NoSuchDump, StoreError, StoreUnavailable
+from thoth.errors import BadDocument, NoSuchDump, NoSuchObject, StoreError, StoreUnavailable
 from thoth.library import Thoth
-from thoth.maintain import BATCH, Reindexed, reindex, stored_identities
+from thoth.maintain import BATCH, UPLOADING, Reindexed, reindex, stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.query import Query
 from thoth.store.base import ObjectStore
@@ -121,8 +122,49 @@ def test_a_directory_without_anything_is_no_dump_unless_it_is_named(tmp_path: Pa
     thoth = Thoth(DirectoryStore(tmp_path, create=True), MemoryIndex(), "bmc")
     stored(thoth, dump(0))
     (tmp_path / f"bmc/stor/thoth/{named(1)}").mkdir()
-    assert reindex(thoth, stored_identities(thoth), may_be_empty=True) == Reindexed(1, ())
+    assert reindex(thoth, stored_identities(thoth), now=time.time()) == Reindexed(1, ())
     assert [type(failure) for failure in reindex(thoth, [named(1)]).failures] == [NoSuchDump]
+
+
+class TestWithoutDocument:
+    """The object of an upload is there a moment before its document."""
+
+    @pytest.fixture
+    def thoth(self) -> Thoth:
+        thoth = Thoth(MemoryStore(now=lambda: 10_000.0), MemoryIndex(), "bmc")
+        stored(thoth, dump(0))
+        thoth.store.put(f"{home('bmc')}/{named(1)}/core.1", b"dump")
+        return thoth
+
+    def test_an_upload_on_its_way_is_no_failure(self, thoth: Thoth) -> None:
+        done = reindex(thoth, stored_identities(thoth), now=10_000.0 + UPLOADING - 1)
+        assert done == Reindexed(1, (), arriving=1)
+
+    def test_an_old_object_is_one(self, thoth: Thoth) -> None:
+        done = reindex(thoth, stored_identities(thoth), now=10_000.0 + UPLOADING)
+        assert [str(each) for each in done.failures] == [
+            f"{info_name('bmc', named(1))}: is not there; upload the dump again, or see 'thoth scrub --repair'"
+        ]
+        assert (done.indexed, done.arriving) == (1, 0)
+
+    def test_one_that_the_index_knows_had_its_document(self, thoth: Thoth) -> None:
+        thoth.index.put(dump(1))
+        done = reindex(thoth, stored_identities(thoth), now=10_000.0)
+        assert ([type(each) for each in done.failures], done.arriving) == ([NoSuchDump], 0)
+
+    def test_a_document_that_comes_meanwhile_is_indexed(self, thoth: Thoth) -> None:
+        class Late(_Wrapped):
+            def get(self, name: str) -> tuple[bytes, str]:
+                try:
+                    return self._store.get(name)
+                except NoSuchObject:
+                    stored(thoth, dump(1))
+                    thoth.index.put(dump(1))
+                    raise
+
+        late = Thoth(Late(thoth.store), thoth.index, "bmc")  # type: ignore[arg-type]  # __getattr__ has the rest
+        assert reindex(late, stored_identities(late), now=10_000.0) == Reindexed(2, ())
+        assert indexed(thoth) == [dump(0), dump(1)]
 
 
 def test_a_document_that_no_index_can_keep_does_not_stop_its_batch(thoth: Thoth) -> None:

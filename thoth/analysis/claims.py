@@ -2,7 +2,8 @@
 
 A rule's record has in ``set`` what it has set: the ticket, the value of the property or, when it runs an analyzer, an
 object of all that this has set, by name. What a rule has set and is not there any more was removed by somebody, who
-will have had a reason: the same value is not set again.
+will have had a reason: the same value is not set again. What others have put in its place is theirs, whatever it is;
+``replaced`` has what the rule had set until then, for when theirs is removed, too.
 """
 
 from __future__ import annotations
@@ -19,22 +20,26 @@ from thoth.query import lookup
 _LONGEST: Final = 200  # characters of JSON: a longer value is recorded by its digest
 
 
-def is_others(present: Json, wanted: Json, ours: Json) -> bool:
-    """Whether others set what is present or, where that is None, removed what is wanted. ``ours`` is what we set."""
+def is_others(present: Json, wanted: Json, ours: Json, replaced: Json = None) -> bool:
+    """Whether others set what is present or, where that is None, removed what is wanted.
+
+    ``ours`` is what we set, ``replaced`` what we had set before others put something else in its place.
+    """
     if present is None:
-        return ours is not None and same(ours, wanted)
+        return any(each is not None and same(each, wanted) for each in (ours, replaced))
     return not same(ours, present)
 
 
 def permitted(
-    info: DumpInfo, edits: Iterable[Edit], ours: Mapping[str, Json]
+    info: DumpInfo, edits: Iterable[Edit], ours: Mapping[str, Json], replaced: Mapping[str, Json]
 ) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
-    """Which edits of an analyzer may be made, and the names of what stays. ``ours`` is what its rule has set."""
+    """Which edits of an analyzer may be made, and the names of what stays. ``ours`` is what its rule has set,
+    ``replaced`` what of it others have replaced."""
     made: list[Edit] = []
     stays: dict[str, None] = {}
     for edit in edits:
         name, wanted = _meant(edit)
-        if is_others(_mark_at(info, name), _mark(wanted), ours.get(name)):
+        if is_others(_mark_at(info, name), _mark(wanted), ours.get(name), replaced.get(name)):
             stays[name] = None
         else:
             made.append(edit)
@@ -49,6 +54,18 @@ def claims(info: DumpInfo, edits: Iterable[Edit], ours: Mapping[str, Json]) -> d
     # What others have removed is remembered, what they have changed is theirs.
     before = {name: mark for name, mark in ours.items() if not is_others(_mark_at(info, name), None, mark)}
     return {name: mark for name, mark in before.items() if name not in names} | now
+
+
+def replaced_by_others(
+    info: DumpInfo, edits: Iterable[Edit], ours: Mapping[str, Json], before: Mapping[str, Json]
+) -> dict[str, Json]:
+    """What others have replaced of what a rule had set, on a document on which these edits were made.
+
+    ``before``: what they had replaced by then.
+    """
+    names = {_meant(edit)[0] for edit in edits}
+    now = {name: mark for name, mark in ours.items() if is_others(_mark_at(info, name), None, mark)}
+    return {name: mark for name, mark in {**before, **now}.items() if name not in names}
 
 
 def same(one: Json, other: Json) -> bool:

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from thoth.analysis.claims import claims, permitted
-from thoth.analysis.verdicts import claimed, next_revision, recorded
+from thoth.analysis.claims import claims, permitted, replaced_by_others
+from thoth.analysis.verdicts import REPLACED, claimed, next_revision, recorded
 from thoth.edit import revise
 from thoth.errors import ThothError
 from thoth.pending import RULES_BEGUN, RULES_PENDING, pending_since, record_time, rule_records
@@ -90,10 +90,11 @@ class RuleRun:
             self._made = _same_turn(stored, self._info)
             if not self._made:
                 raise _Elsewhere(ELSEWHERE)
-            ours = claimed(stored, self._rule)
-            edits, self.stays = permitted(stored, changes.edits, ours)
+            ours, theirs = claimed(stored, self._rule), claimed(stored, self._rule, REPLACED)
+            edits, self.stays = permitted(stored, changes.edits, ours, theirs)
             after = changed(stored, replace(changes, edits=edits), by, expanded) or stored
-            return self._recorded(stored, after, claims(after, edits, ours), failure_of(by, status))
+            theirs = replaced_by_others(after, edits, ours, theirs)
+            return self._recorded(stored, after, claims(after, edits, ours), theirs, failure_of(by, status))
 
         return made
 
@@ -103,7 +104,10 @@ class RuleRun:
         def record(current: DumpInfo) -> DumpInfo | None:
             ours = _same_turn(current, self._info)
             self.lost = not (ours or self._made)
-            return self._recorded(current, current, claimed(current, self._rule), failure) if ours else None
+            if not ours:
+                return None
+            told, theirs = claimed(current, self._rule), claimed(current, self._rule, REPLACED)
+            return self._recorded(current, current, told, theirs, failure)
 
         after = revise(self._thoth, self._info.id, record)
         self._over = True
@@ -112,8 +116,11 @@ class RuleRun:
     def _given_up(self, current: DumpInfo) -> DumpInfo | None:
         return next_revision(current, _ended(current)) if _same_turn(current, self._info) else None
 
-    def _recorded(self, before: DumpInfo, after: DumpInfo, value: Json, failure: str | None) -> DumpInfo | None:
-        return self._then(before, _ended(recorded(after, self._rule, value or None, self._now, failure)))
+    def _recorded(
+        self, before: DumpInfo, after: DumpInfo, ours: Json, theirs: Json, failure: str | None
+    ) -> DumpInfo | None:
+        document = recorded(after, self._rule, ours or None, self._now, failure, replaced=theirs or None)
+        return self._then(before, _ended(document))
 
     def _record(self, info: DumpInfo) -> Json:
         return dict(rule_records(info).get(self._rule.name, {}))

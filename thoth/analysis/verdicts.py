@@ -4,8 +4,8 @@
 
     {"OS-2359": {"version": 1, "set": "OS-2359", "time": 1700000000.5}}
 
-``set`` is what the rule has set (claims.py), null when it has set nothing; ``failed``, if it is there, says why the
-rule failed.
+``set`` is what the rule has set (claims.py), null when it has set nothing; ``replaced``, if it is there, what it had
+set until others put something else in its place; ``failed``, if it is there, says why the rule failed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from thoth.model import DumpInfo, Identity, Json
 from thoth.pending import AUTOANALYZED, record_time, rule_records
 from thoth.query import label, lookup
 
+REPLACED: Final = "replaced"  # key of a record
 _LONGEST: Final = 200  # characters of a value that a reason shows, and of a failure that is recorded
 
 
@@ -85,17 +86,21 @@ def _settled(rule: Rule, info: DumpInfo, verdicts: Verdicts, now: float) -> tupl
 def _set(rule: Rule, action: SetTicket | SetProperty, info: DumpInfo, now: float) -> tuple[DumpInfo, Verdict]:
     """Set what the rule sets, unless somebody else has set it, or removed what the rule had set."""
     present, wanted = _present_and_wanted(action, info)
-    ours = rule_records(info).get(rule.name, {}).get("set")
-    if is_others(present, wanted, ours):
+    record = rule_records(info).get(rule.name, {})
+    ours, replaced = record.get("set"), record.get(REPLACED)
+    if is_others(present, wanted, ours, replaced):
         if present is None:
             return info, verdict_on(info.id, rule, RuleResult.KEPT, "what this rule had set was removed")
         reason = f"has {_shown(present)}" + (" already" if same(present, wanted) else "")
-        return recorded(info, rule, None, now), verdict_on(info.id, rule, RuleResult.KEPT, reason)
+        replaced = replaced if ours is None else ours
+        kept = recorded(info, rule, None, now, replaced=replaced)
+        return kept, verdict_on(info.id, rule, RuleResult.KEPT, reason)
     try:
         changed = edited(info, [action])
     except (UsageError, BadDocument) as error:
         failure = str(error)
-        return recorded(info, rule, ours, now, failure), verdict_on(info.id, rule, RuleResult.FAILED, failure)
+        kept = recorded(info, rule, ours, now, failure, replaced=replaced)
+        return kept, verdict_on(info.id, rule, RuleResult.FAILED, failure)
     if changed is None:
         reason = "was set by this rule before"
         return recorded(info, rule, wanted, now), verdict_on(info.id, rule, RuleResult.KEPT, reason)
@@ -110,14 +115,18 @@ def _present_and_wanted(action: SetTicket | SetProperty, info: DumpInfo) -> tupl
             return lookup(info.document, ("properties", *path)), value
 
 
-def recorded(info: DumpInfo, rule: Rule, value: Json, now: float, failure: str | None = None) -> DumpInfo:
-    """The document with a record of a rule: what it has set, why it failed.
+def recorded(
+    info: DumpInfo, rule: Rule, value: Json, now: float, failure: str | None = None, *, replaced: Json = None
+) -> DumpInfo:
+    """The document with a record of a rule: what it has set, why it failed, what of it others have replaced.
 
     It is ``info`` itself when that says so already, but for the time.
     """
     record = {"version": rule.version, "set": value, "time": now}
     if failure is not None:
         record["failed"] = failure[:_LONGEST]
+    if replaced is not None:
+        record[REPLACED] = replaced
     records = rule_records(info)
     there = records.get(rule.name)
     if there is not None and same({**there, "time": None}, {**record, "time": None}):
@@ -125,9 +134,10 @@ def recorded(info: DumpInfo, rule: Rule, value: Json, now: float, failure: str |
     return info.changed(**{AUTOANALYZED: {**records, rule.name: record}})
 
 
-def claimed(info: DumpInfo, rule: Rule) -> dict[str, Json]:
-    """What the analyzer of a rule has set on a dump, by the rule's record; empty for nothing."""
-    ours = rule_records(info).get(rule.name, {}).get("set")
+def claimed(info: DumpInfo, rule: Rule, key: str = "set") -> dict[str, Json]:
+    """What the analyzer of a rule has set on a dump, by the rule's record, or what of it others have replaced; empty
+    for nothing."""
+    ours = rule_records(info).get(rule.name, {}).get(key)
     return dict(ours) if isinstance(ours, dict) else {}
 
 

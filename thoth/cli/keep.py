@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from thoth.cli.console import OutputFailed
 from thoth.cli.options import add_places, configured, opened, word
+from thoth.cli.receipts import failed_line, receipt_line, tell
 from thoth.cli.repeated import Repeated, some
 from thoth.errors import NoRoom, StoreUnavailable, ThothError
-from thoth.render import escaped, json_text, time_text
+from thoth.render import escaped, json_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from thoth.dumps.source import LocalFile, ReadAt
     from thoth.ingest.arrival import Arrival, Receipt
     from thoth.library import Thoth
-    from thoth.model import DumpInfo, Json
+    from thoth.model import Json
 
 _STREAM = "JSON lines instead: one object for each file"
 
@@ -92,7 +93,7 @@ def object_(arguments: Namespace, console: Console) -> int:
 
     def identified(path: str) -> bool:
         identity = _identity(path)
-        console.result(_line({"path": path, "id": identity}) if arguments.json else identity)
+        console.result(json_text({"path": path, "id": identity}) if arguments.json else identity)
         return True
 
     return for_each_file(arguments.files, console, identified)
@@ -113,7 +114,8 @@ def declare_upload(parser: ArgumentParser) -> None:
     parser.description = (
         "Store dumps, describe and index them, and print the identity of each, one a line.\n"
         "What a core's threads were doing is noted on it: stack (of the one that dumped), threads, fault_address.\n"
-        "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
+        "A dump that is there already is not sent again; what was set on it, and its ticket, stay. It is known\n"
+        "by its headers and its size; --verify compares all of it.\n"
         "A whole dump takes the place of one that was cut short. One that was purged is not stored again.\n"
         "Where Manta runs jobs (v1) a crash dump is uncompressed and processed there; elsewhere, or when that\n"
         "fails, 'thoth analyze DUMP process-dump' does it later."
@@ -122,7 +124,12 @@ def declare_upload(parser: ArgumentParser) -> None:
 examples:
   thoth upload core.19972
   thoth upload /cores/core.* /var/crash/volatile/vmdump.*
+  thoth upload --verify core.19972        before you remove the file; or where scrub finds corruption
   thoth upload --json core.19972 | jq -r .result
+
+--verify reads a file whose dump is there already, and what is stored of it. A stored dump that is not, or
+not any more, what its document says is stored again if the file is. A file with other bytes is a conflict,
+as one of another size is without --verify: the dump that is stored stays, and so should the file.
 
 --json: {"path", "result", "id", "size", "complete", "sent", "reason"}; complete is false for a dump
 that was cut short: its first bytes are kept until the whole one comes. result is stored, present (there
@@ -133,6 +140,11 @@ a dump may have some for the next.
 exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 """
     parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare what is there already with the file, and mend it if it is damaged",
+    )
     parser.add_argument("--json", action="store_true", help=_STREAM)
     add_places(parser)
     parser.set_defaults(run=upload)
@@ -142,18 +154,18 @@ def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
     files = iter(arguments.files)
     try:
-        return _upload_each(files, configured(arguments), console, as_json=arguments.json)
+        return _upload_each(files, configured(arguments), console, arguments)
     except StoreUnavailable as error:
         console.failure(error)
         left = list(files)
         for path in left if arguments.json else ():
-            console.result(_failed_line(path, "not-tried", error))
+            console.result(failed_line(path, "not-tried", error))
         if 0 < len(left) < len(arguments.files):
             console.complain(f"not tried: {some(left)}")
         return error.exit_code
 
 
-def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_json: bool) -> int:
+def _upload_each(files: Iterable[str], config: Config, console: Console, arguments: Namespace) -> int:
     from thoth.cli.stacks import binaries_of, with_debuggers
     from thoth.library import require_store
     from thoth.model import Result
@@ -171,7 +183,8 @@ def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_j
             has_line = False
             find = stacks_in if config.stack[0] == "native" else _no_stacks
             stacks = partial(find, binaries=binaries)
-            receipt = _upload(thoth, path, console, stacks, autoanalyzer.any_rules, as_json=as_json)
+            any_rules, verify = autoanalyzer.any_rules, arguments.verify
+            receipt = _upload(thoth, path, console, stacks, any_rules, verify=verify, as_json=arguments.json)
             has_line = True
             if receipt.result is Result.STORED_UNINDEXED and unindexed.is_first(path):
                 what = f"{escaped(path)}: stored as {receipt.info.id}, not indexed: {receipt.reason}"
@@ -182,18 +195,14 @@ def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_j
             return receipt.result.good
 
         def failed(path: str, error: Exception) -> bool:
-            if as_json and not has_line:
-                console.result(_failed_line(path, "failed", error))
+            if arguments.json and not has_line:
+                console.result(failed_line(path, "failed", error))
             return isinstance(error, NoRoom) and not too_large.is_first(path)
 
         code = for_each_file(files, console, uploaded, failed)
         too_large.sum_up()
         unindexed.sum_up()
         return code
-
-
-def _failed_line(path: str, result: str, error: Exception) -> str:
-    return _line({"path": path, "result": result, "reason": str(error)})
 
 
 def _no_stacks(source: ReadAt, *, binaries: Binaries) -> dict[str, Json]:
@@ -207,6 +216,7 @@ def _upload(
     stacks: Callable[[ReadAt], Mapping[str, Json]],
     rules: Callable[[], bool],
     *,
+    verify: bool,
     as_json: bool,
 ) -> Receipt:
     """Take one dump in and tell what became of it."""
@@ -222,10 +232,19 @@ def _upload(
         stream = Reopened(lambda: _announced(source, arrival, console))
         tries = partial(usual_tries, console.say)
         found = partial(stacks, source)
-        receipt = receive(thoth, arrival, stream, now=time.time(), tries=tries, stacks=found, rules=rules)
+        receipt = receive(
+            thoth,
+            arrival,
+            stream,
+            now=time.time(),
+            tries=tries,
+            stacks=found,
+            rules=rules,
+            verify=Reopened(lambda: _compared(source, arrival, console)) if verify else None,
+        )
         named_whole = receipt.info.complete is not False or is_named_whole(source)
-    _tell(path, receipt, console, named_whole=named_whole)
-    console.result(_line(_receipt_json(path, receipt)) if as_json else receipt.info.id)
+    tell(path, receipt, console, named_whole=named_whole)
+    console.result(receipt_line(path, receipt) if as_json else receipt.info.id)
     console.flush()
     return receipt
 
@@ -293,7 +312,7 @@ def _arrival(source: LocalFile, node: str) -> Arrival:
     """A local file as a dump that arrives. Raises NotADump and SourceError."""
     from pathlib import Path
 
-    from thoth.dumps.describe import fact_ranges
+    from thoth.dumps.describe import fact_ranges, facts_of
     from thoth.dumps.identity import identify
     from thoth.ingest.arrival import Arrival
     from thoth.model import text
@@ -308,6 +327,7 @@ def _arrival(source: LocalFile, node: str) -> Arrival:
         ranges=tuple(fact_ranges(source)),
         node=node,
         source={"node": node, "path": text(path), "mtime": mtime},
+        whole=facts_of(source).complete,
     )
 
 
@@ -318,47 +338,10 @@ def _announced(source: LocalFile, arrival: Arrival, console: Console) -> Iterato
     yield from console.progress(arrival.filename, arrival.size, source.stream())
 
 
-def _tell(path: str, receipt: Receipt, console: Console, *, named_whole: bool) -> None:
-    from thoth.model import Result
-
-    name, identity = escaped(path), receipt.info.id
-    purged = _purged(receipt.info)
-    if receipt.result is Result.PRESENT and purged:
-        console.say(f"{name} {purged}: {identity}")
-    elif receipt.result is Result.PRESENT:
-        console.say(f"{name} is there already: {identity}")
-    elif receipt.result is Result.REPLACED:
-        console.say(f"{name} took the place of a dump that was cut short: {identity}")
-    elif not (receipt.result.good or receipt.result is Result.STORED_UNINDEXED):
-        console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
-    if receipt.info.complete is False and not purged:
-        what = (
-            "is cut short; kept until the whole one comes"
-            if named_whole
-            else "is cut short within its headers: it will not be known as the same dump when the whole one comes"
-        )
-        console.say(f"{name}: {what} (have {receipt.info.size} bytes)")
-
-
-def _purged(info: DumpInfo) -> str | None:
-    """That a dump was thrown away, and when; None for one that was not."""
-    from thoth.purge import purged_at
-
-    if not info.document.get("purged"):
-        return None
-    return f"was purged on {time_text(purged_at(info))}; not stored again"
-
-
-def _receipt_json(path: str, receipt: Receipt) -> dict[str, Json]:
-    return {
-        "path": path,
-        "result": receipt.result.value,
-        "id": receipt.info.id,
-        "size": receipt.info.size,
-        "complete": receipt.info.complete,
-        "sent": receipt.sent,
-        "reason": receipt.reason or _purged(receipt.info),
-    }
+def _compared(source: LocalFile, arrival: Arrival, console: Console) -> Iterator[bytes]:
+    """The blocks of a dump that is there already."""
+    console.say(f"comparing {escaped(arrival.filename)} with {arrival.identity}")
+    yield from console.progress(arrival.filename, arrival.size, source.stream())
 
 
 # ---- both -----------------------------------------------------------------------------------------
@@ -389,7 +372,3 @@ def for_each_file(
                 console.failure(error, about=escaped(path) or "''")
             good = False
     return 0 if good else 1
-
-
-def _line(value: Mapping[str, Json]) -> str:
-    return json_text(dict(value))

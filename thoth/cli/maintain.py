@@ -27,7 +27,8 @@ def declare_index(parser: ArgumentParser) -> None:
         "With mtime=AGE only those dumps are to whose directory in the store something was written\n"
         "within that time, by the store's clock. That is not the time of the dump.\n"
         "Safe to repeat, and while others work: a newer document in the index stays, and nothing is\n"
-        "removed. An index that spoke of another store speaks of this one then.\n"
+        "removed. What is younger than an hour and has no document yet is taken for an upload on its way.\n"
+        "An index that spoke of another store speaks of this one then.\n"
         "An index that is damaged has to be moved away first."
     )
     parser.epilog = """\
@@ -112,12 +113,15 @@ def _made_again(
 
 
 def _reindex(thoth: Thoth, identities: Sequence[Identity], console: Console, *, listed: bool) -> int:
+    import time
+
     from thoth.maintain import reindex
 
-    done = reindex(thoth, console.counting("indexing", identities), may_be_empty=listed)
+    done = reindex(thoth, console.counting("indexing", identities), now=time.time() if listed else None)
     for failure in done.failures:
         console.failure(failure)
-    console.say(f"indexed {counted_dumps(done.indexed)}")
+    more = f"; {counted_dumps(done.arriving)} on the way, as it seems: no document yet" if done.arriving else ""
+    console.say(f"indexed {counted_dumps(done.indexed)}{more}")
     return 1 if done.failures else 0
 
 

@@ -50,7 +50,8 @@ records sizes and digests, gives an orphan its document when its identity is rig
 that is a copy of the dump beside it or of its first bytes, directories that are empty and old, and
 what is left of an upload that ended more than an hour ago.
 It never removes the only copy of a dump, and says of the rest what to do.
-A dump that is lost, or of which only a part is left, is stored again by the next upload of it.
+A dump that is lost, or of which only a part is left, is stored again by the next upload of it; one
+that is corrupt by 'thoth upload --verify', if the file is what the document says.
 
 examples:
   thoth scrub

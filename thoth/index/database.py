@@ -7,6 +7,7 @@ import fcntl
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from thoth.errors import CannotWrite, IndexFailure
+from thoth.index.refusals import COPIED, DAMAGE, UNWRITABLE, advice, beside, code_of, hindrance, is_copy, written_to
 from thoth.index.schema import SCHEMA, bring_up_to_date, make_tables
 
 _APPLICATION: Final = 0x54686F74  # application_id: "Thot"
@@ -27,6 +29,8 @@ _CACHE: Final = 16 << 10
 # Pages of the log, 32 MiB, that are moved into the file at once: each batch of many dumps changes most pages of the
 # indexes, and is written twice otherwise.
 _LOG: Final = 8192
+_CHANGING: Final = 1.0  # seconds for which a dry run waits for who opens or closes the index
+_PAUSE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,17 @@ class _Open:
     can_write: bool
 
 
+class _Copied(IndexFailure):
+    """There is a log of the index, and not the file beside it that tells what is in the log."""
+
+
 class Database:
     """Connections to one file, each used by one thread at a time and kept for the next.
 
     ``reading`` gives None when there is no index yet, and makes nothing. ``writing`` makes it. With
     ``read_only`` no byte, name or time of the file and of those beside it changes, and writing raises
     CannotWrite. What SQLite and the file system raise becomes IndexFailure. ``timeout`` is how many seconds a
-    writer waits for another.
+    writer waits for another, and a reader for who opens or closes it.
     """
 
     def __init__(self, path: Path, *, read_only: bool, timeout: float) -> None:
@@ -129,6 +137,18 @@ class Database:
 
     def _take(self, *, to_read: bool = False) -> _Open | None:
         """A connection to an index that has its tables; None when there is none."""
+        deadline = time.monotonic() + (_CHANGING if self._read_only else 0.0)
+        while True:
+            try:
+                return self._taken(to_read=to_read)
+            except (_Copied, sqlite3.OperationalError) as error:
+                # Whoever opens the index, or closes it as the last, makes or removes the files beside it meanwhile.
+                passes = isinstance(error, _Copied) or code_of(error) in UNWRITABLE
+                if not passes or time.monotonic() >= deadline:
+                    raise
+            time.sleep(_PAUSE)
+
+    def _taken(self, *, to_read: bool) -> _Open | None:
         if not self._exists():
             return None
         state = _state(self.path)
@@ -139,12 +159,13 @@ class Database:
         try:
             return self._opened(state, can_write=not self._read_only)
         except sqlite3.OperationalError as error:
-            if self._read_only or not to_read or _code(error) not in _UNWRITABLE:
+            # What lies in the log of a copy can be read only where the files beside it can be made.
+            if self._read_only or not to_read or code_of(error) not in UNWRITABLE or is_copy(self.path):
                 raise
             return self._opened(state, can_write=False)
 
     def _opened(self, state: tuple[int, int, int, int], *, can_write: bool) -> _Open | None:
-        still = not can_write and not _written_to(self.path)
+        still = not can_write and not written_to(self.path)
         connection = _open(self.path, self._timeout) if can_write else self._read_only_connection(still)
         try:
             if version := _schema(connection, self.path):
@@ -166,9 +187,10 @@ class Database:
         # By default even reading makes a -wal and a -shm, or writes to the -shm that is there.
         if still:
             return _connect(self.path, "mode=ro&immutable=1", 0.0)
-        if not _beside(self.path)[1].exists():
-            raise IndexFailure(f"{self.path}: was copied while in use; any command but a dry run mends that")
-        return _connect(self.path, "mode=ro&readonly_shm=1", 0.0)
+        if is_copy(self.path):
+            next_step = hindrance(self.path) or "any command but a dry run mends that"
+            raise _Copied(f"{self.path}: {COPIED}; {next_step}")
+        return _connect(self.path, "mode=ro&readonly_shm=1", self._timeout)
 
     def _take_idle(self) -> _Open | None:
         with self._lock:
@@ -185,7 +207,7 @@ class Database:
 
     def _exists(self) -> bool:
         """Whether there is a file. Raises IndexFailure when a link or anything else lies in its place."""
-        for path in (self.path, *_beside(self.path)):
+        for path in (self.path, *beside(self.path)):
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(path.lstat().st_mode):
                     raise IndexFailure(f"{path}: not a regular file; name the file itself for the index")
@@ -193,7 +215,7 @@ class Database:
             return False
         if 0 < self.path.stat().st_size < 512:
             # SQLite takes what is shorter than any database for an empty one, and would write over it.
-            raise IndexFailure(f"{self.path}: {_DAMAGE.format('too short for a database')}")
+            raise IndexFailure(f"{self.path}: {DAMAGE.format('too short for a database')}")
         return True
 
     def _refuse_read_only(self) -> None:
@@ -205,7 +227,7 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise IndexFailure(f"{self.path}: {_advice(error, self.path)}") from error
+            raise IndexFailure(f"{self.path}: {advice(error, self.path)}") from error
         except OSError as error:
             raise IndexFailure(f"{self.path}: {error.strerror or error}") from error
 
@@ -217,9 +239,7 @@ def _open(path: Path, timeout: float) -> sqlite3.Connection:
     connection = _connect(path, "mode=rw", timeout)
     # The store is the truth: what a power cut takes from the index, 'thoth index' brings back. A process that
     # is killed takes nothing.
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint={_LOG}")
-    return connection
+    return _told(connection, "synchronous=NORMAL", f"wal_autocheckpoint={_LOG}")
 
 
 def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
@@ -233,25 +253,24 @@ def _connect(path: Path, options: str, timeout: float) -> sqlite3.Connection:
     )
     connection.text_factory = ANY_TEXT
     # Sorting must not write files: they would lie where others can fill the disk, and a dry run writes none.
-    connection.execute("PRAGMA temp_store=MEMORY")
-    connection.execute(f"PRAGMA cache_size=-{_CACHE}")
+    return _told(connection, "temp_store=MEMORY", f"cache_size=-{_CACHE}")
+
+
+def _told(connection: sqlite3.Connection, *settings: str) -> sqlite3.Connection:
+    """The same with these settings; some of them read the file, and then the connection is closed on failure."""
+    try:
+        for each in settings:
+            connection.execute(f"PRAGMA {each}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
-
-
-def _beside(path: Path) -> tuple[Path, Path]:
-    return path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
 
 
 def _state(path: Path) -> tuple[int, int, int, int]:
     """Device, inode, bytes and time of the last change of a file."""
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _written_to(path: Path) -> bool:
-    """Whether a process has, or a killed one had, written what is not yet in the file itself."""
-    wal, _ = _beside(path)
-    return wal.exists() and wal.stat().st_size > 0
 
 
 # ---- making ---------------------------------------------------------------------------------------
@@ -269,7 +288,7 @@ def _make_file(path: Path) -> bool:
         if path.exists():
             return False
         # Of a killed process; and of an index that was moved away without them, which a new one would take in.
-        for leftover in (draft, *_beside(draft), draft.with_name(draft.name + "-journal"), *_beside(path)):
+        for leftover in (draft, *beside(draft), draft.with_name(draft.name + "-journal"), *beside(path)):
             leftover.unlink(missing_ok=True)
         file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -336,52 +355,3 @@ def _schema(connection: sqlite3.Connection, path: Path) -> int:
             f"{path}: made by a newer thoth (tables {version}, this one knows {SCHEMA}); update this thoth"
         )
     return version
-
-
-_DAMAGE: Final = "the index is damaged ({}); move it away and run 'thoth index' to rebuild it from the store"
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
-_NEXT: Final = {
-    sqlite3.SQLITE_BUSY: "another process is writing to it; try again",
-    sqlite3.SQLITE_LOCKED: "another process is writing to it; try again",
-    sqlite3.SQLITE_IOERR: "cannot be read or written; see whether the disk is full",
-    sqlite3.SQLITE_FULL: "the disk is full; make room and run 'thoth index'",
-}
-_REFUSED: Final = {
-    sqlite3.SQLITE_READONLY: "may not be written to",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
-    sqlite3.SQLITE_PERM: "cannot be opened",
-}
-
-
-# What opening a database raises where SQLite cannot make its files beside it.
-_UNWRITABLE: Final = frozenset(
-    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
-)
-
-
-def _code(error: sqlite3.Error) -> int:
-    # The upper bits tell kinds of one error apart.
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _advice(error: sqlite3.Error, path: Path) -> str:
-    """What is wrong with the index, and what to do, in one line."""
-    code = _code(error)
-    if code in _DAMAGED or "malformed JSON" in str(error):
-        return _DAMAGE.format(error)
-    if code in _REFUSED:
-        return f"{_REFUSED[code]}; {_obstacle(path)} ({error})"
-    return f"{_NEXT.get(code, 'the index failed')} ({error})"
-
-
-def _obstacle(path: Path) -> str:
-    """What keeps this user from writing to an index, and what to do, in words."""
-    # SQLite makes files beside its own: without a directory that takes them it writes nothing.
-    for each in filter(os.path.exists, (path.parent, path, *_beside(path))):
-        if os.statvfs(each).f_flag & os.ST_RDONLY:
-            return f"the file system of {each} is mounted read-only: remount it, or name another index"
-        if not os.access(each, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            found, ours = each.stat(), os.geteuid()
-            told = f"{each} is of user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}"
-            return f"{told}, by which user {ours} cannot write there: change that, or name another index"
-    return "this user may write there: see whether another process has replaced the file"

@@ -25,12 +25,13 @@ class Arrival:
     source: Mapping[str, Json] = field(default_factory=dict)  # where it was found; an item of ``sources``
     properties: Mapping[str, Json] = field(default_factory=dict)
     earlier: Prefix | None = None  # what came of it before, while it was the same file
+    whole: bool | None = None  # every extent that its headers promise lies inside the file; None: not looked at
     in_index: bool = True  # as far as is known; the index has no word on a dump that was looked up in vain
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of an arrival. ``reason`` says why when the result is not a good one."""
+    """What became of an arrival. ``reason`` says why when the result is not a good one, or was not to be expected."""
 
     result: Result
     info: DumpInfo

@@ -10,6 +10,7 @@ from thoth.edit import noted, revise, stored_form
 from thoth.errors import IndexFailure, NoSuchDump, NoSuchObject, PreconditionFailed, StoreTransient
 from thoth.ingest.annotate import annotate, annotated, settle
 from thoth.ingest.arrival import Arrival, Receipt
+from thoth.ingest.compare import other_bytes
 from thoth.ingest.wanted import is_wanted, objects_of
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity, Json, Result
@@ -156,12 +157,7 @@ def kept(thoth: Thoth, arrival: Arrival, info: DumpInfo) -> Receipt:
     stored = _document(thoth, info.id)
     comparable = info.complete and not stored.document.get("purged")
     if comparable and stored.sha256 not in (None, info.sha256):
-        what = "another dump with this identity" if stored.complete else "a copy of it that was cut short"
-        reason = (
-            f"{what} is stored: sha256 {stored.sha256}, this one has {info.sha256}; keep this one, and see with"
-            f" 'thoth scrub {info.id[:16]}' whether the one that is stored is damaged"
-        )
-        return Receipt(Result.CONFLICT, stored, reason=reason)
+        return Receipt(Result.CONFLICT, stored, reason=other_bytes(stored, str(info.sha256)))
     settle(thoth, info.id)
     return annotate(thoth, arrival)
 

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
+from thoth.digest import digests_of
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.describe import facts_of
 from thoth.dumps.identity import identify
 from thoth.dumps.source import KnownRanges, MissingRange, in_memory
 from thoth.edit import require_storable
-from thoth.errors import NoSuchObject, NotADump, OtherBytes, PreconditionFailed, SourceChanged, StoreTransient
+from thoth.errors import (
+    NoSuchObject,
+    NotADump,
+    OtherBytes,
+    PreconditionFailed,
+    SourceChanged,
+    StoreError,
+    StoreTransient,
+    StoreUnavailable,
+)
 from thoth.ingest.annotate import annotate, settle
 from thoth.ingest.arrival import Arrival, Receipt, compose
+from thoth.ingest.compare import Damaged, compared, is_recorded
 from thoth.ingest.publish import Committed, kept, publish
-from thoth.ingest.wanted import is_lost, is_wanted, may_replace
+from thoth.ingest.wanted import is_lost, is_wanted, may_replace, other_dump
 from thoth.library import Thoth
-from thoth.model import DumpFacts, DumpInfo, Identity, Json
+from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result
 from thoth.patience import Tries, usual_tries
 from thoth.pending import marked
 from thoth.signatures.signature import signed
@@ -45,26 +57,30 @@ def receive(
     stacks: FindStacks | None = None,
     binaries: Binaries | None = None,
     rules: Callable[[], bool] | None = None,
+    verify: Iterable[bytes] | None = None,
 ) -> Receipt:
     """Take a dump in: PRESENT, STORED, REPLACED, STORED_UNINDEXED or CONFLICT.
 
     The stream is not read at all when the dump turns out to be there; a list of blocks that are in memory costs
-    nothing to read, and is. Where the store fails in a way that passes, the stream is begun anew and sent again; an
-    iterator, which cannot be, is sent once. What it raises goes through, after the upload was abandoned. Raises
-    SourceChanged when the bytes that came are not those that were identified, and StoreError. ``now``: seconds since
-    1970. ``stacks`` finds the keys of thoth.stacks for a dump that came whole; without it what was stored is read for
-    them, in small parts, together with ``binaries`` where there are some. ``rules`` tells, once the dump is stored,
-    whether there are any that it is to be held against: then its document says that they are pending.
+    nothing to read, and is. What is there is then taken for the same dump unless the sizes say otherwise; with
+    ``verify``, a stream of the same bytes, it is compared with them: a stored object that is not what its document
+    says gives way to bytes that are (STORED, with a reason), and other bytes are a CONFLICT. Where the store fails in
+    a way that passes, the stream is begun anew and sent again; an iterator, which cannot be, is sent once. What it
+    raises goes through, after the upload was abandoned. Raises SourceChanged when the bytes that came are not those
+    that were identified, StoreError and, with ``verify``, BadDocument. ``now``: seconds since 1970. ``stacks`` finds
+    the keys of thoth.stacks for a dump that came whole; without it what was stored is read for them, in small parts,
+    together with ``binaries`` where there are some. ``rules`` tells, once the dump is stored, whether there are any
+    that it is to be held against: then its document says that they are pending.
     """
     found = stacks or (lambda: _stacks_in(thoth, _name(thoth, arrival), stream, binaries))
     if isinstance(stream, Iterator):
-        return _received(thoth, arrival, stream, now, found, rules=rules)
+        return _received(thoth, arrival, stream, now, found, rules=rules, verify=verify)
     repeats = True  # at first: who was killed may have left the dump without its document
 
     def once() -> Receipt:
         nonlocal repeats
         try:
-            return _received(thoth, arrival, stream, now, found, rules=rules, repeats=repeats)
+            return _received(thoth, arrival, stream, now, found, rules=rules, verify=verify, repeats=repeats)
         except OtherBytes:
             repeats = False
             raise
@@ -84,16 +100,22 @@ def _received(
     stacks: FindStacks,
     *,
     rules: Callable[[], bool] | None,
+    verify: Iterable[bytes] | None,
     repeats: bool = False,
 ) -> Receipt:
     new = isinstance(stream, list) and _is_new(thoth, arrival.identity)
     current = None if isinstance(stream, list) else thoth.stored_info(arrival.identity)
+    damaged = None
     if current is not None and not is_wanted(thoth, current[0], arrival.size):
-        settle(thoth, arrival.identity)
-        return annotate(thoth, arrival)
-    name = _name(thoth, arrival)
-    there = None if new else _displaced(thoth, arrival, name)
-    is_there = there is not None and repeats and there.size == arrival.size
+        found = _present(thoth, arrival, current[0], verify)
+        if isinstance(found, Receipt):
+            # An upload of it under this name may have ended early before another one came through.
+            _clear_away(thoth, arrival)
+            return found
+        damaged = found
+    name = damaged.name if damaged else _name(thoth, arrival)
+    there = damaged.there if damaged else None if new else _displaced(thoth, arrival, name)
+    is_there = there is not None and repeats and not damaged and there.size == arrival.size
     if there is not None and is_there:
         upload = thoth.store.repeat(name, there)
         settle(thoth, arrival.identity)
@@ -105,8 +127,12 @@ def _received(
         require_storable(info)  # refused now, or the object would be there without its document
         # The stream took its time: was somebody faster? In memory there was none.
         current = None if new else thoth.stored_info(arrival.identity)
-        lost = current is not None and is_lost(thoth, current[0])
+        if damaged and (current is None or not is_recorded(current[0], digests)):
+            raise _came_between(name)
+        lost = damaged is not None or (current is not None and is_lost(thoth, current[0]))
         if current is not None and not (lost or may_replace(current[0], digests.size)):
+            upload.abort()
+            _clear_away(thoth, arrival)
             return kept(thoth, arrival, info)
         try:
             etag = upload.commit(digests).etag
@@ -118,7 +144,27 @@ def _received(
         info = DumpInfo({**info.document, **stacks()})
     info = signed(info)
     info = marked(info, now) if rules and rules() else info
-    return publish(thoth, Committed(arrival, info, name, etag, lost, sent=0 if is_there else came))
+    receipt = publish(thoth, Committed(arrival, info, name, etag, lost, sent=0 if is_there else came))
+    if damaged and receipt.result is Result.STORED:
+        return replace(receipt, reason="took the place of what was stored, which was damaged")
+    return receipt
+
+
+def _present(thoth: Thoth, arrival: Arrival, stored: DumpInfo, verify: Iterable[bytes] | None) -> Receipt | Damaged:
+    """What becomes of a dump that is there, as far as can be told without sending it."""
+    is_kept = not stored.document.get("purged")
+    fault = other_dump(stored, arrival.size, whole=arrival.whole) if is_kept else None
+    if fault is None and verify is not None and is_kept:
+        came = digests_of(verify)
+        _require_announced(arrival, came)
+        found = compared(thoth, stored, came)
+        if isinstance(found, Damaged):
+            return found
+        fault = found
+    if fault is not None:
+        return Receipt(Result.CONFLICT, stored, reason=fault)
+    settle(thoth, arrival.identity)
+    return annotate(thoth, arrival)
 
 
 def _stacks_in(thoth: Thoth, name: str, stream: Iterable[bytes], binaries: Binaries | None) -> Mapping[str, Json]:
@@ -165,6 +211,15 @@ def give_up(thoth: Thoth, identity: Identity, filename: bytes, size: int) -> Non
     thoth.store.discard(dump_name(thoth.user, identity, filename), size)
 
 
+def _clear_away(thoth: Thoth, arrival: Arrival) -> None:
+    try:
+        give_up(thoth, arrival.identity, arrival.filename, arrival.size)
+    except StoreUnavailable:
+        raise
+    except StoreError:
+        pass  # it is swept in a week, and the dump is there: that is what was asked for
+
+
 def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tuple[DumpFacts, Digests, int]:
     """Send the stream and look at it as it passes: what the dump tells, the digests of its bytes, and how many of
     them came now, and not before."""
@@ -188,10 +243,14 @@ def _streamed(arrival: Arrival, stream: Iterable[bytes], upload: Upload) -> tupl
     return _verified(arrival, digests, known), digests, digests.size - before
 
 
-def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFacts:
-    """What the dump tells, once it is sure that the bytes which came are those that were identified."""
+def _require_announced(arrival: Arrival, digests: Digests) -> None:
     if digests.size != arrival.size:
         raise SourceChanged(f"{digests.size} bytes came where {arrival.size} were announced")
+
+
+def _verified(arrival: Arrival, digests: Digests, known: KnownRanges) -> DumpFacts:
+    """What the dump tells, once it is sure that the bytes which came are those that were identified."""
+    _require_announced(arrival, digests)
     try:
         if identify(known) == arrival.identity:
             return facts_of(known)

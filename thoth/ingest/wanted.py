@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from thoth.errors import BadDocument, NoSuchObject
 from thoth.library import Thoth
 from thoth.model import DumpInfo
 from thoth.objects import KeptObject, kept_objects
+
+
+class Recorded(Protocol):
+    """What is recorded of a dump, in its document or in the index."""
+
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def complete(self) -> bool | None: ...
 
 
 def may_replace(stored: DumpInfo, size: int) -> bool:
@@ -34,6 +46,19 @@ def is_lost(thoth: Thoth, stored: DumpInfo) -> bool:
         return any(thoth.store.stat(dump.name).size < (dump.size or 0) for dump in objects_of(thoth, stored)[:1])
     except NoSuchObject:
         return True
+
+
+def other_dump(there: Recorded, size: int, *, whole: bool | None) -> str | None:
+    """Why a file of this size, in bytes, is another dump than the one of its identity that is there: in words.
+
+    None: it may be that one, or a part of it. ``whole``: whether the file is; None when nobody has looked. Not
+    for a dump that was purged.
+    """
+    if not there.complete or there.size is None:
+        return None
+    if size > there.size or (size < there.size and whole):
+        return f"stored whole with {there.size} bytes; this file has {size} and the same headers; keep it"
+    return None
 
 
 def objects_of(thoth: Thoth, info: DumpInfo) -> tuple[KeptObject, ...]:

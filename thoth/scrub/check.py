@@ -11,10 +11,11 @@ from threading import Event
 from typing import Final, TypeVar
 
 from thoth.library import Thoth
+from thoth.maintain import UPLOADING
 from thoth.model import Identity
 from thoth.naming import is_identity
 from thoth.scrub.dump import Examined, Examiner, answered, ghost, noun
-from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind, Scrubbed
+from thoth.scrub.findings import Clock, Finding, Kind, Scrubbed
 from thoth.store.names import analyzers_dir, autoanalyzers_dir, config_name, dump_dir, home, jobs_dir, logs_dir
 
 _EVERYTHING: Final = (1 << 63) - 1

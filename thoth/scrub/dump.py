@@ -16,9 +16,10 @@ from thoth.dumps.identity import identify
 from thoth.dumps.source import ReadAt
 from thoth.errors import BadDocument, IndexFailure, NoSuchObject, NotADump, StoreError, StoreUnavailable
 from thoth.library import Thoth
+from thoth.maintain import UPLOADING
 from thoth.model import DumpInfo, Identity
 from thoth.objects import KeptObject, kept_objects
-from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind, Scrubbed
+from thoth.scrub.findings import Clock, Finding, Kind, Scrubbed
 from thoth.store.base import Entry, StoredObject
 from thoth.store.names import INFO, dump_dir
 
@@ -217,7 +218,8 @@ def _lost(kept: KeptObject, identity: Identity | None) -> tuple[Kind, str]:
 
 
 def _corrupt(fault: str, identity: Identity | None) -> tuple[Kind, str]:
-    return Kind.CORRUPT, f"{fault}; move it away and {_again(identity)}"
+    first = "'thoth upload --verify' the dump's file, or " if identity else ""
+    return Kind.CORRUPT, f"{fault}; {first}move it away and {_again(identity)}"
 
 
 def _again(identity: Identity | None) -> str:

@@ -9,8 +9,6 @@ from typing import Final
 
 from thoth.model import Identity
 
-UPLOADING: Final = 3600.0  # seconds for which an object without a document may be an upload on its way
-
 
 class Kind(Enum):
     """What is wrong; the value is the word that lines and JSON use."""

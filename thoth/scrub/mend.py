@@ -5,29 +5,25 @@ A finding only says where to look: everything is looked at again, and changed on
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from typing import Final
 
 from thoth.dumps.describe import describe
 from thoth.edit import noted, revise, stored_form
 from thoth.errors import IndexFailure, StoreUnavailable, ThothError
 from thoth.ingest.arrival import Arrival, compose
 from thoth.library import Thoth
-from thoth.maintain import reindex
+from thoth.maintain import UPLOADING, reindex
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, raw_bytes
 from thoth.naming import is_identity
 from thoth.objects import EXPANDED, KeptObject, dump_object, kept_objects
 from thoth.pending import marked
 from thoth.scrub.dump import wrong_dump
-from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
+from thoth.scrub.findings import Clock, Finding, Kind
 from thoth.signatures.signature import signed
 from thoth.stacks import stored_stacks
 from thoth.store.base import ABSENT, Digests
 from thoth.store.names import INFO, autoanalyzers_dir, dump_dir, home, info_name
-from thoth.store.wrappers import read_back
-
-_BLOCK: Final = 1 << 20  # bytes per read
+from thoth.store.wrappers import read_back, sha256_of_beginning
 
 
 class _CannotMend(ThothError):
@@ -242,18 +238,9 @@ def _require_copy(thoth: Thoth, identity: Identity, name: str) -> None:
     if name in (dump.name, *(each.name for each in expanded)):
         raise _CannotMend("its document speaks of it now")
     copy, kept = read_back(thoth.store, name), read_back(thoth.store, dump.name)
-    is_copy = copy == kept or copy.sha256 == _sha256_of_beginning(thoth, dump.name, copy.size)
+    is_copy = copy == kept or copy.sha256 == sha256_of_beginning(thoth.store, dump.name, copy.size)
     if not is_copy or (kept.size, kept.sha256) != (dump.size, dump.sha256):
         raise _CannotMend("it is no copy of the dump; find out what it is, move it away")
-
-
-def _sha256_of_beginning(thoth: Thoth, name: str, size: int) -> str:
-    """The SHA-256 of the first bytes of an object."""
-    digest = hashlib.sha256()
-    with thoth.store.open(name) as found:
-        for at in range(0, min(size, found.size), _BLOCK):
-            digest.update(found.read_at(at, min(_BLOCK, size - at)))
-    return digest.hexdigest()
 
 
 def _forget(thoth: Thoth, name: str, clock: Clock) -> str:

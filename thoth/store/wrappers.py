@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Never, Self
@@ -47,6 +48,15 @@ def read_back(store: ObjectStore, name: str) -> Digests:
     """Size and digests of an object as the store has it now. Raises StoreError, NoSuchObject among them."""
     with store.open(name) as found:
         return digests_of(_blocks(found))
+
+
+def sha256_of_beginning(store: ObjectStore, name: str, size: int) -> str:
+    """The SHA-256 of the first ``size`` bytes of an object, or of all that it has. Raises as ``read_back`` does."""
+    digest = hashlib.sha256()
+    with store.open(name) as found:
+        for at in range(0, min(size, found.size), _BLOCK):
+            digest.update(found.read_at(at, min(_BLOCK, size - at)))
+    return digest.hexdigest()
 
 
 def _blocks(found: StoredObject) -> Iterator[bytes]:

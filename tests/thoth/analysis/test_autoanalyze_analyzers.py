@@ -30,7 +30,7 @@ from tests.support.rules import (
 )
 from thoth.analysis.rules import RuleSet, parse_rules
 from thoth.analysis.verdicts import RuleResult, Verdict, settled
-from thoth.edit import SetProperty, SetTicket, Unticket, edit_dump
+from thoth.edit import SetProperty, SetTicket, UnsetProperty, Unticket, edit_dump
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.store.names import analyzer_name
@@ -113,7 +113,9 @@ class TestWhatPeopleSetStays:
         assert told(autoanalyzer.run(identity)) == {"f": ("matched", None)}
         info = whole(thoth, identity)
         assert (info.properties, "ticket" in info.document) == ({"fmri": "newer", "by": {"x": 3}}, False)
-        assert info.document["autoanalyzed"]["f"] == record(value={"properties.fmri": "newer"})
+        assert info.document["autoanalyzed"]["f"] == record(
+            value={"properties.fmri": "newer"}, replaced={"properties.by.x": 2}
+        )
 
     def test_what_was_removed_is_not_set_again(self, thoth: Thoth, cache: Path, identity: Identity) -> None:
         autoanalyzer = with_rules(thoth, FMRI, cache=cache)
@@ -124,6 +126,26 @@ class TestWhatPeopleSetStays:
             assert told(autoanalyzer.run(identity)) == {"f": ("matched", "others have changed ticket")}
         assert "ticket" not in whole(thoth, identity).document
         assert whole(thoth, identity).document["autoanalyzed"] == before.document["autoanalyzed"]
+
+    @pytest.mark.parametrize("failing", [False, True])
+    def test_nor_when_something_else_was_in_its_place_between(
+        self, thoth: Thoth, cache: Path, identity: Identity, failing: bool
+    ) -> None:
+        autoanalyzer = with_rules(thoth, FMRI, cache=cache)
+        autoanalyzer.run(identity)
+        edit_dump(thoth, identity, [SetTicket("X-9"), SetProperty(("fmri",), "mine")])
+        autoanalyzer.run(identity)
+        edit_dump(thoth, identity, [Unticket(), UnsetProperty(("fmri",))])
+        if failing:  # which changes nothing of what is remembered
+            analyzer(thoth, "fmri", "kill $$")
+            autoanalyzer.run(identity)
+            analyzer(thoth, "fmri", self.SCRIPT)
+        for _ in range(2):
+            assert told(autoanalyzer.run(identity)) == {
+                "f": ("matched", "others have changed properties.fmri, ticket")
+            }
+        info = whole(thoth, identity)
+        assert ("ticket" in info.document, info.properties) == (False, {"by": {"x": 2}})
 
     def test_F36_a_person_who_is_faster_than_the_analyzer(
         self, thoth: Thoth, cache: Path, identity: Identity

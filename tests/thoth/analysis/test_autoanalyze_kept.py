@@ -79,6 +79,31 @@ class TestWhatPeopleSetStays:
         another = {**TICKET, "version": 2, "ticket": "OS-2"}
         assert results(with_rules(thoth, another).run(identity))["t"] == "set"
 
+    def test_nor_when_something_else_was_in_its_place_between(self, thoth: Thoth, identity: Identity) -> None:
+        with_rules(thoth, TICKET, TRIAGE).run(identity)
+        theirs = SetTicket("X-9"), SetProperty(("triage", "by"), "me")
+        edit_dump(thoth, identity, [Unticket(), UnsetProperty(("triage", "by"))])
+        with_rules(thoth).run(identity)
+        for _ in range(2):
+            edit_dump(thoth, identity, theirs)
+            with_rules(thoth).run(identity)
+        edit_dump(thoth, identity, [Unticket(), UnsetProperty(("triage", "by"))])
+        for _ in range(2):
+            kept = ("kept", "what this rule had set was removed")
+            assert told(with_rules(thoth).run(identity)) == {"t": kept, "p": kept}
+        another = {**TICKET, "version": 2, "ticket": "OS-2"}
+        assert results(with_rules(thoth, another).run(identity))["t"] == "set"
+
+    def test_nor_when_another_rule_has_set_something_between(self, thoth: Thoth, identity: Identity) -> None:
+        with_rules(thoth, TICKET).run(identity)
+        edit_dump(thoth, identity, [Unticket()])
+        other = {**TICKET, "name": "u", "ticket": "OS-2"}
+        assert results(with_rules(thoth, other).run(identity)) == {"t": "kept", "u": "set"}
+        assert results(with_rules(thoth).run(identity)) == {"t": "kept", "u": "kept"}
+        edit_dump(thoth, identity, [Unticket()])
+        assert results(with_rules(thoth).run(identity)) == {"t": "kept", "u": "kept"}
+        assert "ticket" not in whole(thoth, identity).document
+
     def test_an_empty_text_is_a_value_too(self, thoth: Thoth, identity: Identity) -> None:
         edit_dump(thoth, identity, [SetProperty(("triage", "by"), "")])
         assert told(with_rules(thoth, TRIAGE).run(identity)) == {"p": ("kept", "has ")}

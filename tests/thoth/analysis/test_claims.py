@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from thoth.analysis.claims import claims, is_others, permitted
+from thoth.analysis.claims import claims, is_others, permitted, replaced_by_others
 from thoth.edit import Edit, SetProperty, SetTicket, UnsetProperty, Unticket, edited
 from thoth.model import DumpInfo, Json
 
@@ -41,7 +41,7 @@ def test_is_others(present: Json, wanted: Json, ours: Json, others: bool) -> Non
 
 def run(document: DumpInfo, ours: dict[str, Json], *edits: Edit) -> tuple[DumpInfo, dict[str, Json], Sequence[str]]:
     """A run of an analyzer: the document, what is its rule's after it, and what stayed."""
-    made, stays = permitted(document, edits, ours)
+    made, stays = permitted(document, edits, ours, {})
     after = edited(document, made) or document
     return after, claims(after, made, ours), stays
 
@@ -71,6 +71,19 @@ def test_a_property_inside_of_one_that_is_set_too() -> None:
     changed = edited(first, [SetProperty(("p", "b"), 3)])
     assert changed is not None
     assert run(changed, ours, *edits) == (changed, {}, ("properties.p", "properties.p.b"))
+
+
+def test_what_others_have_replaced_is_remembered_until_the_rule_sets_it() -> None:
+    first, ours, _ = run(info(), {}, SetProperty(("p",), 1), SetProperty(("q",), 1))
+    changed = edited(first, [SetProperty(("p",), 2)])
+    assert changed is not None
+    assert replaced_by_others(changed, [], ours, {}) == {"properties.p": 1}
+    assert replaced_by_others(changed, [SetProperty(("p",), 3)], ours, {"properties.x": 7}) == {"properties.x": 7}
+    removed = edited(changed, [UnsetProperty(("p",))])
+    assert removed is not None
+    again = permitted(removed, [SetProperty(("p",), 1)], {}, {"properties.p": 1})
+    assert again == ((), ("properties.p",))
+    assert permitted(removed, [SetProperty(("p",), 3)], {}, {"properties.p": 1})[1] == ()
 
 
 def test_a_property_called_ticket_is_not_the_ticket() -> None:

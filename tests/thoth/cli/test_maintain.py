@@ -38,6 +38,16 @@ def test_an_index_that_is_gone_is_made_again(run: Run, core: Core, place: Path) 
     assert run("-q", "index") == Ran(0, "", "")
 
 
+def test_an_upload_whose_document_is_about_to_come_is_no_failure(run: Run, core: Core, stored: Thoth) -> None:
+    run("upload", core(1))
+    name = f"/{stored.user}/stor/thoth/{'1a' * 16}"
+    stored.store.put(f"{name}/core.2", b"its document comes when its stack is known")
+    said = "thoth: indexed 1 dump; 1 dump on the way, as it seems: no document yet\n"
+    assert run("index") == Ran(0, "", said)
+    ran = run("load", "1a" * 16)
+    assert (ran.code, "is not there; upload the dump again" in ran.err) == (1, True)
+
+
 def test_F35_a_damaged_one_is_moved_away_as_the_message_says(run: Run, core: Core, place: Path) -> None:
     run("upload", core(1), core(2))
     listed = run("ls")
@@ -71,6 +81,8 @@ def test_a_broken_document_is_one_line_and_the_rest_goes_on(run: Run, core: Core
     documents = {name: place / "store/thoth/stor/thoth" / name / "info.json" for name in names}
     documents[names[1]].write_text("{")
     documents[names[2]].unlink()
+    (left,) = documents[names[2]].parent.iterdir()
+    os.utime(left, (time.time() - 3601,) * 2)  # no upload takes so long to its document
     move_away(place, "")
     ran = run("index")
     assert (ran.code, ran.out, len(ran.said)) == (1, "", 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,49 @@ class TestUpload:
         path.write_bytes(data)
         assert len(names | {run("upload", path).out}) == 5
         assert len(run("ls").lines) == 6
+
+    def test_another_dump_with_the_same_headers_is_told_by_its_size(self, run: Run, core: Core) -> None:
+        first, other = core(1, "core.first"), core(1, "core.other")
+        name = identity(run, first)
+        with other.open("ab") as file:
+            file.write(b"more than the headers tell")
+        for stored, not_stored in ((first, other), (other, first)):
+            assert run("upload", stored).code == 0
+            ran = run("upload", not_stored)
+            reason = f"this file has {not_stored.stat().st_size} and the same headers; keep it"
+            assert (ran.code, ran.out, len(ran.said)) == (1, f"{name}\n", 1)
+            assert ran.err.startswith(f"thoth: {not_stored}: conflict: {name}: stored whole with ")
+            assert ran.err.endswith(f"{reason}\n")
+            shutil.rmtree(Path(os.environ["HOME"], ".local/share/thoth"))
+
+    def test_verify_tells_a_dump_with_other_bytes(self, run: Run, core: Core) -> None:
+        path = core(1)
+        name = identity(run, path)
+        run("upload", path)
+        said = f"thoth: comparing core.1 with {name}\nthoth: {path} is there already: {name}\n"
+        assert run("upload", "--verify", path) == Ran(0, f"{name}\n", said)
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert run("upload", path).code == 0  # by its size it is the same
+        (line,) = (json.loads(line) for line in run("-q", "upload", "--json", "--verify", path).lines)
+        assert (line["result"], line["sent"]) == ("conflict", 0)
+        assert f"see with 'thoth scrub {name[:16]}' whether" in line["reason"]
+
+    def test_verify_mends_what_scrub_calls_corrupt(self, run: Run, core: Core, stored: Thoth) -> None:
+        path = core(1)
+        name = identity(run, path)
+        run("upload", path)
+        info, _ = stored.stored_info(Identity(name)) or pytest.fail("it is not there")
+        there = Path(os.environ["HOME"], ".local/share/thoth/store", str(info.document["dump"]).lstrip("/"))
+        data = there.read_bytes()
+        there.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        found = run("scrub")
+        assert (found.code, "corrupt" in found.out, "'thoth upload --verify'" in found.out) == (1, True, True)
+        ran = run("upload", "--verify", path)
+        assert (ran.code, ran.out) == (0, f"{name}\n")
+        assert ran.said[-1] == f"thoth: {path} took the place of what was stored, which was damaged: {name}"
+        assert there.read_bytes() == data
+        assert run("scrub").code == 0
 
     def test_an_empty_name(self, run: Run) -> None:
         assert run("upload", "").err == "thoth: '': no such file\n"

@@ -11,6 +11,17 @@ from thoth.index.base import Index
 from thoth.index.database import ANY_TEXT
 from thoth.query import Glob, Query
 
+# A process that writes three dumps and is killed: they are in the log.
+LEAVE_WAL = """
+import os, sys
+from thoth.index.sqlite import SqliteIndex
+from thoth.model import DumpInfo
+index = SqliteIndex(sys.argv[1])
+for number in range(3):
+    index.put(DumpInfo({"id": f"{number:032x}", "time": number, "cmd": "svcs"}))
+os._exit(0)
+"""
+
 
 def trace(directory: Path) -> dict[str, tuple[int, int, bytes]]:
     """What a directory holds: of each file mode, time of the last change and bytes.

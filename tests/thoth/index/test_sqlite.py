@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.analysis import NOBODY, as_user
-from tests.thoth.index.looking import ask_everything, trace
+from tests.thoth.index.looking import LEAVE_WAL, ask_everything, trace
 from tests.thoth.index.rows import dump, named
 from thoth.errors import CannotWrite, IndexFailure
 from thoth.index.schema import SCHEMA
@@ -143,16 +143,6 @@ index = SqliteIndex(sys.argv[1])
 for number, line in enumerate(sys.stdin):
     index.put(DumpInfo({"id": f"{number:032x}", "time": number, "cmd": "svcs"}))
     print("done", flush=True)
-"""
-
-LEAVE_WAL = """
-import os, sys
-from thoth.index.sqlite import SqliteIndex
-from thoth.model import DumpInfo
-index = SqliteIndex(sys.argv[1])
-for number in range(3):
-    index.put(DumpInfo({"id": f"{number:032x}", "time": number, "cmd": "svcs"}))
-os._exit(0)
 """
 
 

@@ -13,10 +13,10 @@ from tests.support.memory_index import MemoryIndex
 from tests.support.memory_store import MemoryStore
 from thoth.edit import stored_form
 from thoth.library import Thoth
-from thoth.maintain import stored_identities
+from thoth.maintain import UPLOADING, stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.scrub.check import ghosts, scrub, strays
-from thoth.scrub.findings import UPLOADING, Clock, Finding, Kind
+from thoth.scrub.findings import Clock, Finding, Kind
 from thoth.scrub.mend import mend
 from thoth.store.names import dump_dir, info_name
 

@@ -16,11 +16,11 @@ from tests.thoth.scrub.conftest import LONG, OTHER, Stage, replaced
 from thoth.edit import SetProperty, edit_dump, revise, stored_form
 from thoth.index.sqlite import SqliteIndex
 from thoth.library import Thoth
-from thoth.maintain import reindex, stored_identities
+from thoth.maintain import UPLOADING, reindex, stored_identities
 from thoth.model import DumpInfo, Identity
 from thoth.purge import Rules, purge_dump
 from thoth.scrub.check import unfinished
-from thoth.scrub.findings import NO_PROBLEM, UPLOADING, Finding, Kind
+from thoth.scrub.findings import NO_PROBLEM, Finding, Kind
 from thoth.scrub.mend import mend
 from thoth.store.base import StoredObject
 from thoth.store.directory import DirectoryStore
