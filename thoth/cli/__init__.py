@@ -29,7 +29,7 @@ class _Command(NamedTuple):
 
 _COMMANDS: Final[Mapping[str, _Command]] = {
     "init": _Command("keep", "make what the store and the index need"),
-    "upload": _Command("keep", "store dumps and print their identities"),
+    "upload": _Command("upload", "store dumps and print their identities"),
     "info": _Command("find", "show all that is known of a dump, as JSON"),
     "ls": _Command("find", "list dumps"),
     "object": _Command("keep", "print the identity of local dumps; stores nothing"),

@@ -1,0 +1,279 @@
+"""``thoth upload``: dumps of this machine on their way in."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from thoth.cli.files import FILE_LINES, for_each_file
+from thoth.cli.options import add_places, configured, opened, word
+from thoth.cli.repeated import Repeated, some
+from thoth.errors import NoRoom, StoreUnavailable, ThothError
+from thoth.render import escaped, json_text, time_text
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from thoth.analysis.autoanalyze import Autoanalyzer
+    from thoth.analysis.verdicts import Verdict
+    from thoth.cli.console import Console
+    from thoth.config import Config
+    from thoth.dumps.binaries import Binaries
+    from thoth.dumps.source import LocalFile, ReadAt
+    from thoth.ingest.arrival import Arrival, Receipt
+    from thoth.library import Thoth
+    from thoth.model import DumpInfo, Json
+
+
+def declare_upload(parser: ArgumentParser) -> None:
+    parser.description = (
+        "Store dumps, describe and index them, and print the identity of each, one a line.\n"
+        "What a core's threads were doing is noted on it: stack (of the one that dumped), threads, fault_address.\n"
+        "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
+        "A whole dump takes the place of one that was cut short. One that was purged is not stored again.\n"
+        "Where Manta runs jobs (v1) a crash dump is uncompressed and processed there; elsewhere, or when that\n"
+        "fails, 'thoth analyze DUMP process-dump' does it later."
+    )
+    parser.epilog = """\
+examples:
+  thoth upload core.19972
+  thoth upload /cores/core.* /var/crash/volatile/vmdump.*
+  thoth upload --json core.19972 | jq -r .result
+
+--json: {"path", "result", "id", "size", "complete", "sent", "reason"}; complete is false for a dump
+that was cut short: its first bytes are kept until the whole one comes. result is stored, present (there
+already, or purged, as reason tells), replaced, stored-unindexed (kept, but `thoth ls` cannot find it yet),
+conflict, failed, or not-tried: a store that refuses everything ends the run; one that has no room for
+a dump may have some for the next.
+
+exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
+"""
+    parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
+    parser.add_argument("--json", action="store_true", help=FILE_LINES)
+    add_places(parser)
+    parser.set_defaults(run=upload)
+
+
+def upload(arguments: Namespace, console: Console) -> int:
+    """Store dumps."""
+    files = iter(arguments.files)
+    try:
+        return _upload_each(files, configured(arguments), console, as_json=arguments.json)
+    except StoreUnavailable as error:
+        console.failure(error)
+        left = list(files)
+        for path in left if arguments.json else ():
+            console.result(_failed_line(path, "not-tried", error))
+        if 0 < len(left) < len(arguments.files):
+            console.complain(f"not tried: {some(left)}")
+        return error.exit_code
+
+
+def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_json: bool) -> int:
+    from thoth.cli.stacks import binaries_of, with_debuggers
+    from thoth.library import require_store
+    from thoth.model import Result
+    from thoth.stacks import stacks_in
+
+    require_store(config, new_ok=True)
+    with opened(config, console) as thoth, binaries_of(config, console) as binaries:
+        autoanalyzer = _autoanalyzer(thoth, config, console)
+        has_line = False  # the file that is under way
+        too_large = Repeated(console, "no room either for")
+        unindexed = Repeated(console, "stored, and not indexed either:")
+
+        def uploaded(path: str) -> bool:
+            nonlocal has_line
+            has_line = False
+            find = stacks_in if config.stack[0] == "native" else _no_stacks
+            stacks = partial(find, binaries=binaries)
+            receipt = _upload(thoth, path, console, stacks, autoanalyzer.any_rules, as_json=as_json)
+            has_line = True
+            if receipt.result is Result.STORED_UNINDEXED and unindexed.is_first(path):
+                what = f"{escaped(path)}: stored as {receipt.info.id}, not indexed: {receipt.reason}"
+                console.complain(f"{what}; then run 'thoth index'")
+            receipt = with_debuggers(thoth, config, receipt, binaries, console)
+            receipt = _expanded(thoth, config, receipt, console)
+            _autoanalyze(autoanalyzer, receipt, console)
+            return receipt.result.good
+
+        def failed(path: str, error: Exception) -> bool:
+            if as_json and not has_line:
+                console.result(_failed_line(path, "failed", error))
+            return isinstance(error, NoRoom) and not too_large.is_first(path)
+
+        code = for_each_file(files, console, uploaded, failed)
+        too_large.sum_up()
+        unindexed.sum_up()
+        return code
+
+
+def _failed_line(path: str, result: str, error: Exception) -> str:
+    return json_text({"path": path, "result": result, "reason": str(error)})
+
+
+def _no_stacks(source: ReadAt, *, binaries: Binaries) -> dict[str, Json]:
+    return {}  # a debugger is to find them
+
+
+def _upload(
+    thoth: Thoth,
+    path: str,
+    console: Console,
+    stacks: Callable[[ReadAt], Mapping[str, Json]],
+    rules: Callable[[], bool],
+    *,
+    as_json: bool,
+) -> Receipt:
+    """Take one dump in and tell what became of it."""
+    import time
+
+    from thoth.dumps.identity import is_named_whole
+    from thoth.dumps.source import LocalFile
+    from thoth.ingest.receive import Reopened, receive
+    from thoth.patience import usual_tries
+
+    with LocalFile(path) as source:
+        arrival = _arrival(source, os.uname().nodename)
+        stream = Reopened(lambda: _announced(source, arrival, console))
+        tries = partial(usual_tries, console.say)
+        found = partial(stacks, source)
+        receipt = receive(thoth, arrival, stream, now=time.time(), tries=tries, stacks=found, rules=rules)
+        named_whole = receipt.info.complete is not False or is_named_whole(source)
+    _tell(path, receipt, console, named_whole=named_whole)
+    console.result(json_text(_receipt_json(path, receipt)) if as_json else receipt.info.id)
+    console.flush()
+    return receipt
+
+
+def _expanded(thoth: Thoth, config: Config, receipt: Receipt, console: Console) -> Receipt:
+    """The same once a crash dump that came was expanded where it is stored, if jobs can be run there.
+
+    It is stored whatever comes of that: what goes wrong is told, no more.
+    """
+    from thoth.analysis.expanding import is_expandable
+    from thoth.model import Result
+
+    if receipt.result not in (Result.STORED, Result.REPLACED) or not is_expandable(receipt.info):
+        return receipt
+    jobs = thoth.jobs()
+    if jobs is None:
+        return receipt
+    from dataclasses import replace
+    from pathlib import Path
+
+    from thoth.analysis.cache import Cache
+    from thoth.analysis.expanding import Expanding
+
+    identity = receipt.info.id
+    try:
+        Expanding(thoth, jobs, Cache(Path(config.cache)), console.say, console.complain).run(identity)
+    except StoreUnavailable:
+        raise
+    except ThothError as error:
+        console.failure(error, about=f"{identity}: is stored, and not uncompressed")
+        console.complain(f"{identity}: 'thoth analyze {identity} process-dump' tries again")
+    current = thoth.stored_info(identity)
+    return receipt if current is None else replace(receipt, info=current[0])
+
+
+def _autoanalyzer(thoth: Thoth, config: Config, console: Console) -> Autoanalyzer:
+    import time
+    from pathlib import Path
+
+    from thoth.analysis.autoanalyze import Autoanalyzer
+    from thoth.config import environment
+
+    return Autoanalyzer(thoth, cache=Path(config.cache), environ=environment(), clock=time.time, say=console.complain)
+
+
+def _autoanalyze(autoanalyzer: Autoanalyzer, receipt: Receipt, console: Console) -> None:
+    """Hold a dump that arrived, or whose rules are pending, against them.
+
+    It is stored whatever they do: one that fails is told, no more.
+    """
+    from thoth.cli.verdicts import verdict_text
+
+    def tell(verdicts: Iterable[Verdict]) -> None:
+        for verdict in verdicts:
+            say = console.complain if verdict.stands_in_the_way else console.say
+            say(f"{verdict.identity}: autoanalyzer {verdict_text(verdict)}")
+
+    held = autoanalyzer.arrived(receipt.result, receipt.info)
+    tell(held.verdicts)
+    if held.waiting:
+        tell(autoanalyzer.finish(held))
+
+
+def _arrival(source: LocalFile, node: str) -> Arrival:
+    """A local file as a dump that arrives. Raises NotADump and SourceError."""
+    from pathlib import Path
+
+    from thoth.dumps.describe import fact_ranges
+    from thoth.dumps.identity import identify
+    from thoth.ingest.arrival import Arrival
+    from thoth.model import text
+
+    path = os.fsencode(Path(source.path).absolute())
+    mtime = source.stat.st_mtime
+    return Arrival(
+        identity=identify(source),
+        size=source.size,
+        mtime=mtime,
+        filename=source.name,
+        ranges=tuple(fact_ranges(source)),
+        node=node,
+        source={"node": node, "path": text(path), "mtime": mtime},
+    )
+
+
+def _announced(source: LocalFile, arrival: Arrival, console: Console) -> Iterator[bytes]:
+    """The dump's blocks. Nothing is said before somebody asks for them: a dump may be there already."""
+    console.say(f"creating {arrival.identity}")
+    console.say(f"uploading {escaped(arrival.filename)} to {arrival.identity}")
+    yield from console.progress(arrival.filename, arrival.size, source.stream())
+
+
+def _tell(path: str, receipt: Receipt, console: Console, *, named_whole: bool) -> None:
+    from thoth.model import Result
+
+    name, identity = escaped(path), receipt.info.id
+    purged = _purged(receipt.info)
+    if receipt.result is Result.PRESENT and purged:
+        console.say(f"{name} {purged}: {identity}")
+    elif receipt.result is Result.PRESENT:
+        console.say(f"{name} is there already: {identity}")
+    elif receipt.result is Result.REPLACED:
+        console.say(f"{name} took the place of a dump that was cut short: {identity}")
+    elif not (receipt.result.good or receipt.result is Result.STORED_UNINDEXED):
+        console.complain(f"{name}: {receipt.result.value}: {identity}: {receipt.reason}")
+    if receipt.info.complete is False and not purged:
+        what = (
+            "is cut short; kept until the whole one comes"
+            if named_whole
+            else "is cut short within its headers: it will not be known as the same dump when the whole one comes"
+        )
+        console.say(f"{name}: {what} (have {receipt.info.size} bytes)")
+
+
+def _purged(info: DumpInfo) -> str | None:
+    """That a dump was thrown away, and when; None for one that was not."""
+    from thoth.purge import purged_at
+
+    if not info.document.get("purged"):
+        return None
+    return f"was purged on {time_text(purged_at(info))}; not stored again"
+
+
+def _receipt_json(path: str, receipt: Receipt) -> dict[str, Json]:
+    return {
+        "path": path,
+        "result": receipt.result.value,
+        "id": receipt.info.id,
+        "size": receipt.info.size,
+        "complete": receipt.info.complete,
+        "sent": receipt.sent,
+        "reason": receipt.reason or _purged(receipt.info),
+    }
