@@ -130,6 +130,10 @@ class Draft:
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory))
             self.publish(directory, name)
             return
+        self.unname()
+
+    def unname(self) -> None:
+        """Take its name away: it is gone once nobody has it open, whoever is killed."""
         name, self._name = self._name, ""
         os.unlink(name, dir_fd=self._directory)
 

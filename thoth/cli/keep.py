@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thoth.cli.files import FILE_LINES, for_each_file
+from thoth.cli.files import FILE, FILE_LINES, check_stdin, for_each_file, opened_dump
 from thoth.cli.options import add_places, configured, word
 from thoth.render import json_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
+    from pathlib import Path
 
     from thoth.cli.console import Console
 
@@ -62,12 +64,13 @@ examples:
   thoth object core.19972
   thoth object /cores/core.*
   thoth object -- -core.1                 a name that begins with a dash
+  zstd -dc core.zst | thoth object -      spooled in the cache (THOTH_CACHE) on the way, without a name
 
 --json: {"path", "id"}; what has no identity has no line.
 
 exit status: 0 done; 1 at least one of them could not be read, or is no dump
 """
-    parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
+    parser.add_argument("files", nargs="+", type=word, metavar="FILE", help=FILE)
     parser.add_argument("--json", action="store_true", help=FILE_LINES)
     parser.set_defaults(run=object_)
 
@@ -75,17 +78,24 @@ exit status: 0 done; 1 at least one of them could not be read, or is no dump
 def object_(arguments: Namespace, console: Console) -> int:
     """Print identities."""
 
+    check_stdin(arguments.files, "object")
+
     def identified(path: str) -> bool:
-        identity = _identity(path)
+        identity = _identity(path, console, lambda: _cache(arguments))
         console.result(json_text({"path": path, "id": identity}) if arguments.json else identity)
         return True
 
     return for_each_file(arguments.files, console, identified)
 
 
-def _identity(path: str) -> str:
+def _identity(path: str, console: Console, cache: Callable[[], Path]) -> str:
     from thoth.dumps.identity import identify
-    from thoth.dumps.source import LocalFile
 
-    with LocalFile(path) as source:
+    with opened_dump(path, console, cache) as source:
         return identify(source)
+
+
+def _cache(arguments: Namespace) -> Path:
+    from pathlib import Path
+
+    return Path(configured(arguments).cache)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from thoth.cli.files import FILE_LINES, for_each_file
+from thoth.cli.files import FILE, FILE_LINES, STDIN, check_stdin, for_each_file, opened_dump, shown
 from thoth.cli.options import add_places, configured, opened, word
 from thoth.cli.repeated import Repeated, some
-from thoth.errors import NoRoom, StoreUnavailable, ThothError
+from thoth.errors import NoRoom, StoreUnavailable, ThothError, UsageError
 from thoth.render import escaped, json_text, time_text
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from thoth.cli.console import Console
     from thoth.config import Config
     from thoth.dumps.binaries import Binaries
-    from thoth.dumps.source import LocalFile, ReadAt
+    from thoth.dumps.source import OpenFile, ReadAt
     from thoth.ingest.arrival import Arrival, Receipt
     from thoth.library import Thoth
     from thoth.model import DumpInfo, Json
+
+_LONGEST_NAME: Final = 255  # bytes of a file's name on any system that dumps come from
 
 
 def declare_upload(parser: ArgumentParser) -> None:
@@ -34,13 +37,18 @@ def declare_upload(parser: ArgumentParser) -> None:
         "A dump that is there already is not sent again; what was set on it, and its ticket, stay.\n"
         "A whole dump takes the place of one that was cut short. One that was purged is not stored again.\n"
         "Where Manta runs jobs (v1) a crash dump is uncompressed and processed there; elsewhere, or when that\n"
-        "fails, 'thoth analyze DUMP process-dump' does it later."
+        "fails, 'thoth analyze DUMP process-dump' does it later.\n"
+        "A dump on standard input (-) is spooled in the cache (THOTH_CACHE) first, in a file without a name, unless\n"
+        "it is a file: a dump has its identity from all over it. It is called core.PID, core, vmdump.0 or vmcore,\n"
+        "or what --name says."
     )
     parser.epilog = """\
 examples:
   thoth upload core.19972
   thoth upload /cores/core.* /var/crash/volatile/vmdump.*
   thoth upload --json core.19972 | jq -r .result
+  coredumpctl dump 4711 | thoth upload -
+  ssh cn7 cat /cores/core.nginx.99 | thoth upload --name core.nginx.99 -
 
 --json: {"path", "result", "id", "size", "complete", "sent", "reason"}; complete is false for a dump
 that was cut short: its first bytes are kept until the whole one comes. result is stored, present (there
@@ -50,7 +58,8 @@ a dump may have some for the next.
 
 exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 """
-    parser.add_argument("files", nargs="+", type=word, metavar="FILE", help="a core or crash dump")
+    parser.add_argument("files", nargs="+", type=word, metavar="FILE", help=FILE)
+    parser.add_argument("--name", metavar="NAME", help="what standard input is called in the store")
     parser.add_argument("--json", action="store_true", help=FILE_LINES)
     add_places(parser)
     parser.set_defaults(run=upload)
@@ -58,9 +67,13 @@ exit status: 0 each of them is stored and indexed, or was; 1 at least one is not
 
 def upload(arguments: Namespace, console: Console) -> int:
     """Store dumps."""
+    check_stdin(arguments.files, "upload")
+    name = _file_name(arguments.name)
+    if name is not None and STDIN not in arguments.files:
+        raise UsageError("upload: --name is for standard input, and files have names; add - or leave it out")
     files = iter(arguments.files)
     try:
-        return _upload_each(files, configured(arguments), console, as_json=arguments.json)
+        return _upload_each(files, name, configured(arguments), console, as_json=arguments.json)
     except StoreUnavailable as error:
         console.failure(error)
         left = list(files)
@@ -71,7 +84,7 @@ def upload(arguments: Namespace, console: Console) -> int:
         return error.exit_code
 
 
-def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_json: bool) -> int:
+def _upload_each(files: Iterable[str], name: bytes | None, config: Config, console: Console, *, as_json: bool) -> int:
     from thoth.cli.stacks import binaries_of, with_debuggers
     from thoth.library import require_store
     from thoth.model import Result
@@ -89,10 +102,11 @@ def _upload_each(files: Iterable[str], config: Config, console: Console, *, as_j
             has_line = False
             find = stacks_in if config.stack[0] == "native" else _no_stacks
             stacks = partial(find, binaries=binaries)
-            receipt = _upload(thoth, path, console, stacks, autoanalyzer.any_rules, as_json=as_json)
+            with _opened(path, name, config, console) as dump:
+                receipt = _upload(thoth, dump, console, stacks, autoanalyzer.any_rules, as_json=as_json)
             has_line = True
             if receipt.result is Result.STORED_UNINDEXED and unindexed.is_first(path):
-                what = f"{escaped(path)}: stored as {receipt.info.id}, not indexed: {receipt.reason}"
+                what = f"{shown(path)}: stored as {receipt.info.id}, not indexed: {receipt.reason}"
                 console.complain(f"{what}; then run 'thoth index'")
             receipt = with_debuggers(thoth, config, receipt, binaries, console)
             receipt = _expanded(thoth, config, receipt, console)
@@ -120,7 +134,7 @@ def _no_stacks(source: ReadAt, *, binaries: Binaries) -> dict[str, Json]:
 
 def _upload(
     thoth: Thoth,
-    path: str,
+    dump: _Dump,
     console: Console,
     stacks: Callable[[ReadAt], Mapping[str, Json]],
     rules: Callable[[], bool],
@@ -131,17 +145,15 @@ def _upload(
     import time
 
     from thoth.dumps.identity import is_named_whole
-    from thoth.dumps.source import LocalFile
     from thoth.ingest.receive import Reopened, receive
     from thoth.patience import usual_tries
 
-    with LocalFile(path) as source:
-        arrival = _arrival(source, os.uname().nodename)
-        stream = Reopened(lambda: _announced(source, arrival, console))
-        tries = partial(usual_tries, console.say)
-        found = partial(stacks, source)
-        receipt = receive(thoth, arrival, stream, now=time.time(), tries=tries, stacks=found, rules=rules)
-        named_whole = receipt.info.complete is not False or is_named_whole(source)
+    path, source, arrival = dump
+    stream = Reopened(lambda: _announced(source, arrival, console))
+    tries = partial(usual_tries, console.say)
+    found = partial(stacks, source)
+    receipt = receive(thoth, arrival, stream, now=time.time(), tries=tries, stacks=found, rules=rules)
+    named_whole = receipt.info.complete is not False or is_named_whole(source)
     _tell(path, receipt, console, named_whole=named_whole)
     console.result(json_text(_receipt_json(path, receipt)) if as_json else receipt.info.id)
     console.flush()
@@ -207,29 +219,70 @@ def _autoanalyze(autoanalyzer: Autoanalyzer, receipt: Receipt, console: Console)
         tell(autoanalyzer.finish(held))
 
 
-def _arrival(source: LocalFile, node: str) -> Arrival:
-    """A local file as a dump that arrives. Raises NotADump and SourceError."""
+# ---- a dump of this machine -------------------------------------------------------------------------
+
+
+class _Dump(NamedTuple):
+    path: str
+    source: OpenFile
+    arrival: Arrival
+
+
+@contextmanager
+def _opened(path: str, name: bytes | None, config: Config, console: Console) -> Iterator[_Dump]:
+    """A file, or standard input, which is called ``name``, as a dump that arrives. Raises as ``opened_dump``."""
     from pathlib import Path
 
+    with opened_dump(path, console, lambda: Path(config.cache)) as source:
+        if path == STDIN:
+            where = filename = _usual_name(source) if name is None else name
+        else:
+            where, filename = os.fsencode(Path(path).absolute()), os.fsencode(Path(path).name)
+        yield _Dump(path, source, _arrival(source, filename, where))
+
+
+def _arrival(source: OpenFile, filename: bytes, where: bytes) -> Arrival:
+    """Raises NotADump and SourceError."""
     from thoth.dumps.describe import fact_ranges
     from thoth.dumps.identity import identify
     from thoth.ingest.arrival import Arrival
     from thoth.model import text
 
-    path = os.fsencode(Path(source.path).absolute())
-    mtime = source.stat.st_mtime
+    node, mtime = os.uname().nodename, source.stat.st_mtime
     return Arrival(
         identity=identify(source),
         size=source.size,
         mtime=mtime,
-        filename=source.name,
+        filename=filename,
         ranges=tuple(fact_ranges(source)),
         node=node,
-        source={"node": node, "path": text(path), "mtime": mtime},
+        source={"node": node, "path": text(where), "mtime": mtime},
     )
 
 
-def _announced(source: LocalFile, arrival: Arrival, console: Console) -> Iterator[bytes]:
+def _usual_name(source: OpenFile) -> bytes:
+    """What a system calls such a dump. Raises NotADump and SourceError."""
+    from thoth.dumps.describe import describe
+
+    facts = describe(source)
+    if facts.type == "crash":
+        return b"vmcore" if facts.os == "linux" else b"vmdump.0"
+    return b"core" if facts.pid is None else b"core.%d" % facts.pid
+
+
+def _file_name(told: str | None) -> bytes | None:
+    """What a file of a node can be called, as told. Raises UsageError."""
+    if told is None:
+        return None
+    raw = os.fsencode(told)
+    if raw in (b"", b".", b"..") or b"/" in raw or len(raw) > _LONGEST_NAME:
+        raise UsageError(
+            f"upload: --name: '{escaped(told)}' cannot be the name of a file; leave directories out of it"
+        )
+    return raw
+
+
+def _announced(source: OpenFile, arrival: Arrival, console: Console) -> Iterator[bytes]:
     """The dump's blocks. Nothing is said before somebody asks for them: a dump may be there already."""
     console.say(f"creating {arrival.identity}")
     console.say(f"uploading {escaped(arrival.filename)} to {arrival.identity}")
@@ -239,7 +292,7 @@ def _announced(source: LocalFile, arrival: Arrival, console: Console) -> Iterato
 def _tell(path: str, receipt: Receipt, console: Console, *, named_whole: bool) -> None:
     from thoth.model import Result
 
-    name, identity = escaped(path), receipt.info.id
+    name, identity = shown(path), receipt.info.id
     purged = _purged(receipt.info)
     if receipt.result is Result.PRESENT and purged:
         console.say(f"{name} {purged}: {identity}")

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -201,6 +202,14 @@ def uploaded(run: Run, core: Core) -> Uploaded:
 def identity(run: Run, path: Path) -> str:
     """That of a dump which need not be in the store."""
     return run("object", path).out.strip()
+
+
+def wait_for(happens: Callable[[], bool]) -> None:
+    """Return once that is so; it has 20 seconds."""
+    deadline = time.monotonic() + 20
+    while not happens():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -46,6 +46,7 @@ class TestCompletion:
             (["thoth", "pu"], {"purge"}),
             (["thoth", "un"], {"unset", "unticket"}),
             (["thoth", "upload", "--j"], {"--json"}),
+            (["thoth", "upload", "--na"], {"--name"}),
             (["thoth", "purge", "--older", "90d", "--del"], {"--delete"}),
             (["thoth", "purge", "--k"], {"--keep"}),
             (["thoth", "upload", "co"], {"core.19972"}),

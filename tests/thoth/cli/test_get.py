@@ -17,7 +17,7 @@ import pytest
 from tests.support.manta_moods import Slow
 from tests.support.manta_server import MantaServer
 from tests.support.mishaps import small_disk
-from tests.thoth.cli.conftest import COMMAND, Core, Ran, Run, Uploaded, identity
+from tests.thoth.cli.conftest import COMMAND, Core, Ran, Run, Uploaded, identity, wait_for
 from thoth.edit import revise
 from thoth.library import Thoth
 from thoth.model import Identity
@@ -346,10 +346,3 @@ class TestEnded:
         server.moods.clear()
         assert run("-q", "get", "cmd=node").code == 0
         assert names(here) == ["core.1"]
-
-
-def wait_for(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happens():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.02)
