@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sized
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from select import select
 from typing import TYPE_CHECKING, TypeVar
 
 from thoth.errors import ThothError, UsageError
@@ -124,6 +123,8 @@ class Console:
             raise UsageError("stdin is closed; there is nothing to read")
         while (block := _read(sys.stdin.buffer)) != b"":
             if block is None:
+                from select import select
+
                 select([sys.stdin], [], [])
             else:
                 yield block

@@ -102,7 +102,7 @@ def the_only(thoth: Thoth, words: Sequence[str], console: Console) -> DumpInfo:
 
     Raises NoSuchDump, AmbiguousName, BadDocument and UsageError.
     """
-    from itertools import islice
+    from thoth.query import Query
 
     meant = [Word(each, local_identity(each)) for each in words]
     if not any(each.is_constraint for each in meant):
@@ -111,7 +111,8 @@ def the_only(thoth: Thoth, words: Sequence[str], console: Console) -> DumpInfo:
         return the_one(thoth, meant[0])
     query = specified(meant, console)
     tell_unknown(thoth, query, console)
-    found = [str(row[0]) for row in islice(thoth.index.select(query, [("id",)]), _SHOWN + 1)]
+    few = Query(query.constraints, min(query.limit or _SHOWN + 1, _SHOWN + 1))
+    found = [str(row[0]) for row in thoth.index.select(few, [("id",)])]
     if not found:
         raise NoSuchDump(thoth.why_empty() or "no dump matches")
     if found[1:]:
