@@ -11,6 +11,7 @@ Everything here raises OSError; who calls knows what the file is for and says so
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -23,6 +24,8 @@ from typing import Final, Self
 
 HOLE: Final = 64 << 10  # bytes of zeros that become a hole
 _ZEROS = bytes(HOLE)
+# What file systems without hard links say, such as FAT, exFAT and some that programs make.
+_NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _DRAFT = re.compile(r"\.thoth-(?:([0-9a-f]{32})-)?[0-9a-f]{32}\.draft")
 
 
@@ -113,6 +116,26 @@ class Draft:
         """Take the name, in place of an older file's. It is durable once ``directory`` has been synced."""
         os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=directory)
         self._name = ""
+
+    def publish_new(self, directory: int, name: str) -> None:
+        """As ``publish``, unless something has that name: then it raises FileExistsError."""
+        try:
+            os.link(self._name, name, src_dir_fd=self._directory, dst_dir_fd=directory)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # An empty file holds the name until the rename: who comes in between does not get it.
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory))
+            self.publish(directory, name)
+            return
+        self.unname()
+
+    def unname(self) -> None:
+        """Take its name away: it is gone once nobody has it open, whoever is killed."""
+        name, self._name = self._name, ""
+        os.unlink(name, dir_fd=self._directory)
 
     def supersede(self) -> None:
         """Remove what dead processes have left under the same key: this one is whole."""

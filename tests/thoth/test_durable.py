@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -316,3 +317,34 @@ def test_nobody_takes_up_what_is_being_made_or_was_published(tmp_path: Path) -> 
         taker.join()
     assert [path.name for path in sorted(tmp_path.glob("[0-9]*"))] == [f"{number:03}" for number in range(300)]
     assert {path.read_bytes() for path in tmp_path.glob("[0-9]*")} == {b"x"}
+
+
+class TestPublishNew:
+    """A name that nobody has."""
+
+    def published(self, place: Path, name: str) -> None:
+        with opened(place) as directory, Draft(directory) as draft:
+            draft.write(b"ours")
+            draft.publish_new(directory, name)
+
+    @pytest.mark.parametrize("links", [True, False])
+    def test_it_is_taken_whole_and_not_taken_from_others(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+    ) -> None:
+        if not links:
+            monkeypatch.setattr(os, "link", refused)
+        self.published(tmp_path, "file")
+        assert (tmp_path / "file").read_bytes() == b"ours"
+        assert (tmp_path / "file").stat().st_nlink == 1
+        (tmp_path / "file").write_bytes(b"theirs")
+        (tmp_path / "link").symlink_to("nowhere")
+        for name in ("file", "link"):
+            with pytest.raises(FileExistsError):
+                self.published(tmp_path, name)
+        assert (tmp_path / "file").read_bytes() == b"theirs"
+        assert names(tmp_path) == ["file", "link"]
+
+
+def refused(*_: object, **__: object) -> None:
+    """What link(2) says on FAT."""
+    raise PermissionError(errno.EPERM, "Operation not permitted")

@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Final
 
 from thoth.analysis.fetching import Wanted, fetch, is_whole, wanted
-from thoth.analysis.private import let_through, private_directory
+from thoth.analysis.private import let_through, private_directory, told
 from thoth.analysis.removal import remove_tree
 from thoth.analysis.sandbox import give
 from thoth.durable import sweep
-from thoth.errors import CacheError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.naming import is_identity
@@ -68,7 +67,7 @@ class Cache:
         """
         target = wanted(thoth, info)
         with ExitStack() as held:
-            with _told(self._root, target):
+            with told(self._root, f" for the {target.size} bytes of {target.name}"):
                 directory = self._opened() / info.id
                 held.enter_context(_used(self._root, directory))
                 with _held(_turn(directory / _FETCH, progress)):
@@ -80,23 +79,23 @@ class Cache:
     def work(self) -> Iterator[Path]:
         """A new directory, mode 0700, for one run. It is removed afterwards, whatever is in it by then."""
         with ExitStack() as held:
-            with _told(self._root):
+            with told(self._root):
                 place = self._opened() / f".run-{secrets.token_hex(16)}"
                 lock = place.with_name(place.name + ".lock")
                 held.enter_context(_held(_lock(lock, fcntl.LOCK_EX)))
             try:
-                with _told(self._root):
+                with told(self._root):
                     place.mkdir(mode=0o700)
                 yield place
             finally:
-                with _told(self._root):
+                with told(self._root):
                     _remove_run(place, lock)
 
     def forget(self, identity: Identity) -> None:
         """Remove the copies of a dump, at once or when the last who uses them has done so. Raises CacheError."""
         if not (self._root / identity).is_dir():
             return
-        with _told(self._root):
+        with told(self._root):
             directory = self._opened() / identity
             with _used(self._root, directory):
                 for name in _names(directory):
@@ -110,21 +109,6 @@ class Cache:
             _sweep(root)
             self._swept = True
         return root
-
-
-@contextmanager
-def _told(root: Path, target: Wanted | None = None) -> Iterator[None]:
-    """Translate what goes wrong with our own files."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            what = f" for the {target.size} bytes of {target.name}" if target else ""
-            raise CacheError(
-                f"cache {root}: no room{what}; make some, or name another place with THOTH_CACHE"
-            ) from error
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        raise CacheError(f"cache {root}: {where}{error.strerror or error}") from error
 
 
 # ---- copies ---------------------------------------------------------------------------------------
@@ -151,7 +135,7 @@ def _used(root: Path, directory: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with _told(root):
+            with told(root):
                 _clear(directory, lock)
 
 

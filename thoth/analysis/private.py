@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -32,6 +33,23 @@ def private_directory(path: Path) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise CacheError(f"cache {path}: {getattr(error, 'strerror', None) or error}; {_ELSEWHERE}") from error
     return place
+
+
+@contextmanager
+def told(root: Path, what: str = "") -> Iterator[None]:
+    """Translate what goes wrong with our own files in the cache at ``root`` to CacheError.
+
+    ``what`` tells what there is no room for, as in " for 5 bytes".
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise CacheError(
+                f"cache {root}: no room{what}; make some, or name another place with THOTH_CACHE"
+            ) from error
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        raise CacheError(f"cache {root}: {where}{error.strerror or error}") from error
 
 
 def _make(place: Path) -> None:

@@ -29,9 +29,10 @@ class _Command(NamedTuple):
 
 _COMMANDS: Final[Mapping[str, _Command]] = {
     "init": _Command("keep", "make what the store and the index need"),
-    "upload": _Command("keep", "store dumps and print their identities"),
+    "upload": _Command("upload", "store dumps and print their identities"),
     "info": _Command("find", "show all that is known of a dump, as JSON"),
     "ls": _Command("find", "list dumps"),
+    "get": _Command("get", "bring a dump out of the store"),
     "object": _Command("keep", "print the identity of local dumps; stores nothing"),
     "report": _Command("find", "count dumps by the values of a property"),
     "top": _Command("signatures", "rank what crashes together"),
@@ -64,6 +65,7 @@ examples:
   thoth ls type=crash mtime=7d            crash dumps of the last week
   thoth top mtime=7d                      what crashed most of all, by the signature of its stack
   thoth info 3e166b93                     one dump, by the beginning of its identity
+  thoth get 3e166b93                      the dump itself, into the current directory
   thoth COMMAND --help                    all about a command
 
 With nothing configured, dumps are kept in a directory and an SQLite file under your data directory.

@@ -17,8 +17,8 @@ _TOGETHER = 500  # lines in one write
 _BLOCK = 1 << 20  # bytes of stdin in one read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import TextIO
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from typing import BinaryIO, TextIO
 
 
 _Item = TypeVar("_Item")
@@ -121,8 +121,13 @@ class Console:
         """The bytes of stdin, block by block."""
         if sys.stdin is None:
             raise UsageError("stdin is closed; there is nothing to read")
-        while block := sys.stdin.buffer.read(_BLOCK):
-            yield block
+        while (block := _read(sys.stdin.buffer)) != b"":
+            if block is None:
+                from select import select
+
+                select([sys.stdin], [], [])
+            else:
+                yield block
 
     def all_of_stdin(self, limit: int, what: str) -> bytes:
         """All of stdin. Raises UsageError when there is nothing, and when it is over ``limit`` bytes.
@@ -147,6 +152,15 @@ class Console:
         from thoth.cli.progress import watched
 
         yield from watched(escaped(name), size, blocks, self._err)
+
+    def receiving(self, name: str, blocks: Iterable[bytes]) -> Generator[bytes]:
+        """The same blocks; on a terminal a line shows how many bytes have come, since nobody knows how many will."""
+        if self._err is None or not self.shows_bars:
+            yield from blocks
+            return
+        from thoth.cli.progress import received
+
+        yield from received(name, blocks, self._err)
 
     @contextmanager
     def filling(self, name: bytes, size: int) -> Iterator[Callable[[int], None]]:
@@ -220,6 +234,11 @@ def _translated() -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputFailed(f"stdout: {error.strerror}") from error
+
+
+def _read(stdin: BinaryIO) -> bytes | None:
+    """The next bytes, none at the end; None when there are none yet: whoever shares stdin may not wait for any."""
+    return stdin.read(_BLOCK)
 
 
 def _harmless(blocks: Iterable[bytes], encoding: str) -> Iterator[str]:

@@ -31,6 +31,13 @@ class _Line(ProgressColumn):
         )
 
 
+class _Count(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(
+            f"thoth: {task.description:<13} {size_text(int(task.completed)):>8}", no_wrap=True, overflow="crop"
+        )
+
+
 def bar_text(name: str, done: int, size: int, amount: Callable[[int], str] = size_text) -> str:
     """One state of the bar. ``name`` is safe to show; ``done`` of ``size``, which ``amount`` writes, have gone by."""
     part = min(done / size, 1.0) if size else 1.0
@@ -45,6 +52,15 @@ def watched(name: str, size: int, blocks: Iterable[bytes], err: TextIO) -> Itera
         for block in blocks:
             yield block
             advance(len(block))
+
+
+def received(name: str, blocks: Iterable[bytes], err: TextIO) -> Iterator[bytes]:
+    """The same blocks, with a line on ``err`` that says how many bytes have come."""
+    with Progress(_Count(), console=Console(file=err)) as progress:
+        task = progress.add_task(name, total=None)
+        for block in blocks:
+            yield block
+            progress.advance(task, len(block))
 
 
 def counted(name: str, items: Iterable[_Item], total: int, err: TextIO) -> Iterator[_Item]:

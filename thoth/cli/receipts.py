@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thoth.render import escaped, json_text, time_text
+from thoth.cli.files import shown
+from thoth.render import json_text, time_text
 
 if TYPE_CHECKING:
     from thoth.cli.console import Console
@@ -16,7 +17,7 @@ def tell(path: str, receipt: Receipt, console: Console, *, named_whole: bool) ->
     """Say what became of a file. ``named_whole``: whether the whole dump will be known as the same one."""
     from thoth.model import Result
 
-    name, identity = escaped(path), receipt.info.id
+    name, identity = shown(path), receipt.info.id
     purged = _purged(receipt.info)
     if receipt.result is Result.PRESENT and purged:
         console.say(f"{name} {purged}: {identity}")

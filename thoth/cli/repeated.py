@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thoth.render import escaped
+from thoth.cli.files import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,4 +33,4 @@ class Repeated:
 
 def some(paths: Sequence[str]) -> str:
     """The first of some files, and how many more they are."""
-    return (escaped(paths[0]) or "''") + (f" and {len(paths) - 1} more" if paths[1:] else "")
+    return shown(paths[0]) + (f" and {len(paths) - 1} more" if paths[1:] else "")

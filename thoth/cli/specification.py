@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FROM_STDIN: Final = (("dump", "stdin"), ("dumps", "stdin"), ("name", "stdin"))
 
+_SHOWN: Final = 5  # of the dumps that match where one is wanted
+
 SPECIFICATION: Final = """\
 a specification is constraints that all hold:
   PROPERTY=VALUE      * and ? in the value match anything; PROPERTY=undefined: it is not set;
@@ -93,6 +95,32 @@ def the_one(thoth: Thoth, word: Word) -> DumpInfo:
         why = None if found else thoth.why_empty()  # a whole identity is asked of the store
         raise NoSuchDump(f"no such dump: {name}{of_file}{f'; {why}' if why else ''}")
     return stored[0]
+
+
+def the_only(thoth: Thoth, words: Sequence[str], console: Console) -> DumpInfo:
+    """The document of the one dump that words mean: a name as for ``the_one``, or a specification of one dump.
+
+    Raises NoSuchDump, AmbiguousName, BadDocument and UsageError.
+    """
+    from thoth.query import Query
+
+    meant = [Word(each, local_identity(each)) for each in words]
+    if not any(each.is_constraint for each in meant):
+        if meant[1:]:
+            raise UsageError(f"takes one dump, and {escaped(words[0])} and {escaped(words[1])} are two")
+        return the_one(thoth, meant[0])
+    query = specified(meant, console)
+    tell_unknown(thoth, query, console)
+    few = Query(query.constraints, min(query.limit or _SHOWN + 1, _SHOWN + 1))
+    found = [str(row[0]) for row in thoth.index.select(few, [("id",)])]
+    if not found:
+        raise NoSuchDump(thoth.why_empty() or "no dump matches")
+    if found[1:]:
+        more = ", ..." if found[_SHOWN:] else ""
+        raise AmbiguousName(
+            f"takes one dump, and several match: {', '.join(found[:_SHOWN])}{more}; name one, or add constraints"
+        )
+    return the_one(thoth, Word(found[0], None))
 
 
 class _NothingNamed(Exception):

@@ -40,28 +40,23 @@ class ReadAt(Protocol):
     def read_at(self, offset: int, length: int) -> bytes: ...
 
 
-class LocalFile:
-    """A dump on this machine, opened in the only way that dumps are opened here.
+class OpenFile:
+    """A regular file that is open. Reads go to that file, whatever happens to its name.
 
-    A link is not followed, a FIFO or device does not block or act: only a regular file is opened. Reads go to
-    the file that was opened, whatever happens to its name. Raises SourceGone, SourceDenied or SourceError.
+    Takes the descriptor over: it is closed by ``close``, and also when this raises SourceError. ``path`` is what the
+    file is called, if only in talk.
     """
 
     __slots__ = ("_fd", "path", "stat")
 
-    def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
-        self.path = os.fsdecode(path)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        self._fd = -1
+    def __init__(self, fd: int, path: str) -> None:
+        self._fd = fd
+        self.path = path
         try:
-            # A look comes first: to open a device may act, and to open a FIFO lets its writer go.
-            if stat.S_IFMT(os.lstat(self.path).st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
-                raise SourceError("not a regular file")
-            self._fd = os.open(self.path, flags)
-            self.stat = os.fstat(self._fd)
-        except (OSError, ValueError) as error:
+            self.stat = os.fstat(fd)
+        except OSError as error:
             self.close()
-            raise _translated(error, self.path) from error
+            raise _translated(error, path) from error
         if not stat.S_ISREG(self.stat.st_mode):
             self.close()
             raise SourceError("not a regular file")
@@ -69,11 +64,6 @@ class LocalFile:
     @property
     def size(self) -> int:
         return self.stat.st_size
-
-    @property
-    def name(self) -> bytes:
-        """The last part of the path, as bytes."""
-        return os.path.basename(os.fsencode(self.path))  # noqa: PTH119 - pathlib costs thoth object 5 ms
 
     def read_at(self, offset: int, length: int) -> bytes:
         # Headers of a dump ask for what they like: also for what no file has, or memory holds.
@@ -126,6 +116,33 @@ class LocalFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class LocalFile(OpenFile):
+    """A dump on this machine, opened in the only way that dumps are opened here by their names.
+
+    A link is not followed, a FIFO or device does not block or act: only a regular file is opened. Raises SourceGone,
+    SourceDenied or SourceError.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, path: str | bytes | os.PathLike[str]) -> None:
+        name = os.fsdecode(path)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+        try:
+            # A look comes first: to open a device may act, and to open a FIFO lets its writer go.
+            if stat.S_IFMT(os.lstat(name).st_mode) not in (stat.S_IFREG, stat.S_IFLNK):
+                raise SourceError("not a regular file")
+            fd = os.open(name, flags)
+        except (OSError, ValueError) as error:
+            raise _translated(error, name) from error
+        super().__init__(fd, name)
+
+    @property
+    def name(self) -> bytes:
+        """The last part of the path, as bytes."""
+        return os.path.basename(os.fsencode(self.path))  # noqa: PTH119 - pathlib costs thoth object 5 ms
 
 
 def _translated(error: OSError | ValueError, path: str) -> SourceError:

@@ -14,6 +14,7 @@ from tests.support.memory_index import MemoryIndex
 from tests.support.memory_store import MemoryStore
 from tests.support.mishaps import small_disk
 from thoth.analysis.cache import Cache
+from thoth.analysis.fetching import as_uploaded, save
 from thoth.errors import BadDocument, CacheError, CorruptTransfer, NoSuchObject, StoreError
 from thoth.library import Thoth
 from thoth.model import DumpInfo
@@ -141,3 +142,16 @@ def test_no_room(thoth: Thoth, tmp_path: Path) -> None:
         with pytest.raises(CacheError, match=said), Cache(place).borrow(thoth, info, keep=False):
             pass
         assert names(place) == []
+
+
+def test_saved_it_does_not_take_the_place_of_what_came_meanwhile(
+    thoth: Thoth, info: DumpInfo, tmp_path: Path
+) -> None:
+    path = tmp_path / "core"
+    with pytest.raises(FileExistsError):
+        save(thoth, as_uploaded(thoth, info), path, lambda _: path.write_bytes(b"theirs"), replace=False)
+    assert path.read_bytes() == b"theirs"
+    assert names(tmp_path) == ["core"]
+    save(thoth, as_uploaded(thoth, info), path, lambda _: None, replace=True)
+    assert path.read_bytes() == CORE
+    assert mode(path) == 0o600

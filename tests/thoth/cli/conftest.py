@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 from tests.support.analysis import common_ground
 from tests.support.crash import Crasher
 from tests.support.elfwriter import illumos_core
+from tests.support.manta_server import Account, MantaServer
+from tests.support.sshkeys import SshKey, SshKeys
 from tests.support.terminal import Terminal
 from thoth.cli import main
 from thoth.config import environment, load_config
@@ -46,6 +49,7 @@ class Ran(NamedTuple):
 Run = Callable[..., Ran]
 Core = Callable[..., Path]
 Uploaded = Callable[..., str]
+Set = Callable[[str, str], None]
 
 
 def assert_harmless(text: str) -> None:
@@ -200,6 +204,14 @@ def identity(run: Run, path: Path) -> str:
     return run("object", path).out.strip()
 
 
+def wait_for(happens: Callable[[], bool]) -> None:
+    """Return once that is so; it has 20 seconds."""
+    deadline = time.monotonic() + 20
+    while not happens():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def stored() -> Iterator[Thoth]:
     """The store and index that the commands of this test use, for a look behind them."""
@@ -252,3 +264,39 @@ def terminal(child_environment: dict[str, str]) -> Iterator[Callable[..., Termin
     """``terminal("debug", identity)`` is the command in a terminal of its own, whose session it leads."""
     with ExitStack() as opened:
         yield lambda *words: opened.enter_context(Terminal([*COMMAND, *words], child_environment))
+
+
+# ---- on Manta ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SshKey:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    return SshKeys(folder)["p256"]
+
+
+@pytest.fixture
+def server(key: SshKey) -> Iterator[MantaServer]:
+    with MantaServer(Account("alice", (key.public,))) as running:
+        yield running
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch, child_environment: dict[str, str]) -> Set:
+    """``given("MANTA_USER", "alice")`` is in the environment of the commands of this test."""
+
+    def given(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        child_environment[name] = value
+
+    return given
+
+
+@pytest.fixture
+def alice(server: MantaServer, key: SshKey, tmp_path: Path, given: Set) -> None:
+    """Whose environment asks for this Manta, with her key in a file of which MANTA_KEY_ID is the path."""
+    given("MANTA_URL", server.url)
+    given("MANTA_USER", "alice")
+    given("MANTA_KEY_ID", str(key.file))
+    given("THOTH_DB", f"sqlite://{tmp_path}/index.db")

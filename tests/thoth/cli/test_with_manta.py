@@ -10,46 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.chaos import Babble, Proxy
-from tests.support.manta_server import Account, MantaServer
-from tests.support.sshkeys import PASSPHRASE, SshKey, SshKeys
+from tests.support.manta_server import MantaServer
+from tests.support.sshkeys import PASSPHRASE, SshKey
 from tests.support.terminal import Terminal
-from tests.thoth.cli.conftest import COMMAND, Run
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> SshKey:
-    folder = tmp_path / "keys"
-    folder.mkdir()
-    return SshKeys(folder)["p256"]
-
-
-@pytest.fixture
-def server(key: SshKey) -> Iterator[MantaServer]:
-    with MantaServer(Account("alice", (key.public,))) as running:
-        yield running
-
-
-Set = Callable[[str, str], None]
-
-
-@pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch, child_environment: dict[str, str]) -> Set:
-    """``given("MANTA_USER", "alice")`` is in the environment of the commands of this test."""
-
-    def given(name: str, value: str) -> None:
-        monkeypatch.setenv(name, value)
-        child_environment[name] = value
-
-    return given
-
-
-@pytest.fixture
-def alice(server: MantaServer, key: SshKey, tmp_path: Path, given: Set) -> None:
-    """Whose environment asks for this Manta, with her key in a file of which MANTA_KEY_ID is the path."""
-    given("MANTA_URL", server.url)
-    given("MANTA_USER", "alice")
-    given("MANTA_KEY_ID", str(key.file))
-    given("THOTH_DB", f"sqlite://{tmp_path}/index.db")
+from tests.thoth.cli.conftest import COMMAND, Run, Set
 
 
 @pytest.mark.usefixtures("alice")
