@@ -150,11 +150,12 @@ def test_the_row_of_an_older_version_is_read() -> None:
     assert info_of({**row, FIELD: {EXACT: json.dumps(document)}}, "x").document == document
 
 
+@pytest.mark.parametrize("every", [1, 2, 30], ids=["lists", "both", "objects"])
 @pytest.mark.parametrize("deep", range(12, 22))
-def test_deep_fractions_can_be_sent(deep: int) -> None:
+def test_deep_fractions_can_be_sent(deep: int, every: int) -> None:
     value: Json = 0.30000000000000004
-    for level in range(deep):
-        value = [value] if level % 2 else {"a": value}
+    for level in range(1, deep + 1):
+        value = {"a": value} if level % every else [value]
     info = DumpInfo({"id": named(1), "x": value})
     reql.written("db", [row_of(info)]).build()
     assert info_of(stored(info), "x").to_json() == info.to_json()
