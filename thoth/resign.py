@@ -15,7 +15,6 @@ from typing import Final
 
 from thoth.edit import Edited, revise, revise_stored
 from thoth.errors import BadDocument, IndexFailure, StoreUnavailable, ThothError
-from thoth.index.base import Known
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
 from thoth.query import Named, Query, Undefined
@@ -116,7 +115,8 @@ def sign_unsigned(thoth: Thoth, identities: Iterable[Identity]) -> Iterator[Edit
 
 
 def _resigned(thoth: Thoth, batch: Sequence[Identity]) -> Iterator[Edited]:
-    answers = _in_store_each(thoth, batch, thoth.index.known(batch))
+    indexed = {identity: known.revision for identity, known in thoth.index.known(batch).items()}
+    answers = _in_store_each(thoth, batch, indexed)
     for identity, answer in zip(batch, answers, strict=True):
         if isinstance(answer, ThothError) and not isinstance(answer, StoreUnavailable):
             yield Edited(identity, changed=False, error=answer)
@@ -127,7 +127,7 @@ def _resigned(thoth: Thoth, batch: Sequence[Identity]) -> Iterator[Edited]:
 
 
 def _in_store_each(
-    thoth: Thoth, batch: Iterable[Identity], known: Mapping[Identity, Known]
+    thoth: Thoth, batch: Iterable[Identity], indexed: Mapping[Identity, int]
 ) -> list[_Changed | ThothError | None]:
     """What ``_in_store`` gives or raises for each dump, several at a time: a store answers slower than it works.
 
@@ -139,7 +139,7 @@ def _in_store_each(
         if stop.is_set():
             return None
         try:
-            return _in_store(thoth, identity, known[identity].revision if identity in known else 0)
+            return _in_store(thoth, identity, indexed.get(identity, 0))
         except ThothError as error:
             if isinstance(error, StoreUnavailable):
                 stop.set()
