@@ -173,8 +173,13 @@ ONLY_IMPORTERS: dict[str, set[str]] = {
         "thoth/store/signing.py",
     },
     "requests": {"thoth/http.py"},
-    # its language in two, and its protocol in one that translates its errors
-    "rethinkdb": {"thoth/index/reql.py", "thoth/index/rethink_tables.py", "thoth/index/rethink_wire.py"},
+    # its language in three, and its protocol in one that translates its errors
+    "rethinkdb": {
+        "thoth/index/reql.py",
+        "thoth/index/reql_conditions.py",
+        "thoth/index/rethink_tables.py",
+        "thoth/index/rethink_wire.py",
+    },
     "apscheduler": {"sdc_thoth/service.py"},
     "structlog": {"sdc_thoth/events.py"},
     "prometheus_client": {"sdc_thoth/metrics.py"},

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,16 @@ from thoth.settings import (
     described,
     without_credentials,
 )
-from thoth.settings_file import json_database, rethink_url, toml_settings, with_password
+from thoth.settings_file import (
+    json_database,
+    origin_with,
+    original_variables,
+    overruled,
+    overruling,
+    rethink_url,
+    toml_settings,
+    with_password,
+)
 from thoth.sizes import parsed_size
 
 __all__ = [
@@ -77,6 +86,7 @@ class Survey:
     file: Setting | None  # the file that is read, there or not, and who names it; None: there is no home for it
     faults: Mapping[str, UsageError]  # what is wrong with which setting; "config": with a file
     manta: MantaSettings
+    over: Mapping[str, str] = field(default_factory=dict, repr=False)  # as in Config
 
     def config(self) -> Config:
         """The configuration, whether or not it can be used; what nobody can tell is empty in it."""
@@ -87,6 +97,7 @@ class Survey:
             **{name: setting.value for name, setting in told.items()},
             origins={name: setting.origin for name, setting in (told | more).items()},
             manta=self.manta,
+            over=self.over,
             stack=_engines(self.settings["stack"].value) if "stack" in self.settings else ENGINES[:1],
             debuginfod=self.settings["debuginfod"].value if "debuginfod" in self.settings else "",
             debuginfod_cache=self.settings["debuginfod_cache"].value if "debuginfod_cache" in self.settings else "",
@@ -132,8 +143,10 @@ def survey(
     told.setdefault("user", told.get("manta.user", Setting("thoth", DEFAULT)))
     if "manta.url" in told:  # dumps meant for Manta must not land in a directory
         told.setdefault("store", Setting(MANTA, told["manta.url"].origin))
+    over: Mapping[str, str] = {}
     with _noted(faults, "db"):
         told |= _rethink(environ, told)
+        over = {} if "db" in told else overruling(original_variables(environ))
     if "debuginfod" in told and "debuginfod_cache" not in told:
         told |= _debuginfod_cache()
     checks = {
@@ -149,7 +162,8 @@ def survey(
             check(told)
     with _noted(faults, "store"):
         told = told if told.keys() >= {"store", "db"} else {**_default_places(told["user"].value), **told}
-    return Survey(_in_order(told), place, faults, _manta(told) if _is_manta(told) else MantaSettings())
+    manta = _manta(told) if _is_manta(told) else MantaSettings()
+    return Survey(_in_order(told), place, faults, manta, over)
 
 
 def _in_order(told: Mapping[str, Setting]) -> dict[str, Setting]:
@@ -208,13 +222,16 @@ def _first_set(environ: Mapping[str, str], variables: Iterable[str]) -> Setting 
 def _rethink(environ: Mapping[str, str], told: Mapping[str, Setting]) -> dict[str, Setting]:
     """The index, where the original's variables or its file have a say in it. Raises UsageError."""
     named = told.get("db")
-    names = {key: f"THOTH_DB_{key.upper()}" for key in ("host", "port", "db", "authKey")}
-    values = {key: environ[variable] for key, variable in names.items() if environ.get(variable)}
-    if "host" in values and (named is None or named.origin not in ("THOTH_DB", "--db")):
+    values = original_variables(environ)
+    if named is not None and named.origin in ("THOTH_DB", "--db"):
+        return {"db": Setting(with_password(named.value, values.get("authKey", "")), named.origin)}
+    if "host" in values:
         return {"db": Setting(rethink_url(values, "THOTH_DB_HOST", told["user"].value), "THOTH_DB_HOST")}
+    over = overruling(values)
     if named is None:
-        return _from_original_file(environ, told["user"].value)
-    return {"db": Setting(with_password(named.value, values.get("authKey", "")), named.origin)}
+        return _from_original_file(environ, told["user"].value, over)
+    url = overruled(named.value, over)
+    return {"db": Setting(url, origin_with(named.origin, {} if url == named.value else over))}
 
 
 # ---- what is wrong --------------------------------------------------------------------------------
@@ -330,13 +347,13 @@ def _from_file(place: Setting | None) -> dict[str, Setting]:
     return {key: Setting(value, place.value) for key, value in told.items()}
 
 
-def _from_original_file(environ: Mapping[str, str], user: str) -> dict[str, Setting]:
-    """The index that ``~/.thoth.config.json`` names."""
+def _from_original_file(environ: Mapping[str, str], user: str, over: Mapping[str, str]) -> dict[str, Setting]:
+    """The index that ``~/.thoth.config.json`` names, with what variables say of it."""
     if not environ.get("HOME"):
         return {}
     path = Path(environ["HOME"]) / ".thoth.config.json"
-    url = json_database(path, user)
-    return {} if url is None else {"db": Setting(url, str(path))}
+    url = json_database(path, user, over)
+    return {} if url is None else {"db": Setting(url, origin_with(str(path), over))}
 
 
 # ---- where things are when nobody says ------------------------------------------------------------

@@ -70,23 +70,28 @@ def revise(
     change and the index could not be told. Where the index is ahead of the store, what it alone knows to be noted on
     the dump comes back. ``sleep`` takes seconds; ``chance`` gives numbers from 0 to 1.
     """
-    final = revise_stored(thoth, identity, change, sleep=sleep, chance=chance)
-    if thoth.index.put(final):
-        return final
-    row = thoth.index.get(identity)
-    if row is None:
-        return final
+    row, failure = _row(thoth, identity)  # before the store is read, which is written first: so it knows no less
 
-    def rejoined(stored: DumpInfo) -> DumpInfo | None:
-        if row.revision <= stored.revision:
-            return None  # another writer's change, of which the index heard first
-        joined = noted(stored, row, stored)
-        return DumpInfo({**(change(joined) or joined).document, "revision": row.revision + 1})
+    def joined(stored: DumpInfo) -> DumpInfo | None:
+        if row is None or row.revision <= stored.revision:
+            return change(stored)
+        # The store lost the document that the index has, or was brought back from a backup.
+        both = noted(stored, row, stored)
+        return DumpInfo({**(change(both) or both).document, "revision": row.revision + 1})
 
-    # The store, which is written first, lost the document that the index has, or was brought back from a backup.
-    final = revise_stored(thoth, identity, rejoined, sleep=sleep, chance=chance)
+    final = revise_stored(thoth, identity, joined, sleep=sleep, chance=chance)
+    if failure:  # what the index alone knows may not be overwritten
+        raise failure
     thoth.index.put(final)
     return final
+
+
+def _row(thoth: Thoth, identity: Identity) -> tuple[DumpInfo | None, IndexFailure | None]:
+    """What the index has of a dump, or why it does not say."""
+    try:
+        return thoth.index.get(identity), None
+    except IndexFailure as error:
+        return None, error
 
 
 def noted(info: DumpInfo, *sides: DumpInfo) -> DumpInfo:

@@ -17,7 +17,7 @@ from thoth.model import DumpInfo, Identity
 from thoth.naming import is_identity
 from thoth.places import index_place, store_directory
 from thoth.query import Query
-from thoth.settings_file import database_url
+from thoth.settings_file import database_url, origin_with
 from thoth.store.base import ObjectStore
 from thoth.store.names import config_name, home, info_name
 from thoth.store.refusals import missing
@@ -343,10 +343,11 @@ def _shared_index(config: Config, store: ObjectStore) -> Setting | None:
         return None
     name = config_name(config.user)
     try:
-        url = database_url(store.get(name)[0], name, config.user)
+        url = database_url(store.get(name)[0], name, config.user, config.over)
     except NoSuchObject:
         return None
-    return None if url is None else Setting(url, "Manta" if config.store == MANTA else "the store")
+    origin = origin_with("Manta" if config.store == MANTA else "the store", config.over)
+    return None if url is None else Setting(url, origin)
 
 
 def _open_index(place: Path | RethinkPlace, *, dry_run: bool) -> Index:

@@ -75,6 +75,16 @@ def strict_json(data: bytes | str) -> Json:
     return json.loads(data, parse_constant=_refused, parse_float=_finite)
 
 
+def _text_of(data: bytes) -> str:
+    """The text of an info.json, of UTF-8 that need not be good.
+
+    In the original's documents text from a dump may stand as it was in that, whatever its bytes. Node reads U+FFFD
+    for those that are none of UTF-8, so the original's index has that; and where it writes such a document again it
+    writes that, as we do: the dump itself still has the bytes. Ticket, properties and identity are not touched by it.
+    """
+    return data.decode("utf-8-sig", "replace")
+
+
 @dataclass(frozen=True, slots=True)
 class DumpInfo:
     """A dump's document: info.json in the store, a row in the index. Keys that we do not know are kept.
@@ -86,9 +96,9 @@ class DumpInfo:
 
     @classmethod
     def from_json(cls, data: bytes | str, origin: str = "info.json") -> DumpInfo:
-        """Parse info.json. Raises BadDocument, naming ``origin``."""
+        """Parse info.json; bytes that are not UTF-8 become U+FFFD. Raises BadDocument, naming ``origin``."""
         try:
-            document = strict_json(data)
+            document = strict_json(data if isinstance(data, str) else _text_of(data))
         except (ValueError, RecursionError) as error:
             raise BadDocument(f"{origin}: not JSON: {error}") from error
         if not isinstance(document, dict):

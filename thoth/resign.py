@@ -13,7 +13,7 @@ from itertools import islice
 from threading import Event
 from typing import Final
 
-from thoth.edit import Edited, revise_stored
+from thoth.edit import Edited, revise, revise_stored
 from thoth.errors import BadDocument, IndexFailure, StoreUnavailable, ThothError
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Identity
@@ -115,7 +115,8 @@ def sign_unsigned(thoth: Thoth, identities: Iterable[Identity]) -> Iterator[Edit
 
 
 def _resigned(thoth: Thoth, batch: Sequence[Identity]) -> Iterator[Edited]:
-    answers = _in_store_each(thoth, batch)
+    indexed = {identity: known.revision for identity, known in thoth.index.known(batch).items()}
+    answers = _in_store_each(thoth, batch, indexed)
     for identity, answer in zip(batch, answers, strict=True):
         if isinstance(answer, ThothError) and not isinstance(answer, StoreUnavailable):
             yield Edited(identity, changed=False, error=answer)
@@ -125,7 +126,9 @@ def _resigned(thoth: Thoth, batch: Sequence[Identity]) -> Iterator[Edited]:
             raise answer
 
 
-def _in_store_each(thoth: Thoth, batch: Iterable[Identity]) -> list[_Changed | ThothError | None]:
+def _in_store_each(
+    thoth: Thoth, batch: Iterable[Identity], indexed: Mapping[Identity, int]
+) -> list[_Changed | ThothError | None]:
     """What ``_in_store`` gives or raises for each dump, several at a time: a store answers slower than it works.
 
     None for those that were not begun because the store was gone.
@@ -136,7 +139,7 @@ def _in_store_each(thoth: Thoth, batch: Iterable[Identity]) -> list[_Changed | T
         if stop.is_set():
             return None
         try:
-            return _in_store(thoth, identity)
+            return _in_store(thoth, identity, indexed.get(identity, 0))
         except ThothError as error:
             if isinstance(error, StoreUnavailable):
                 stop.set()
@@ -149,8 +152,9 @@ def _in_store_each(thoth: Thoth, batch: Iterable[Identity]) -> list[_Changed | T
             stop.set()  # also when it is interrupted
 
 
-def _in_store(thoth: Thoth, identity: Identity) -> _Changed:
-    """A dump's document as the store has it then, and whether that is a change."""
+def _in_store(thoth: Thoth, identity: Identity, indexed: int) -> _Changed:
+    """A dump's document as the store has it then, and whether that is a change; ``indexed`` is the revision of which
+    the index knows."""
     was_changed = False
 
     def change(info: DumpInfo) -> DumpInfo | None:
@@ -159,7 +163,9 @@ def _in_store(thoth: Thoth, identity: Identity) -> _Changed:
         was_changed = after is not info
         return after.changed() if was_changed else None
 
-    return revise_stored(thoth, identity, change), was_changed
+    stored = revise_stored(thoth, identity, lambda info: change(info) if info.revision >= indexed else None)
+    # Where the index is ahead of the store, it alone may know what was noted on the dump.
+    return revise(thoth, identity, change) if stored.revision < indexed else stored, was_changed
 
 
 def _indexed(thoth: Thoth, done: Sequence[_Changed]) -> Iterator[Edited]:

@@ -54,6 +54,8 @@ class Config:
     cache: str  # the directory of the dumps that are fetched to be debugged or analyzed
     origins: Mapping[str, str]  # of each of the fields above
     manta: MantaSettings = MantaSettings()
+    # What variables say of the database that config.json in the store may name: its port, db and authKey.
+    over: Mapping[str, str] = field(default_factory=dict, repr=False)
     stack: tuple[str, ...] = ENGINES[:1]  # who is asked for stacks, in this order
     debuginfod: str = ""  # URLs of debuginfod servers, with blanks between them
     debuginfod_cache: str = ""  # the directory of what came from them

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from thoth.errors import UsageError
 
@@ -38,22 +38,23 @@ def toml_settings(path: Path, keys: Mapping[str, type], *, must_exist: bool) -> 
     return settings
 
 
-def json_database(path: Path, user: str) -> str | None:
+def json_database(path: Path, user: str, over: Mapping[str, str]) -> str | None:
     """The URL of the RethinkDB that the original's file names, or None when it is not there or names none.
 
-    Raises UsageError.
+    ``over``: as ``database_url``. Raises UsageError.
     """
     data = _read(path, must_exist=False)
-    url = database_url(data, str(path), user) if data else None
+    url = database_url(data, str(path), user, {}) if data else None
     if url is not None and _has_password(url):
         _refuse_readable(path)
-    return url
+    return url if url is None else database_url(data, str(path), user, over)
 
 
-def database_url(data: bytes, origin: str, user: str) -> str | None:
+def database_url(data: bytes, origin: str, user: str, over: Mapping[str, str]) -> str | None:
     """The URL of the database that a document of the original's form names, or None. Raises UsageError.
 
-    ``user`` is whose dumps these are: their name is that of the database when the document tells none.
+    ``user`` is whose dumps these are: their name is that of the database when the document tells none. ``over`` are
+    fields that stand in the place of the document's: ``port``, ``db``, ``authKey``, as ``overruling`` gives them.
     """
     import json  # noqa: PLC0415 - most have no such file
 
@@ -68,7 +69,8 @@ def database_url(data: bytes, origin: str, user: str) -> str | None:
         return None
     if not isinstance(database, dict):
         raise UsageError(f'{origin}: db must be an object, as {{"host": "NAME", "authKey": ".."}}')
-    return rethink_url(database, f"{origin}: db", user)
+    kept = {key: value for key, value in database.items() if key != "password" or "authKey" not in over}
+    return rethink_url({**kept, **over}, f"{origin}: db", user)
 
 
 def rethink_url(told: Mapping[str, Any], origin: str, user: str) -> str:
@@ -95,6 +97,47 @@ def with_password(url: str, password: str) -> str:
     if not key or scheme != "rethinkdb" or "@" in rest:
         return url
     return f"{scheme}{separator}admin:{quote(_utf_8(key, 'THOTH_DB_AUTHKEY'), safe='')}@{rest}"
+
+
+def original_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the original's variables say of the database, by the keys of its file."""
+    variables = {key: _variable(key) for key in ("host", "port", "db", "authKey")}
+    return {key: environ[variable] for key, variable in variables.items() if environ.get(variable)}
+
+
+def overruling(values: Mapping[str, str]) -> dict[str, str]:
+    """What variables say of a database that is named elsewhere: all but its host. Raises UsageError."""
+    over = {key: _utf_8(value, _variable(key)) for key, value in values.items() if key != "host"}
+    _port(over, _variable("port"))
+    return over
+
+
+def overruled(url: str, over: Mapping[str, str]) -> str:
+    """The URL of a RethinkDB with these fields in the place of its own; one of another kind, or of none, as it is."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url  # whoever opens it says what is wrong
+    if parts.scheme != "rethinkdb":
+        return url
+    credentials, at, address = parts.netloc.rpartition("@")
+    if "authKey" in over:
+        key = _auth_key(over["authKey"])
+        who = credentials.partition(":")[0] or "admin"
+        credentials, at = (f"{who}:{quote(key, safe='')}", "@") if key else ("", "")
+    if "port" in over:
+        address = re.sub(":[0-9]*$", "", address) + f":{_port(over, _variable('port'))}"
+    path = "/" + quote(over["db"], safe="") if "db" in over else parts.path
+    return parts._replace(netloc=credentials + at + address, path=path).geturl()
+
+
+def origin_with(origin: str, over: Mapping[str, str]) -> str:
+    """Who named a database, with the variables that say something of it."""
+    return ", ".join([origin, *map(_variable, over)])
+
+
+def _variable(key: str) -> str:
+    return f"THOTH_DB_{key.upper()}"
 
 
 def database_name(user: str) -> str:

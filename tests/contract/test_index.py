@@ -70,6 +70,14 @@ def test_higher_revision_wins(index: Index) -> None:
     assert ids(index, Equals(("cmd",), "d")) == []
 
 
+@pytest.mark.parametrize("odd", [2.5, 2.0, "7", True, -3, None], ids=repr)
+def test_a_revision_is_a_whole_number_or_none(index: Index, odd: Json) -> None:
+    assert index.put(dump(1, revision=odd, cmd="first"))
+    assert index.known([named(1)])[named(1)].revision == 0
+    assert index.put(dump(1, revision=0, cmd="second"))
+    assert next(index.find(Query())).document["cmd"] == "second"
+
+
 def test_put_many_tells_how_many_were_stored(index: Index) -> None:
     index.put(dump(2, revision=9))
     assert index.put_many(dump(number, revision=1) for number in range(5)) == 4

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from thoth.config import Config, load_config
+from thoth.config import Config, Setting, load_config, survey
 from thoth.errors import StoreUnavailable, UsageError
-from thoth.library import open_thoth
+from thoth.library import open_thoth, shared_index
 from thoth.store.directory import DirectoryStore
 from thoth.store.names import config_name
 
@@ -36,6 +36,18 @@ def test_the_database_that_the_store_names(config: Config, tmp_path: Path) -> No
     with open_thoth(config) as thoth:
         assert thoth.database == "nowhere.invalid:28015 (configured from the store)"
     assert list(tmp_path.glob("thoth/*.db")) == []
+
+
+def test_what_variables_say_of_it_wins_over_it(config: Config) -> None:
+    shared(config, {"db": {"host": "nowhere.invalid", "port": 1, "db": "d", "authKey": "I<3dumps"}})
+    variables = {"THOTH_DB_PORT": "2", "THOTH_DB_DB": "x", "THOTH_DB_AUTHKEY": "k@"}
+    named = load_config({"THOTH_USER": "bc", "THOTH_STORE": config.store, **variables})
+    origin = f"the store, {', '.join(variables)}"
+    assert shared_index(named) == Setting("rethinkdb://admin:k%40@nowhere.invalid:2/x", origin)
+    with open_thoth(named) as thoth:
+        assert thoth.database == f"nowhere.invalid:2 (configured from {origin})"
+    assert "k%40" not in repr(named) + repr(survey(variables))
+    assert "k@" not in repr(named) + repr(survey(variables))
 
 
 def test_one_that_the_environment_names_wins_over_it(config: Config, tmp_path: Path) -> None:

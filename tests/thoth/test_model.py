@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -47,6 +50,32 @@ def test_a_document_of_the_original_has_its_identity_in_its_name() -> None:
 def test_what_is_no_document(data: bytes) -> None:
     with pytest.raises(BadDocument, match=r"^here: "):
         DumpInfo.from_json(data, "here")
+
+
+RAW = [
+    b"caf\xe9",
+    b"\xff\xfe",
+    b"\xed\xa0\x80",
+    b"\xf0\x9f\x98",
+    b"\xc3(",
+    b"\xe2\x82\xac\x80",
+    b"\xc0\x80",
+    b"\xf8\x88\x80\x80\x80",
+]
+
+
+def test_bytes_that_are_not_utf_8_are_read_as_node_reads_them(tmp_path: Path) -> None:
+    form = b'{"id": "' + ID.encode() + b'", "ticket": "OS-1", "psargs": ["' + b'", "'.join(RAW) + b'"]}'
+    (tmp_path / "info.json").write_bytes(form)
+    program = (
+        "process.stdout.write(JSON.stringify(JSON.parse(require('fs').readFileSync(process.argv[1]).toString())))"
+    )
+    node = shutil.which("node") or "node"
+    told = subprocess.run([node, "-e", program, tmp_path / "info.json"], capture_output=True, check=True, timeout=60)
+    info = DumpInfo.from_json(form)
+    assert info.document == json.loads(told.stdout)
+    assert info.document["psargs"][0] == "caf\ufffd"
+    assert DumpInfo.from_json(info.to_json()) == info
 
 
 @pytest.mark.parametrize(

@@ -203,3 +203,15 @@ def test_an_index_that_fails_ends_it_and_the_next_run_heals_it() -> None:
     assert len(survey(index.find(Query())).stale) == BATCH + 1
     assert sum(each.changed for each in resign(thoth, stale)) == 1
     assert {*signatures(thoth)} == {"a"}
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_what_the_index_alone_knows_of_a_dump_comes_back(thoth: Thoth, ahead: int) -> None:
+    kept(thoth, OLD[0])
+    for number in range(ahead):
+        edit_dump(thoth, named(1), [SetTicket(f"OS-{number}")])
+    stored(thoth, OLD[0])  # from a backup
+    assert [each.changed for each in resign(thoth, [named(1)])] == [True]
+    assert signatures(thoth) == ["a | b"]
+    (info,) = thoth.index.find(Query())
+    assert info.document["ticket"] == f"OS-{ahead - 1}"

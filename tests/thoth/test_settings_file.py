@@ -20,7 +20,7 @@ PORT = "port must be a number from 1 to 65535"
 
 
 def url(**fields: Json) -> str:
-    found = database_url(json.dumps({"db": {"host": "h", **fields}}).encode(), "x.json", "bmc")
+    found = database_url(json.dumps({"db": {"host": "h", **fields}}).encode(), "x.json", "bmc", {})
     assert found is not None
     return found
 
@@ -51,7 +51,7 @@ class TestPort:
     @pytest.mark.parametrize("port", [LONG, "1e999", "NaN", "-Infinity"])
     def test_numbers_that_are_none(self, port: str) -> None:
         with pytest.raises(UsageError, match=f"^x.json: db: {PORT}$"):
-            database_url(f'{{"db": {{"host": "h", "port": {port}}}}}'.encode(), "x.json", "bmc")
+            database_url(f'{{"db": {{"host": "h", "port": {port}}}}}'.encode(), "x.json", "bmc", {})
 
     def test_a_variable(self) -> None:
         with pytest.raises(UsageError, match=f"^THOTH_DB_HOST: {PORT}$"):

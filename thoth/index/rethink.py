@@ -5,17 +5,19 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby, islice
+from functools import partial
+from itertools import groupby, islice
 from typing import Final, TypeVar
 
 from thoth.errors import CannotWrite
 from thoth.index import reql
 from thoth.index.base import TIME, Known, Ranking, rarest_first, selected
 from thoth.index.ranking import PATHS, ranked
-from thoth.index.reql import Asked, Term
+from thoth.index.reql import Term
+from thoth.index.reql_conditions import Asked, asked_of
 from thoth.index.rethink_connections import Connections
 from thoth.index.rethink_place import RethinkPlace
-from thoth.index.rethink_rows import FIELD, Row, arranged, info_of, row_of
+from thoth.index.rethink_rows import FIELD, Row, arranged, info_of, require_dump, row_of
 from thoth.index.rethink_tables import is_made, make, wait_for_time
 from thoth.index.rethink_wire import Refused
 from thoth.index.rethink_writes import batches, delete, put
@@ -102,7 +104,10 @@ class RethinkIndex:
         if not is_identity(prefix.ljust(32, "0")):
             return []
         asked = reql.begin_with(self.place.database, prefix).order_by(index="id").limit(limit)["id"]
-        return [Identity(each) for each in self._rows(asked)]
+        found = list(self._rows(asked))
+        for each in found:
+            require_dump(each, str(self.place))
+        return list(map(Identity, found))
 
     # ---- by query ----------------------------------------------------------------------------------
 
@@ -111,29 +116,30 @@ class RethinkIndex:
             yield info
 
     def select(self, query: Query, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
-        asked = reql.asked(query.constraints)
+        asked = asked_of(query.constraints)
         if asked.residual or _names(query) or any(path[0] == FIELD for path in paths):
             return (selected(info, paths) for _, info in self._found(query))
         return self._selected(query, asked, paths)
 
     def count(self, query: Query) -> int:
-        asked = reql.asked(query.constraints)
+        asked = asked_of(query.constraints)
         if asked.residual or _names(query):
             return sum(1 for _ in self._found(query))
         question = self._question(query, asked, count=True)
-        apart, timed = self._parted(query, self._held(question, each=self.place.scan_timeout))
-        counted = len(apart) + next(timed, 0)
+        rows = self._held(question, each=self.place.scan_timeout)
+        others, timed = self._parted(query, rows)
+        counted = len(others) + next(timed, 0)
         return counted if query.limit is None else min(counted, query.limit)
 
     def report(self, query: Query, path: KeyPath) -> Mapping[str, int]:
-        asked = reql.asked(query.constraints)
+        asked = asked_of(query.constraints)
         if query.limit is not None or asked.residual or _names(query) or path[0] == FIELD:
             return rarest_first(Counter(label(lookup(info.document, path)) for _, info in self._found(query)))
 
         def counted(rows: Iterator[Json]) -> Counter[str]:
-            apart, timed = self._parted(query, rows)
-            counts = Counter(label(lookup(info.document, path)) for _, info in apart)
-            counts.update(label(arranged(value, path, own)) for _, _, (value,), own in timed)
+            others, timed = self._parted(query, rows)
+            counts = Counter(label(lookup(info.document, path)) for _, info in others)
+            counts.update(self._label(row, path) for row in timed)
             return counts
 
         question = self._question(query, asked, reql.values([path]), in_order=False)
@@ -150,7 +156,7 @@ class RethinkIndex:
 
     def _found(self, query: Query) -> Iterator[_Keyed[DumpInfo]]:
         """The documents that match, in order."""
-        names, asked = _names(query), reql.asked(query.constraints)
+        names, asked = _names(query), asked_of(query.constraints)
         if names:
             yield from islice(self._reading(lambda: self._by_name(query, names)) or [], query.limit)
             return
@@ -166,28 +172,23 @@ class RethinkIndex:
 
     def _judged(self, query: Query, asked: Asked, rows: Iterator[Json]) -> Iterator[_Keyed[DumpInfo]]:
         """The documents among rows that match, in order."""
-        apart, timed = self._parted(query, rows)
+        others, timed = self._parted(query, rows)
         infos = map(self._keyed, timed)
         return _merged(
-            apart, (each for each in infos if all(holds(left, each[1].document) for left in asked.residual))
+            others, (each for each in infos if all(holds(left, each[1].document) for left in asked.residual))
         )
 
     def _selected(self, query: Query, asked: Asked, paths: Sequence[KeyPath]) -> Iterator[tuple[Json, ...]]:
-        apart, timed = self._parted(query, self._held(self._question(query, asked, reql.values(paths))))
-        others = [(key, selected(info, paths)) for key, info in apart]
-        merged = _merged(others, (_keyed_values(row, paths) for row in timed))
+        others, timed = self._parted(query, self._held(self._question(query, asked, reql.values(paths))))
+        told = [(key, selected(info, paths)) for key, info in others]
+        merged = _merged(told, (self._keyed_values(row, paths) for row in timed))
         yield from (row for _, row in islice(merged, query.limit))
 
     def _parted(self, query: Query, rows: Iterator[Json]) -> tuple[list[_Keyed[DumpInfo]], Iterator[Json]]:
-        """Of an answer: the documents of rows that stand apart and match, in order, and all that follows them."""
-        apart: list[_Keyed[DumpInfo]] = []
-        for row in rows:
-            if not isinstance(row, dict) or reql.is_timed(row):
-                return sorted(apart, key=_key), chain([row], rows)
-            keyed = self._keyed(row)
-            if matches(query, keyed[1].document):
-                apart.append(keyed)
-        return sorted(apart, key=_key), iter(())
+        """Of an answer: the documents of rows that the server cannot judge and that match, in order; and what it says
+        of the others."""
+        found = map(self._keyed, iter(partial(next, rows, None), None))
+        return sorted((keyed for keyed in found if matches(query, keyed[1].document)), key=_key), rows
 
     def _by_name(self, query: Query, names: frozenset[str]) -> list[_Keyed[DumpInfo]]:
         """The documents that match, each of which has one of these names."""
@@ -209,6 +210,25 @@ class RethinkIndex:
         info = self._info(row)
         return sort_key(info), info
 
+    def _keyed_values(self, row: Json, paths: Sequence[KeyPath]) -> _Keyed[tuple[Json, ...]]:
+        if isinstance(row, dict):
+            key, info = self._keyed(row)
+            return key, selected(info, paths)
+        time, identity, values, own = row
+        require_dump(identity, str(self.place))
+        told = zip(paths, values, strict=True)
+        return (
+            (True, float(time), identity),
+            tuple(float(time) if path == TIME else arranged(value, path, own) for path, value in told),
+        )
+
+    def _label(self, row: Json, path: KeyPath) -> str:
+        if isinstance(row, dict):
+            return label(lookup(self._info(row).document, path))
+        _, identity, (value,), own = row
+        require_dump(identity, str(self.place))
+        return label(arranged(value, path, own))
+
     # ---- asking ------------------------------------------------------------------------------------
 
     @property
@@ -224,19 +244,21 @@ class RethinkIndex:
         in_order: bool = True,
         count: bool = False,
     ) -> Term:
-        """For the rows that stand apart and then the timed ones: what is ``told`` of each of these, or how many."""
-        others = asked.of_apart(reql.apart(self.place.database))
+        """For the rows that the server cannot judge; then, after a null, for the others: what is ``told`` of each of
+        these, or how many."""
+        database = self.place.database
+        others = asked.of_apart(reql.apart(database))
         if asked.timeless:
             return others
+        if asked.fields:
+            others = others.union(asked.of_unsure(reql.not_held(database)), interleave=False)
         by_id = query.limit is not None
         in_order = in_order and not count
-        timed = reql.timed(
-            self.place.database, asked.low, asked.high, in_order=in_order, by_id=by_id, signature=asked.signature
-        )
+        timed = reql.timed(database, asked.low, asked.high, in_order=in_order, by_id=by_id, signature=asked.signature)
         timed = asked.of_timed(timed)
         timed = timed if told is None else timed.map(told)
         timed = timed if query.limit is None or asked.residual else timed.limit(query.limit)
-        return others.union([timed.count()] if count else timed, interleave=False)
+        return others.union([None], [timed.count()] if count else timed, interleave=False)
 
     def _held(self, question: Term, each: float | None = None) -> Iterator[Json]:
         held = self._reading(lambda: self._connections.held(question, each))
@@ -274,12 +296,3 @@ def _merged(apart: Sequence[_Keyed[T]], timed: Iterator[_Keyed[T]]) -> Iterator[
     ordered = (each for _, same in groupby(timed, lambda each: each[0][:2]) for each in sorted(same, key=_key))
     seen = {key for (_, _, key), _ in apart}  # one that was changed while the answer was read is not given twice
     return heapq.merge(apart, (each for each in ordered if each[0][2] not in seen), key=_key)
-
-
-def _keyed_values(row: Json, paths: Sequence[KeyPath]) -> _Keyed[tuple[Json, ...]]:
-    time, identity, values, own = row
-    told = zip(paths, values, strict=True)
-    return (
-        (True, float(time), identity),
-        tuple(float(time) if path == TIME else arranged(value, path, own) for path, value in told),
-    )

@@ -1,23 +1,21 @@
 """A document as a row of RethinkDB, and back.
 
 A row is the document itself, as the original's programs write and read it. What RethinkDB would not give back as it
-was stands beside it, in one field of ours that the original passes over:
+was (``thoth/index/rethink_values.py``) stands beside it, in one field of ours that the original passes over:
 
     {"_thoth": {"order": [[PATH, KEYS], ...]}}   objects whose keys stand in another order than RethinkDB's
+    {"_thoth": {"points": [PATH, ...]}}          whole numbers that the document writes with a point
     {"_thoth": {"unnamed": true}}                the document has no ``id``, which each row needs
-    {"_thoth": {"exact": TEXT}}                  the whole document as JSON, for one that RethinkDB cannot hold; then
-                                                 the row's ``time`` is text, which tells it from those that it holds
+    {"_thoth": {"exact": {KEY: TEXT, ...}}}      fields that RethinkDB cannot hold, as JSON; the row shows what it can
+    {"_thoth": {"exact": TEXT}}                  the whole document as JSON, where RethinkDB cannot hold a key of it
+                                                 or its ``id``; then the row's ``time`` is text
 
-RethinkDB (2.4) has doubles for numbers, does not tell 1.0 and -0.0 from 1 and 0, sorts the keys of objects by their
-bytes, and refuses lone surrogates, objects with a key ``$reql_type$`` and lists of more than 100,000 items; its
-drivers give up on what is nested deeper than 20. Of a fraction with more digits than 2**53 it may read the last bit
-wrong, so such a one is sent as a division, which is exact (``Row.fractions``); in a list it cannot be.
+So the ``time`` of a dump is a number to the original, too, whatever else its document has.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +23,7 @@ from typing import Final
 from thoth.errors import IndexFailure
 from thoth.index.base import clamped_revision
 from thoth.index.documents import stored_text
+from thoth.index.rethink_values import MAX_WHOLE, Notes, Path, is_held, is_name, likeness
 from thoth.model import DumpInfo, Identity, Json, strict_json
 from thoth.naming import is_identity
 from thoth.query import KeyPath, shown
@@ -32,13 +31,8 @@ from thoth.query import KeyPath, shown
 FIELD: Final = "_thoth"
 EXACT: Final = "exact"
 ORDER: Final = "order"
+POINTS: Final = "points"
 _UNNAMED: Final = "unnamed"
-
-MAX_WHOLE: Final = 1 << 53  # up to here a double is every whole number
-_MAX_ITEMS: Final = 100_000
-_MAX_LEVELS: Final = 20
-_PSEUDOTYPE: Final = "$reql_type$"
-_UNHELD: Final = re.compile("[\0\ud800-\udfff]")
 
 # The keys of a document as thoth.ingest.arrival and those who add to it write them; all others, sorted, follow.
 KEYS: Final = (
@@ -48,8 +42,6 @@ KEYS: Final = (
     *("stack", "stack_by", "ticket", "autoanalyzed", "purged", "rules_pending", "rules_begun"),
 )
 _PLACES: Final = {key: place for place, key in enumerate(KEYS)}
-
-Path = tuple[str | int, ...]  # keys of objects and places in lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,103 +55,80 @@ class Row:
     identity: Identity
     revision: int
     fields: Mapping[str, Json]
-    fractions: Mapping[KeyPath, float]
+    fractions: Mapping[KeyPath, Json]  # or the lists that they stand in
     size: int
 
 
 def row_of(info: DumpInfo) -> Row:
     """A document as a row. Raises BadDocument for one that no index can keep."""
     text = stored_text(info)
-    fractions: dict[KeyPath, float] = {}
+    document = info.document
     revision = min(clamped_revision(info), MAX_WHOLE)
-    named = info.document.get("id", info.id) == info.id
-    if named and FIELD not in info.document and _is_held(info.document, 0, (), fractions):
-        own = {FIELD: _beside(info.document)}
-        fields = {**info.document, **(own if own[FIELD] else {}), "id": info.id}
-        return Row(info.id, revision, fields, fractions, len(text))
-    fields = {**_likeness_of(json.loads(text)), FIELD: {EXACT: text}}
-    return Row(info.id, revision, fields, {}, 2 * len(text))
+    if document.get("id", info.id) != info.id or FIELD in document or not all(map(_is_key, document)):
+        fields = {**_likeness_of(json.loads(text)), FIELD: {EXACT: text}}
+        return Row(info.id, revision, fields, {}, 2 * len(text))
+    fractions: dict[KeyPath, Json] = {}
+    points: list[Path] = []
+    exact: dict[str, str] = {}
+    for key, value in document.items():
+        notes = Notes()
+        sent = notes.sent(document) if is_held(value, (key,), notes) else None
+        if sent is None or (key == "revision" and isinstance(value, float)):  # not by which an index decides
+            exact[key] = _text(value)
+        else:
+            fractions |= sent
+            points += notes.points
+    own = _beside(document, exact, points)
+    fields = {**document, **{key: _shown(key, exact[key]) for key in exact}, **({FIELD: own} if own else {})}
+    size = len(text) + sum(map(len, exact.values())) + sum(len(_text(value)) for value in fractions.values())
+    return Row(info.id, revision, {**fields, "id": info.id}, fractions, size)
 
 
 def info_of(row: dict[str, Json], where: str) -> DumpInfo:
     """The document of a row, which is changed. Raises IndexFailure, naming ``where``, for a row of no dump."""
     own = row.pop(FIELD, None)
     own = own if isinstance(own, dict) else {}
-    if not is_identity(str(row.get("id"))):
-        raise IndexFailure(f"{where}: row {shown(str(row.get('id')))} of table 'dumps' is no dump; remove it")
-    exact = _exact_document(own.get(EXACT), row)
-    return DumpInfo(_restored(row, own) if exact is None else exact)
+    require_dump(row.get("id"), where)
+    exact = own.get(EXACT)
+    if (whole := _exact_document(exact, row)) is not None:
+        return DumpInfo(whole)
+    for key, text in exact.items() if isinstance(exact, dict) else ():
+        row |= _exact_field(key, text, row)
+    return DumpInfo(_restored(row, own))
+
+
+def require_dump(key: Json, where: str) -> None:
+    """Raises IndexFailure, naming ``where``, for the key of a row that is not a dump's."""
+    if not is_identity(str(key)):
+        raise IndexFailure(f"{where}: row {shown(str(key))} of table 'dumps' is no dump; remove it")
 
 
 def arranged(value: Json, path: KeyPath, own: Json) -> Json:
-    """The value at a path of a row, which is changed: its objects' keys as it says in our own field of the row."""
-    for place, keys in _pairs(own.get(ORDER) if isinstance(own, dict) else None):
+    """The value at a path of a row, which is changed, as the document has it by what stands beside the row: numbers
+    with their points, keys in their order."""
+    beside = own if isinstance(own, dict) else {}
+    for place in _places(beside.get(POINTS)):
+        if place[: len(path)] == path:
+            value = _pointed(value, place[len(path) :])
+    for place, keys in _pairs(beside.get(ORDER)):
         if place[: len(path)] == path:
             _arrange(value, place[len(path) :], keys)
     return value
 
 
-# ---- what RethinkDB holds --------------------------------------------------------------------------
-
-
-def is_short(value: float) -> bool:
-    """Whether a fraction has so few digits that RethinkDB reads it from JSON as it is."""
-    digits = repr(value).lstrip("-").replace(".", "")
-    return digits.isdecimal() and int(digits) <= MAX_WHOLE
-
-
-def ratio(value: float) -> tuple[int, int] | None:
-    """Two numbers whose quotient is this fraction, and which RethinkDB reads as they are; None without such."""
-    above, below = value.as_integer_ratio()
-    return (above, below) if 1 < below <= MAX_WHOLE else None
-
-
-def is_text(text: str) -> bool:
-    """Whether RethinkDB holds a text: it has no NUL and no lone surrogates."""
-    return not _UNHELD.search(text)
-
-
-def _is_held(  # noqa: PLR0911 - one for each kind of value
-    value: Json, level: int, path: KeyPath | None, fractions: dict[KeyPath, float]
-) -> bool:
-    """Whether RethinkDB would give a value back as it is. ``path``: where it stands, None inside of a list."""
-    match value:
-        case None | bool():
-            return True
-        case str():
-            return is_text(value)
-        case int():
-            return -MAX_WHOLE <= value <= MAX_WHOLE
-        case float():
-            return not value.is_integer() and (is_short(value) or _is_noted(value, path, fractions))
-        case list():
-            few = len(value) <= _MAX_ITEMS and level < _MAX_LEVELS
-            return few and all(_is_held(item, level + 1, None, fractions) for item in value)
-        case dict() if level < _MAX_LEVELS:
-            return all(
-                isinstance(key, str)
-                and is_text(key)
-                and key != _PSEUDOTYPE
-                and _is_held(item, level + 1, None if path is None else (*path, key), fractions)
-                for key, item in value.items()
-            )
-    return False
-
-
-def _is_noted(value: float, path: KeyPath | None, fractions: dict[KeyPath, float]) -> bool:
-    if path is None or ratio(value) is None:
-        return False
-    fractions[path] = value
-    return True
-
-
 # ---- what stands beside ----------------------------------------------------------------------------
 
 
-def _beside(document: Mapping[str, Json]) -> dict[str, Json]:
-    own: dict[str, Json] = {} if "id" in document else {_UNNAMED: True}
-    orders = [[list(path), keys] for path, keys in _orders(document, ())]
-    return {**own, ORDER: orders} if orders else own
+def _beside(document: Mapping[str, Json], exact: Mapping[str, str], points: Iterable[Path]) -> dict[str, Json]:
+    """Our own field of a row; ``exact`` are the fields that RethinkDB cannot hold."""
+    held = {key: None if key in exact else value for key, value in document.items()}
+    own: dict[str, Json] = {
+        ORDER: [[list(path), keys] for path, keys in _orders(held, ())],
+        POINTS: [list(path) for path in points],
+        EXACT: dict(exact),
+        _UNNAMED: "id" not in document,
+    }
+    return {key: value for key, value in own.items() if value}
 
 
 def _orders(value: Json, path: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -196,13 +165,26 @@ def _pairs(orders: Json) -> Iterator[tuple[Path, list[str]]]:
                 yield tuple(path), keys
 
 
+def _places(points: Json) -> Iterator[Path]:
+    """The entries of ``points``, likewise."""
+    for entry in points if isinstance(points, list) else ():
+        if isinstance(entry, list):
+            yield tuple(entry)
+
+
+def _pointed(value: Json, path: Path) -> Json:
+    """The value with the point that the whole number at a path in it has."""
+    if not path:
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    *outer, last = path
+    inside = _inside(value, outer)
+    if (number := _inside(inside, [last])) is not None:
+        inside[last] = _pointed(number, ())
+    return value
+
+
 def _arrange(value: Json, path: Path, keys: Iterable[str]) -> None:
-    for step in path:
-        if isinstance(value, dict):
-            value = value.get(step)
-        else:
-            within = isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)
-            value = value[step] if within else None
+    value = _inside(value, path)
     if isinstance(value, dict):
         items = dict(value)
         value.clear()
@@ -210,7 +192,48 @@ def _arrange(value: Json, path: Path, keys: Iterable[str]) -> None:
         value.update(items)
 
 
-# ---- documents that RethinkDB cannot hold ----------------------------------------------------------
+def _inside(value: Json, path: Iterable[str | int]) -> Json:
+    """What is at a path in a value; None where there is nothing."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step) if isinstance(step, str) else None
+        else:
+            within = isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)
+            value = value[step] if within else None
+    return value
+
+
+# ---- what RethinkDB cannot hold --------------------------------------------------------------------
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and is_name(key)
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _shown(key: str, text: str) -> Json:
+    """What a row shows of the field that a JSON text writes. Raises ValueError and RecursionError."""
+    value = strict_json(text)
+    if key == "revision":
+        return min(clamped_revision(DumpInfo({key: value})), MAX_WHOLE)
+    if key == "time" and isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)  # not the time of the dump, but near it
+    return likeness(value, 1)
+
+
+def _exact_field(key: str, text: Json, row: Mapping[str, Json]) -> dict[str, Json]:
+    """A field of a row that stands beside it as text; none when the row shows another value.
+
+    The original changes a row's fields and leaves our text as it was: then the row is what holds.
+    """
+    try:
+        same = isinstance(text, str) and key in row and _shown(key, text) == row[key]
+    except (ValueError, RecursionError):
+        same = False
+    return {key: strict_json(text)} if same else {}
 
 
 def _exact_document(text: Json, row: Mapping[str, Json]) -> dict[str, Json] | None:
@@ -230,31 +253,7 @@ def _exact_document(text: Json, row: Mapping[str, Json]) -> dict[str, Json] | No
 def _likeness_of(document: dict[str, Json]) -> dict[str, Json]:
     """A document as far as RethinkDB can hold it, for those who read no text of ours."""
     info = DumpInfo(document)
-    likeness: dict[str, Json] = _likeness({key: item for key, item in document.items() if key != FIELD}, 0)
-    if isinstance(at := likeness.get("time"), int | float) and not isinstance(at, bool):
-        likeness["time"] = repr(at)
-    return {**likeness, "id": info.id, "revision": min(clamped_revision(info), MAX_WHOLE)}
-
-
-def _likeness(value: Json, level: int) -> Json:
-    match value:
-        case str():
-            return _UNHELD.sub("\ufffd", value)
-        case int() | float():  # true and false too
-            return _number_like(value)
-        case list() if level < _MAX_LEVELS:
-            return [_likeness(item, level + 1) for item in value[:_MAX_ITEMS]]
-        case dict() if level < _MAX_LEVELS:
-            return {_key_like(key): _likeness(item, level + 1) for key, item in value.items()}
-    return None
-
-
-def _number_like(value: int | float) -> int | float | str:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_WHOLE:
-        return int(value)
-    held = is_short(value) if isinstance(value, float) else abs(value) <= MAX_WHOLE
-    return value if held else repr(value)
-
-
-def _key_like(key: str) -> str:
-    return _UNHELD.sub("\ufffd", key).replace(_PSEUDOTYPE, "reql_type")
+    like: dict[str, Json] = likeness({key: item for key, item in document.items() if key != FIELD}, 0)
+    if isinstance(at := like.get("time"), int | float) and not isinstance(at, bool):
+        like["time"] = repr(at)
+    return {**like, "id": info.id, "revision": min(clamped_revision(info), MAX_WHOLE)}

@@ -13,7 +13,7 @@ from rethinkdb import r
 
 from thoth.errors import IndexFailure
 from thoth.index import reql
-from thoth.index.reql import APART, SIGNATURE, TABLES, TIME, Term
+from thoth.index.reql import APART, NOT_HELD, SIGNATURE, TABLES, TIME, Term
 from thoth.index.rethink_connections import Connections
 from thoth.index.rethink_wire import Refused
 
@@ -43,10 +43,12 @@ def make(connections: Connections) -> list[str]:
     """Make what is missing; a line for each thing that was made and that the original makes. Raises IndexFailure."""
     database = connections.place.database
     made = [f"created {what}" for what, there, making in _parts(database) if _make(connections, there, making)]
-    _make(connections, reql.dumps(database).index_list().contains(APART), reql.make_apart(database))
-    _make(connections, reql.dumps(database).index_list().contains(SIGNATURE), reql.make_signature(database))
+    dumps = reql.dumps(database)
+    ours = {APART: reql.make_apart, NOT_HELD: reql.make_not_held, SIGNATURE: reql.make_signature}
+    for name, making_of in ours.items():
+        _make(connections, dumps.index_list().contains(name), making_of(database))
     # For a table with many dumps this takes minutes.
-    connections.held(reql.dumps(database).index_wait(TIME, APART, SIGNATURE), connections.place.scan_timeout)
+    connections.held(dumps.index_wait(TIME, *ours), connections.place.scan_timeout)
     return made
 
 

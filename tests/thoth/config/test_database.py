@@ -31,10 +31,38 @@ class TestRethink:
         assert load_config({**environ, "THOTH_DB": "rethinkdb://u:p@db/x"}).db == "rethinkdb://u:p@db/x"
         assert load_config({**environ, "THOTH_DB": "sqlite:///d"}).db == "sqlite:///d"
 
+    @pytest.mark.parametrize(
+        ("told", "variables", "url"),
+        [
+            ("rethinkdb://h", {"PORT": "1"}, "rethinkdb://h:1"),
+            ("rethinkdb://u:p%40@[::1]:2/d?tls=1", {"PORT": "1"}, "rethinkdb://u:p%40@[::1]:1/d?tls=1"),
+            ("rethinkdb://h?tls=1", {"DB": "x/y"}, "rethinkdb://h/x%2Fy?tls=1"),
+            ("rethinkdb://u:p@h:2/d", {"AUTHKEY": "a@b"}, "rethinkdb://u:a%40b@h:2/d"),
+            ("rethinkdb://u:p@h/d", {"AUTHKEY": "none"}, "rethinkdb://h/d"),
+            ("rethinkdb://h:2/d", {"AUTHKEY": "k", "DB": "x", "PORT": "1"}, "rethinkdb://admin:k@h:1/x"),
+            ("sqlite:///t", {"AUTHKEY": "k", "DB": "x", "PORT": "1"}, "sqlite:///t"),
+        ],
+    )
+    def test_each_wins_over_the_url_in_a_file(
+        self, toml: Path, told: str, variables: dict[str, str], url: str
+    ) -> None:
+        toml.write_text(f'db = "{told}"')
+        toml.chmod(0o600)
+        names = {f"THOTH_DB_{name}": value for name, value in variables.items()}
+        config = load_config(names, file=str(toml))
+        assert config.db == url
+        changed = set() if url == told else set(names)
+        assert set(config.origins["db"].split(", ")) == {str(toml), *changed}
+        assert (
+            load_config({**names, "THOTH_DB": "rethinkdb://u:p@o:3/e"}, file=str(toml)).db == "rethinkdb://u:p@o:3/e"
+        )
+
     @pytest.mark.parametrize("port", ["0", "65536", "x", "-1", "1.5"])
     def test_a_port_that_is_none(self, port: str) -> None:
         message = refused({"THOTH_DB_HOST": "db", "THOTH_DB_PORT": port})
         assert message == "THOTH_DB_HOST: port must be a number from 1 to 65535"
+        assert refused({"THOTH_DB_PORT": port}) == "THOTH_DB_PORT: port must be a number from 1 to 65535"
+        assert load_config({"THOTH_DB_PORT": port, "THOTH_DB": "sqlite:///d"}).db == "sqlite:///d"
 
     def test_a_configuration_s_repr_holds_no_password(self) -> None:
         environ = {"THOTH_DB_HOST": "db", "THOTH_DB_AUTHKEY": "I<3dumps"}
@@ -65,6 +93,21 @@ class TestOriginalFile:
         environ = self.written(file, '{"db": {"host": "h"}}')
         assert load_config({**environ, "THOTH_DB": "sqlite:///d"}).db == "sqlite:///d"
         assert load_config({**environ, "THOTH_DB_HOST": "e"}).db == "rethinkdb://e:28015/thoth"
+
+    def test_each_variable_wins_over_it(self, file: Path) -> None:
+        told = '{"db": {"host": "h", "port": 1, "db": "d", "user": "u", "password": "p"}}'
+        environ = self.written(file, told)
+        for variable, value, url in (
+            ("PORT", "2", "rethinkdb://u:p@h:2/d"),
+            ("DB", "e", "rethinkdb://u:p@h:1/e"),
+            ("AUTHKEY", "k", "rethinkdb://u:k@h:1/d"),
+            ("AUTHKEY", "none", "rethinkdb://h:1/d"),
+        ):
+            config = load_config({**environ, f"THOTH_DB_{variable}": value})
+            assert config.db == url
+            assert config.origins["db"] == f"{file}, THOTH_DB_{variable}"
+        open_to_all = self.written(file, '{"db": {"host": "h"}}', 0o644)
+        assert load_config({**open_to_all, "THOTH_DB_AUTHKEY": "k"}).db == "rethinkdb://admin:k@h:28015/thoth"
 
     def test_one_that_names_none(self, file: Path) -> None:
         assert load_config(self.written(file, '{"manta": 1}')).origins["db"] == "default"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 
 from tests.support.arrivals import CORE, take, whole
 from tests.thoth.edit.scene import NOBODY, info_of, keys, nested, values
-from thoth.edit import SetProperty, SetTicket, edit_dump, revise, stored_form
-from thoth.errors import BadDocument, NoSuchDump, StoreError
+from thoth.edit import Edited, SetProperty, SetTicket, edit_dump, edit_each, revise, stored_form
+from thoth.errors import BadDocument, IndexFailure, NoSuchDump, StoreError
 from thoth.index.documents import MAX_DEPTH
+from thoth.index.wrappers import Passing
 from thoth.library import Thoth
-from thoth.model import DumpInfo, Json
+from thoth.model import DumpInfo, Identity, Json
 from thoth.store.base import MAX_SMALL
 
 
@@ -42,6 +44,47 @@ class TestRevise:
         thoth.index.delete(info.id)
         assert revise(thoth, info.id, lambda stored: None) == info
         assert whole(thoth, info.id).revision == 0
+
+    @pytest.mark.parametrize("ahead", [1, 2, 3])
+    def test_what_the_index_alone_knows_comes_back(self, thoth: Thoth, ahead: int) -> None:
+        identity = take(thoth, CORE).info.id
+        name = f"/bmc/stor/thoth/{identity}/info.json"
+        backup = thoth.store.get(name)[0]
+        for edit in [SetTicket("OS-1"), SetProperty(("x",), 1), SetProperty(("y",), 2)][:ahead]:
+            edit_dump(thoth, identity, [edit])
+        thoth.store.put(name, backup)
+        (done,) = edit_each(thoth, [identity], [SetProperty(("e",), 1)])
+        assert done == Edited(identity, changed=True)
+        info = whole(thoth, identity)
+        assert info.document["ticket"] == "OS-1"
+        assert info.properties == [{"e": 1}, {"e": 1, "x": 1}, {"e": 1, "x": 1, "y": 2}][ahead - 1]
+        assert info.revision == ahead + 1
+
+    def test_it_comes_back_with_a_change_that_changes_nothing(self, thoth: Thoth) -> None:
+        identity = take(thoth, CORE).info.id
+        name = f"/bmc/stor/thoth/{identity}/info.json"
+        backup = thoth.store.get(name)[0]
+        edit_dump(thoth, identity, [SetTicket("OS-1")])
+        thoth.store.put(name, backup)
+        assert revise(thoth, identity, lambda stored: None).document["ticket"] == "OS-1"
+        assert whole(thoth, identity).revision == 2
+
+    def test_an_index_that_does_not_say_what_it_has_is_not_overwritten(self, thoth: Thoth) -> None:
+        identity = take(thoth, CORE).info.id
+        index = thoth.index
+
+        class Failing(Passing):
+            def get(self, identity: Identity) -> DumpInfo | None:
+                raise IndexFailure("away for a moment")
+
+        with pytest.raises(IndexFailure, match="away for a moment"):
+            edit_dump(replace(thoth, index=Failing(index)), identity, [SetTicket("OS-1")])
+        found = thoth.stored_info(identity)
+        assert found is not None
+        assert found[0].document["ticket"] == "OS-1"
+        row = index.get(identity)
+        assert row is not None
+        assert "ticket" not in row.document
 
     def test_a_race_that_is_lost_for_ever_ends_and_waits_longer_and_longer(self, thoth: Thoth) -> None:
         identity = take(thoth, CORE).info.id

@@ -19,8 +19,9 @@ from tests.support.reql_stub import ReqlStub
 from tests.support.reqlite import ReqlServer
 from tests.thoth.index.rows import dump, named
 from thoth.errors import BadDocument, CannotWrite, IndexFailure
-from thoth.index import reql, rethink, rethink_connections, rethink_writes
+from thoth.index import rethink, rethink_connections, rethink_writes
 from thoth.index.base import Known
+from thoth.index.reql_conditions import asked_of
 from thoth.index.rethink import RethinkIndex
 from thoth.index.rethink_place import RethinkPlace
 from thoth.index.rethink_rows import FIELD
@@ -81,12 +82,18 @@ class TestTables:
         assert {each["index"] for each in run(r.table("dumps").index_status()) if each["ready"]} == {
             "time",
             "thoth_apart",
+            "thoth_exact",
             "thoth_signature",
         }
 
     def test_create_makes_what_is_missing(self, index: RethinkIndex, original: Run) -> None:
         assert index.create() == []
-        assert sorted(original(r.table("dumps").index_list())) == ["thoth_apart", "thoth_signature", "time"]
+        assert sorted(original(r.table("dumps").index_list())) == [
+            "thoth_apart",
+            "thoth_exact",
+            "thoth_signature",
+            "time",
+        ]
 
     def test_two_make_it_at_the_same_time(self, place: RethinkPlace) -> None:
         with ExitStack() as undo:
@@ -171,8 +178,8 @@ class TestBySignature:
     def test_the_index_is_what_is_asked(self, index: RethinkIndex) -> None:
         index.create()
         index.put_many([dump(1, signature="a"), dump(2, signature="b")])
-        assert "thoth_signature" in str(index._question(Query(), reql.asked([Equals(("signature",), "a")])))
-        assert "thoth_signature" not in str(index._question(Query(), reql.asked([Equals(("cmd",), "a")])))
+        assert "thoth_signature" in str(index._question(Query(), asked_of([Equals(("signature",), "a")])))
+        assert "thoth_signature" not in str(index._question(Query(), asked_of([Equals(("cmd",), "a")])))
 
 
 class TestBesideTheOriginal:
@@ -206,7 +213,7 @@ class TestBesideTheOriginal:
             assert found is not None
             assert found.document == row
         assert sorted(original(r.table("dumps").index_list())) == (
-            ["thoth_apart", "thoth_signature", "time"] if ours else ["time"]
+            ["thoth_apart", "thoth_exact", "thoth_signature", "time"] if ours else ["time"]
         )
 
     def test_it_finds_our_rows(self, index: RethinkIndex, run: Run) -> None:
@@ -236,10 +243,42 @@ class TestBesideTheOriginal:
         original(r.table("dumps").insert({"id": named(1), "revision": theirs}))
         assert index.put(dump(1, revision=1)) == wins
 
+    def test_it_compares_the_time_of_any_dump(self, index: RethinkIndex, run: Run) -> None:
+        times = [1796040761.4520772, 1796040762.0, 1796040763.25]
+        index.put_many(
+            dump(
+                number,
+                time=time,
+                psargs="caf\udce9",
+                sources=[{"node": "cn7", "mtime": time}],
+                properties={"a": 2**60},
+            )
+            for number, time in enumerate(times)
+        )
+        for time, wanted in [(times[0] - 1, 3), (times[0], 2), (times[1], 1), (times[2] + 1e7, 0)]:
+            assert run(r.table("dumps").filter(r.row["time"].gt(time)).count()) == wanted
+            assert ids(index, Newer(time)) == list(range(3 - wanted, 3))
+
+    def test_it_sets_a_ticket_on_a_dump_of_which_a_field_stands_beside(self, index: RethinkIndex, run: Run) -> None:
+        index.put(dump(1, psargs="caf\udce9"))
+        run(r.table("dumps").get(named(1)).update({"ticket": "OS-1"}))
+        found = index.get(named(1))
+        assert found is not None
+        assert (found.document["ticket"], found.document["psargs"]) == ("OS-1", "caf\udce9")
+
     def test_a_row_of_no_dump_is_named(self, index: RethinkIndex, original: Run) -> None:
-        original(r.table("dumps").insert({"id": "configuration", "time": 1}))
-        with pytest.raises(IndexFailure, match="row 'configuration' of table 'dumps' is no dump; remove it"):
+        original(r.table("dumps").insert({"id": "c0nfiguration", "time": 1}))
+        with pytest.raises(IndexFailure, match="row 'c0nfiguration' of table 'dumps' is no dump; remove it"):
             list(index.find(Query()))
+        asks: list[Callable[[], object]] = [
+            lambda: list(index.select(Query(), [("id",)])),
+            lambda: index.report(Query(), ("cmd",)),
+            lambda: index.rank(Query(), 3),
+            lambda: index.named("c"),
+        ]
+        for ask in asks:
+            with pytest.raises(IndexFailure, match="row 'c0nfiguration' of table 'dumps' is no dump; remove it"):
+                ask()
 
 
 class TestLongAnswers:
@@ -271,6 +310,38 @@ class TestLongAnswers:
                 assert 0 < len(list(asked.find(query))) < 3
                 assert asked.count(query) < 3
                 assert proxy.passed["down"] - before < 10_000, query
+
+    @pytest.mark.parametrize("with_index", [True, False])
+    @pytest.mark.parametrize(
+        "fields",
+        [{"sources": [{"mtime": 1796040761.4520772}, {"mtime": 5.0}]}, {"psargs": "caf\udce9"}],
+        ids=["mtime", "not-utf-8"],
+    )
+    def test_the_server_judges_what_is_held_in_part(
+        self, index: RethinkIndex, place: RethinkPlace, run: Run, with_index: bool, fields: dict[str, Json]
+    ) -> None:
+        index.create()
+        if not with_index:
+            run(r.table("dumps").index_drop("thoth_exact"))
+        index.put_many(dump(number, cmd="svcs", filler="x" * 1000, **fields) for number in range(200))
+        index.put(dump(500, cmd="needle", **fields))
+        asked: list[tuple[Constraint, ...]] = [
+            (Equals(("cmd",), "needle"),),
+            (Glob(("cmd",), "n*dle"), Undefined(("ticket",))),
+            (Newer(198),),
+            (Older(1), Equals(("cmd",), "svcs")),
+            (Equals(("psargs",), "caf\udce9"), Newer(198)),
+            (Glob(("psargs",), "caf?"), Equals(("cmd",), "needle")),
+        ]
+        with Proxy((place.host, place.port)) as proxy, closing(_through(place, proxy)) as through:
+            for query in [*map(Query, asked), Query(limit=2), Query((Equals(("cmd",), "svcs"),), 2)]:
+                wanted = [info.id for info in index.find(Query()) if matches(query, info.document)][: query.limit]
+                before = proxy.passed["down"]
+                assert [info.id for info in through.find(query)] == wanted
+                assert [row for (row,) in through.select(query, [("id",)])] == wanted
+                assert through.count(query) == len(wanted)
+                assert len(wanted) < 3
+                assert proxy.passed["down"] - before < 15_000, query
 
     def test_times_of_many_digits(self, index: RethinkIndex) -> None:
         time = 1795985267.4809973

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, objects, take, whole
 from tests.thoth.ingest.scene import unread
-from thoth.edit import revise
+from thoth.edit import SetProperty, edit_dump, revise
 from thoth.errors import NoSuchDump
 from thoth.ingest.annotate import annotate
 from thoth.ingest.receive import receive
 from thoth.library import Thoth
+from thoth.maintain import Reindexed, reindex
 from thoth.model import Result
 
 
@@ -54,6 +57,20 @@ class TestPresent:
         info = take(thoth, CUT).info
         revise(thoth, info.id, lambda stored: stored.changed(purged=NOW))
         assert receive(thoth, arrival(CORE), unread(), now=NOW).result is Result.PRESENT
+
+    def test_F26_the_originals_document_with_raw_bytes_is_one(self, thoth: Thoth) -> None:
+        info = take(thoth, CORE).info
+        document = {**info.document, "psargs": "caf", "ticket": "OS-1", "properties": {"triage": "bmc"}}
+        form = json.dumps(document).encode().replace(b'"caf"', b'"caf\xe9"')
+        thoth.store.put(f"/bmc/stor/thoth/{info.id}/info.json", form)
+        assert reindex(thoth, [info.id]) == Reindexed(1, ())
+        assert whole(thoth, info.id).document == {**document, "psargs": "caf\ufffd"}
+        assert take(thoth, CORE).result is Result.PRESENT
+        assert thoth.store.get(f"/bmc/stor/thoth/{info.id}/info.json")[0] == form
+        edit_dump(thoth, info.id, [SetProperty(("x",), 1)])
+        after = whole(thoth, info.id).document
+        assert (after["psargs"], after["ticket"]) == ("caf\ufffd", "OS-1")
+        assert after["properties"] == {"triage": "bmc", "x": 1}
 
     def test_annotating_what_is_not_there(self, thoth: Thoth) -> None:
         with pytest.raises(NoSuchDump):
