@@ -13,12 +13,13 @@ locate() { # everything has its place below /opt/custom, which no boot wipes
 
 # ---- programs of the system ---------------------------------------------------------------------------------------
 
+# What a user or a service is run by gets no descriptor of the lock: what they leave running would hold it on.
 system() { # PROGRAM ARGUMENT ...; with --root the one that lies there
     local name=$1 directory
     shift
     for directory in "$root/usr/sbin" "$root/usr/bin" "$root/sbin"; do
         if [[ -x $directory/$name ]]; then
-            "$directory/$name" "$@"
+            "$directory/$name" "$@" 9>&-
             return $? # the number, or a trap would be told the status from before it
         fi
     done
@@ -71,7 +72,7 @@ check_user() {
 
 make_user() { # as each boot does
     user_line >/dev/null || undo_with remove_user
-    "$made/share/thoth/smf/postboot" user || die "user thoth cannot be made"
+    "$made/share/thoth/smf/postboot" user 9>&- || die "user thoth cannot be made"
 }
 
 remove_user() { ! user_line >/dev/null || system userdel thoth; }
@@ -100,8 +101,8 @@ make_home() {
 home_read() { # FILE COPY -> $there, yes or empty. What cannot be told is no "no": it would be written over
     local word
     there=
-    as_thoth 'if [ -e "$1" ] || [ -L "$1" ]; then echo there && cat "$1"; else echo absent; fi' sh "$home/$1" >"$2.told" ||
-        die "$home/$1: user thoth cannot read it"
+    as_thoth 'if [ -f "$1" ]; then echo there && cat "$1"; else [ ! -e "$1" ] && [ ! -L "$1" ] && echo absent; fi' \
+        sh "$home/$1" >"$2.told" || die "$home/$1: no file that user thoth can read; move it away"
     { read -r word && cat >"$2"; } <"$2.told"
     [[ $word = absent ]] || there=yes
 }
@@ -113,6 +114,7 @@ home_offer() { # FILE MODE, content on stdin: for what people edit, so it stays 
     if [[ -n $there ]]; then
         [[ -n $force ]] && ! cmp -s "$before" "$after" || return 0
         home_change "$1.old" "$2" "$before"
+        say "$home/$1: replaced; what it was is in $home/$1.old"
     fi
     home_change "$1" "$2" "$after"
 }
@@ -129,7 +131,9 @@ home_change() { # FILE MODE CONTENT: what was there comes back on failure
 }
 
 home_write() { # FILE MODE CONTENT
-    as_thoth 'umask 077; cat >"$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1"' sh "$home/$1" "$2" <"$3" ||
+    as_thoth 'umask 077
+        cat >"$1.new" && chmod "$2" "$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' \
+        sh "$home/$1" "$2" <"$3" ||
         die "$home/$1: user thoth cannot write it"
 }
 
@@ -154,19 +158,51 @@ fingerprint() { # MD5, as Manta and CloudAPI name keys
 # ---- services -----------------------------------------------------------------------------------------------------
 
 make_services() { # their manifests, and what startd knows of them
-    local each
+    local each there
     trust "$root$services"
     directory "$root$services"
     for each in $names; do
-        if cmp -s "$made/share/thoth/smf/$each.xml" "$root$services/$each.xml" && is_known "$each"; then
+        there=$root$services/$each.xml
+        choose_manifest "$each" "$there" >"$stage/$each.xml"
+        if cmp -s "$stage/$each.xml" "$there" && is_known "$each"; then
             continue
         fi
         undo_with bring_in "$each"
-        put "$root$services/$each.xml" 644 <"$made/share/thoth/smf/$each.xml"
-        bring_in "$each" || die "$root$services/$each.xml: svccfg does not take it"
+        if [[ -n $force && -f $there ]] && ! is_released "$each" "$there" cat; then
+            put "$there.old" 644 <"$there"
+            say "$there: replaced; what it was is in $there.old"
+        fi
+        put "$there" 644 <"$stage/$each.xml"
+        bring_in "$each" || die "$there: svccfg does not take it"
     done
     [[ $(state_of thoth) != maintenance* ]] || system svcadm clear svc:/site/thoth:default || true
     comes_up thoth || die "site/thoth does not run; see svcs -x site/thoth"
+}
+
+# A manifest is edited, as the collector's own says: enabled='true' has the daemon start at each boot.
+choose_manifest() { # NAME FILE: the manifest that has to lie there. -f: the release's; else what was edited in it stays
+    local release=$made/share/thoth/smf/$1.xml enabled
+    if [[ -n $force || ! -f $2 ]]; then
+        cat "$release"
+    elif is_released "$1" "$2" but_for_enabled; then
+        enabled=$(sed -n "s/.*$default_instance['\"]\([a-z]*\)['\"].*/\1/p" "$2")
+        sed "s/\($default_instance\)['\"][a-z]*['\"]/\1'$enabled'/" "$release"
+    else
+        warn "$2: edited, so it stays; this release's is $release"
+        cat "$2"
+    fi
+}
+
+default_instance='<create_default_instance enabled='
+
+but_for_enabled() { sed "s/$default_instance['\"][a-z]*['\"]/$default_instance/" "$1"; }
+
+is_released() { # NAME FILE HOW: whether a version has this manifest, when both are seen through HOW
+    local each
+    for each in "$made" "$top"/versions/*; do
+        [[ ! -f $each/share/thoth/smf/$1.xml || $("$3" "$each/share/thoth/smf/$1.xml") != "$("$3" "$2")" ]] || return 0
+    done
+    return 1
 }
 
 is_known() { system svcs -H "svc:/site/$1:default" >/dev/null 2>&1; }
@@ -204,11 +240,28 @@ restart_collector() { # when it runs: whether it runs again
 }
 
 switch() { # to the version in $made; the one before it runs again if this one does not
+    in_use >"$stage/before"
+    put "$top/.switching" 644 <"$stage/before"
     undo_with restart_collector
     point "$top/current" "versions/${made##*/}"
     make_commands
     make_services
     restart_collector || die "site/sdc-thoth does not run with $version; see svcs -x site/sdc-thoth"
+}
+
+switched() { # to the version in $made, and for good; of the others only the one before it stays
+    committed=yes
+    rm -f -- "$top/.switching"
+    forget_versions "${made##*/}" "$1"
+}
+
+# A run that was killed in between may have left the new version with the old one's services, and nobody knows whether it
+# runs. The old one is the one to go back to, so it is in use again until the next run has changed over.
+switch_back() {
+    local old
+    [[ -s $top/.switching ]] || return 0
+    old=$(<"$top/.switching")
+    [[ $(in_use) = "$old" || ! -d $top/versions/$old ]] || repoint "$top/current" "versions/$old"
 }
 
 make_commands() { # what people and services call

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tarfile import TarFile, TarInfo
 
 SUMS = "SHA256SUMS"
+SEAL = ".done"
 _SHOWN = 5  # names of damaged files
 
 
@@ -82,24 +83,55 @@ def check(directory: str) -> str:
     return sha256(str(top / SUMS))
 
 
+def seal(directory: str) -> str:
+    """Write down what a version holds, which completes it."""
+    top = Path(directory)
+    lines = [f"{_held(path)}  {path.relative_to(top)}\n" for path in sorted(top.rglob("*")) if _is_held(path)]
+    with (top / f"{SEAL}.new").open("w") as file:
+        file.writelines(lines)
+    (top / f"{SEAL}.new").replace(top / SEAL)
+    return ""
+
+
+def whole(directory: str) -> str:
+    """Hold a version against what was written down. Nobody looks for what was added: only root can do that."""
+    top = Path(directory)
+    listed = dict(_listed(top / SEAL))
+    wrong = [name for name, held in listed.items() if not _is_held(top / name) or _held(top / name) != held]
+    if wrong or not listed:
+        raise Refused(f"differs from its {SEAL} in {', '.join(wrong[:_SHOWN]) or 'all'}")
+    return ""
+
+
+def _is_held(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
+
+
+def _held(path: Path) -> str:
+    return f"->{os.readlink(path)}" if path.is_symlink() else sha256(str(path))  # noqa: PTH115 - as it is written
+
+
 def _listed(sums: Path) -> Iterator[tuple[str, str]]:
     try:
         lines = sums.read_text().splitlines()
     except FileNotFoundError as error:
-        raise Refused(f"not a release, it has no {SUMS}") from error
+        raise Refused(f"not a release, it has no {sums.name}") from error
     for line in lines:
         digest, _, name = line.partition("  ")
         yield name, digest
 
 
-def lock(descriptor: str) -> str:
-    """Have the kernel lock what the caller, who passes it on, has open as this descriptor."""
+def lock(descriptor: str, path: str) -> str:
+    """Have the kernel lock the file that the caller, who passes it on, has open as this descriptor."""
     import fcntl
 
     try:
         fcntl.flock(int(descriptor), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Refused("another run holds it") from error
+    # A run that has ended may have removed the file since the caller opened it: nobody else would meet that lock.
+    if not Path(path).exists() or not os.path.samestat(os.fstat(int(descriptor)), Path(path).stat()):
+        raise Refused("another run has just ended")
     return ""
 
 
@@ -125,6 +157,8 @@ COMMANDS: dict[str, Callable[..., str]] = {
     "sha256": sha256,
     "unpack": unpack,
     "check": check,
+    "seal": seal,
+    "whole": whole,
     "lock": lock,
     "replace": replace,
     "field": field,

@@ -1,8 +1,10 @@
 # Releases: what `make dist` packs, checked, unpacked, made into a version beside the others. Needs steps.sh.
 #
 #   $top/versions/VERSION-SUM/       a virtual environment, with what is not Python in share/thoth
-#   $top/versions/VERSION-SUM/.done  there once it is complete; without it, it is what a killed run has left
+#   $top/versions/VERSION-SUM_/      the same, made anew while the other one is in use
+#   $top/versions/VERSION-SUM/.done  the sums of its files, once it is complete; without it, a killed run has left it
 #   $top/current                     a link to the one in use, changed by a rename
+#   $top/.switching                  while services change over: the version before
 #
 # A virtual environment holds its own path, so it is made where it stays, and only the link moves.
 
@@ -35,6 +37,12 @@ find_python() { # [PYTHON] -> $python, absolute
         "$packages, and, if nodes have zstd, $wished; or name another Python with --python"
 }
 
+python_in_use() { # the interpreter that the virtual environment in use was made with, if it is still there
+    local found
+    found=$(sed -n 's/^executable = //p' "$top/current/pyvenv.cfg" 2>/dev/null) || return 0
+    ! works "$found" || printf '%s\n' "$found"
+}
+
 # ---- fetching and checking ----------------------------------------------------------------------------------------
 
 fetch() { # FILE|URL SHA256 TARGET: the file, which has this digest
@@ -48,7 +56,10 @@ fetch() { # FILE|URL SHA256 TARGET: the file, which has this digest
                 -o "$3" -- "$1" || die "$1: cannot be fetched; nothing was changed"
             ;;
         *://*) die "$1: neither a file nor an https address; fetch it yourself and name the file" ;;
-        *) cp -- "$1" "$3" || die "$1: cannot be read; nothing was changed" ;;
+        *)
+            [[ -r $1 && -f $1 ]] || die "$1: cannot be read; nothing was changed"
+            cp -- "$1" "$3" || die "$1: cannot be copied into $top; nothing was changed"
+            ;;
     esac
     got=$(release_tool sha256 "$3")
     [[ $got = "$wanted" ]] ||
@@ -74,17 +85,33 @@ install_wheels() { # into the virtual environment $made: by the release's own pi
     for pip in "$release"/wheels/pip-*.whl; do :; done
     told=$("$made/bin/python" -I "$pip/pip" install --isolated --quiet --no-index --find-links "$release/wheels" \
         --no-cache-dir --disable-pip-version-check --root-user-action ignore --no-warn-script-location \
-        "manta-thoth==$version" 2>&1) || die "$python lacks what the release does not bring along" \
-        "($(printf '%s' "$told" | tr -s '\n' ' ' | tail -c 300)); what is compiled comes from pkgsrc: pkgin install $packages"
+        "manta-thoth==$version" 2>&1) && return 0
+    case $told in
+        *"No matching distribution"*)
+            die "$python lacks what the release does not bring along ($(end_of "$told"));" \
+                "what is compiled comes from pkgsrc: pkgin install $packages"
+            ;;
+        *) die "$made: pip cannot fill it ($(end_of "$told")); look whether its disk has room" ;;
+    esac
 }
+
+end_of() { printf '%s' "$1" | tr -s '\n' ' ' | tail -c 300; }
 
 # ---- versions -----------------------------------------------------------------------------------------------------
 
-make_version() { # of $release, or the complete one that is there -> $made, its directory
+make_version() { # of $release, or one that is there and whole -> $made, its directory
+    local each
     directory "$top/versions"
-    made=$top/versions/$name
-    [[ -z ${anew-} || ! $made -ef $top/current ]] || made=${made}_ # -f: the one in use stays until the link moves
-    [[ ! -e $made/.done ]] || return 0
+    case $(in_use) in # it stays until the link moves
+        "$name") each="$name ${name}_" ;;
+        "${name}_") each="${name}_ $name" ;;
+        *) each=$name ;;
+    esac
+    [[ -z ${anew-} ]] || each=${each#* } # -f: another one than that
+    for each in $each; do
+        made=$top/versions/$each
+        ! is_whole "$made" || return 0
+    done
     rm -rf -- "$made"
     undo_with rm -rf "$made"
     "$python" -I -m venv --without-pip --system-site-packages "$made" || die "$python: cannot make $made"
@@ -92,8 +119,17 @@ make_version() { # of $release, or the complete one that is there -> $made, its 
     mkdir -p "$made/share/thoth"
     cp -R "$release/install" "$release/smf" "$release/cron" "$release/systemd" "$release/nodes" "$release/VERSION" \
         "$made/share/thoth"
+    chmod -R u+rwX,go+rX,go-w "$made/share/thoth" # however the release was unpacked: thoth runs some of it
     check_version "$made"
-    : >"$made/.done"
+    release_tool seal "$made" || die "$made: cannot be completed"
+}
+
+is_whole() { # DIR: complete, as it was made, and its commands start
+    local told
+    [[ -e $1/.done ]] || return 1
+    told=$(release_tool whole "$1" 2>&1) && told=$( (check_version "$1") 2>&1) && return 0
+    say "$1: damaged, so it is made anew: $told"
+    return 1
 }
 
 check_version() { # DIR: its commands start

@@ -93,15 +93,15 @@ directory() { # DIR [MODE]: is there; taken back when it was not
 }
 
 exclusive() { # one run of these scripts at a time; before it, what a killed run has left is removed
-    trust "$top"
+    local each found=
+    for each in bin etc home versions; do trust "$top/$each"; done
     directory "$top"
-    local found=
     [[ ! -e $top/.lock ]] || found=yes
-    # The kernel holds the lock, so that it ends with this process, however that ends. It belongs to descriptor 9.
+    # The kernel holds the lock, so that it ends with this process, however that ends. It belongs to descriptor 9, which
+    # nobody may inherit who can outlast us: see system.
     exec 9>"$top/.lock"
-    release_tool lock 9 || die "$top/.lock: wait for the other run's end"
+    release_tool lock 9 "$top/.lock" || die "$top/.lock: wait for the other run's end"
     [[ -n $found ]] || undo_with rm -f "$top/.lock"
-    local each
     for each in "$top"/.stage.*; do
         [[ $each = "$stage" ]] || rm -rf -- "$each"
     done

@@ -87,6 +87,13 @@ def test_the_commands_know_the_configuration(installed: Headnode) -> None:
     ]  # fmt: skip
 
 
+def test_the_command_completes_for_everybody(installed: Headnode) -> None:
+    program, home = installed.top / "bin/sdc-thoth", installed.home
+    assert installed.as_thoth(f"HOME='{home}' '{program}' completion bash").returncode == 0
+    assert installed.run(program, "completion", "zsh", env={"HOME": str(home)}).returncode == 0
+    assert (home / "asked").read_text().splitlines() == ["1.0|completion|bash", "1.0|completion|zsh"]
+
+
 def test_F18_root_collects_nothing_and_pins_nothing(installed: Headnode) -> None:
     """What root wrote, thoth could not read, and root would follow links that thoth has planted."""
     program = installed.top / "bin/sdc-thoth"

@@ -91,6 +91,19 @@ def test_F70_a_tarball_that_was_cut(size: int, small: Callable[..., Path], tmp_p
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
 
 
+def test_the_lock_of_a_file_that_is_gone_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    for there in ("", "gone", "another"):
+        with path.open("w") as file:
+            if there:
+                path.unlink()
+            if there == "another":
+                path.touch()
+            command = [sys.executable, "-I", "-S", str(PROGRAM), "lock", str(file.fileno()), str(path)]
+            done = subprocess.run(command, pass_fds=[file.fileno()], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == ((1, "another run has just ended\n") if there else (0, "")), there
+
+
 def test_a_field_and_nothing_else() -> None:
     document = json.dumps({"admin_ip": "10.0.0.1", "number": 1, "evil": "a\nb"})
     assert run("field", "admin_ip", stdin=document).stdout == "10.0.0.1\n"

@@ -137,10 +137,26 @@ def test_the_old_one_works_until_the_change(
         assert version(node) in ("thoth 1.0", "thoth 2.0")
         done = node.command("sdc-thoth-update", "--from", tarball, "--sha256", sha256(tarball))
         assert done.returncode == 0 and version(node) == "thoth 2.0", done.stderr
+        assert node.state("sdc-thoth") == "online"
+        assert (node.home / "asked").read_text().splitlines()[-1].startswith("2.0|"), step  # it runs, too
         assert not list(node.top.glob(".stage.*"))
         if killed.returncode >= 0:
             return
     pytest.fail("no run was through")
+
+
+def test_after_a_kill_the_old_one_still_comes_back(updatable: Headnode, tarball: Path) -> None:
+    enable(updatable)
+    updatable.broken("svcadm", "kill -KILL 0")
+    assert updatable.command("sdc-thoth-update", "--from", tarball, "--sha256", sha256(tarball)).returncode < 0
+    updatable.broken("svcadm", None)
+    (updatable.home / "answer-2.0").write_text("1")
+    done = updatable.command("sdc-thoth-update", "--from", tarball, "--sha256", sha256(tarball))
+    assert done.returncode == 1 and "site/sdc-thoth does not run with 2.0" in done.stderr
+    assert version(updatable) == "thoth 1.0" and updatable.state("sdc-thoth") == "online"
+    (updatable.home / "answer-2.0").unlink()
+    done = updatable.command("sdc-thoth-update", "--from", tarball, "--sha256", sha256(tarball))
+    assert done.returncode == 0 and "2.0 is in use; before it was 1.0" in done.stdout
 
 
 def test_nothing_to_update(hn: Headnode, small: Small, tarball: Path) -> None:

@@ -70,6 +70,10 @@ class Repository:
         status = self._run(service, name)
         self.services[name]["state"] = "online" if status == 0 else "maintenance"
         self.services[name]["status"] = status
+        for waiting in [
+            other for other, about in self.services.items() if about["state"] == "offline" and status == 0
+        ]:
+            self.start(waiting)
 
     def stop(self, name: str) -> None:
         """SIGTERM for its contract, and SIGKILL when that takes too long; a method that does nothing has none."""
