@@ -1,6 +1,7 @@
 """Where executables and libraries come from that a core names but does not hold.
 
-They are believed only when their build-id is the one in the core; who opens them need not look.
+They are believed only when their build-id is the one in the core, or, where neither has one, when they have the pages
+that the core holds (thoth.dumps.alike); who opens them need not look.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _MOST_LIKELY: Final = 16  # such parts; ordinary files have six
 class Binaries(Protocol):
     """Gives the file of an executable or library, by its path on the machine of the crash and its build-id in hex.
 
-    None when it has none. What was given stays readable until whoever made this closes it. It raises nothing: a
-    stack with less in it is better than none.
+    An empty build-id asks for whatever lies at the path. None when it has none. What was given stays readable until
+    whoever made this closes it. It raises nothing: a stack with less in it is better than none.
     """
 
     def open(self, path: bytes, build_id: str) -> ReadAt | None: ...
@@ -90,7 +91,7 @@ class FirstOf:
 
 
 def _first(found: Iterator[ReadAt | None], build_id: str) -> ReadAt | None:
-    return next((each for each in found if each and build_id_of(each) == build_id), None)
+    return next((each for each in found if each and (not build_id or build_id_of(each) == build_id)), None)
 
 
 def debug_path(build_id: str, place: str = DEBUG_FILES) -> bytes:

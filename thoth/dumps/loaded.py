@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from thoth.dumps.alike import is_alike
 from thoth.dumps.allowance import Allowance
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.elfcore import PF_W, PT_LOAD, ElfCore, Section
 from thoth.dumps.image import Image
-from thoth.dumps.machine import Machine
 from thoth.dumps.modules import Module, Modules
 from thoth.dumps.paged import Paged, TooMuchRead
 from thoth.dumps.source import ReadAt
@@ -22,6 +23,7 @@ from thoth.dumps.symbols import (
     memory_tables,
     section_table,
 )
+from thoth.dumps.threads import Process
 from thoth.errors import SourceError
 
 if TYPE_CHECKING:
@@ -37,9 +39,9 @@ Tables = list[tuple[SymbolTable, int]]  # each with what its values are moved by
 class Loaded:
     """What there is to know of each module. Nothing is raised for a binary that cannot be read."""
 
-    def __init__(self, core: ElfCore, machine: Machine, modules: Modules, binaries: Binaries) -> None:
+    def __init__(self, core: ElfCore, process: Process, modules: Modules, binaries: Binaries) -> None:
         self.modules = modules
-        self._core, self._machine, self._binaries = core, machine, binaries
+        self._core, self._process, self._binaries = core, process, binaries
         self._sections = list(core.sections())
         self._reading_left = Allowance(BINARIES_LIMIT)
         self._symbols_left = Allowance(MOST_SYMBOLS)
@@ -52,19 +54,35 @@ class Loaded:
     # ---- files ------------------------------------------------------------------------------------
 
     def file(self, module: Module) -> Image | None:
-        """The module's very file, by its build-id, if it can be had."""
+        """The module's very file, if it can be had: by its build-id, or ``alike``."""
         if module.start not in self._files:
-            build_id = module.build_id()
-            found = (self._opened(path, build_id) for path in module.paths) if build_id else ()
-            self._files[module.start] = next((each for each in found if each), None)
+            opened = (self._opened(path, module.build_id() or "") for path in self._paths(module))
+            self._files[module.start] = next((each for each in opened if each and self._believed(each, module)), None)
         return self._files[module.start]
 
-    def _opened(self, path: bytes, build_id: str) -> Image | None:
-        return self._of_build(self._binaries.open(path, build_id), build_id)
+    def build_id(self, module: Module) -> str | None:
+        """Its build-id as memory holds it, also where only its file tells where that lies."""
+        file = None if module.build_id() else self.file(module)
+        return file.build_id() if file else module.build_id()
 
-    def _of_build(self, opened: ReadAt | None, build_id: str) -> Image | None:
-        image = Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
-        return image if image and image.build_id() == build_id else None
+    def alike(self, module: Module) -> bool:
+        """Whether the file that is taken for the module's has no build-id: it has the pages that the core holds."""
+        return module.build_id() is None and self.file(module) is not None and self.build_id(module) is None
+
+    def _paths(self, module: Module) -> Sequence[bytes]:
+        """Where its file may lie. Without a build-id those of illumos need none: their symbols are in the core."""
+        return module.paths if module.build_id() or (module.image and self._process.system == "linux") else ()
+
+    def _believed(self, file: Image, module: Module) -> bool:
+        if module.build_id():
+            return file.build_id() == module.build_id()
+        return module.image is not None and is_alike(file, module.image, self._core.memory)
+
+    def _opened(self, path: bytes, build_id: str) -> Image | None:
+        return self._image(self._binaries.open(path, build_id))
+
+    def _image(self, opened: ReadAt | None) -> Image | None:
+        return Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
 
     def read(self, address: int, length: int) -> bytes:
         """Memory that was not dumped, as a module's file has it: what the process could not write to."""
@@ -86,7 +104,7 @@ class Loaded:
     def _call_frames(self, image: Image) -> CallFrames:
         from thoth.dumps.unwind_cfi import CallFrames  # noqa: PLC0415 - pyelftools costs 30 ms, and illumos needs it not
 
-        return CallFrames(image, self._machine, self._decoding_left)
+        return CallFrames(image, self._process.machine, self._decoding_left)
 
     # ---- symbols ----------------------------------------------------------------------------------
 
@@ -138,7 +156,8 @@ class Loaded:
 
     def _stripped(self, build_id: str) -> Image | None:
         """The file that has the symbols which another one lacks."""
-        return self._of_build(self._binaries.symbols(build_id), build_id)
+        image = self._image(self._binaries.symbols(build_id))
+        return image if image and image.build_id() == build_id else None
 
     def _from_memory(self, module: Module) -> Tables:
         image = module.image
