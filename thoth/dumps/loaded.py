@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from thoth.dumps.unwind_cfi import CallFrames
 
 BINARIES_LIMIT = 64 << 20  # bytes of all executables and libraries together that are read
-MOST_SYMBOLS = 1 << 19  # of all modules together that are looked at
+MOST_SYMBOLS = 1 << 20  # of all modules together that are looked at
 MOST_CALL_FRAMES = 1 << 19  # bytes of call frame information of all modules together that are decoded
 
 Tables = list[tuple[SymbolTable, int]]  # each with what its values are moved by in memory
