@@ -110,7 +110,8 @@ class Ration:
             return None
         return self._node.find(path, build_id or f"{path!r}", build_id, self)
 
-    def symbols(self, build_id: str) -> ReadAt | None:
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
+        # Each further place to look at would be a question of its own, for nearly every library.
         return self._node.find(debug_path(build_id), f"{build_id}.debug", build_id, self)
 
     def take(self, size: int) -> bool:

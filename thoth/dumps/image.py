@@ -98,6 +98,12 @@ class Image:
         inside = self.file and at < names.size and names.offset < self.file.size
         return self.file.read_at(names.offset + at, length) if self.file and inside else b""
 
+    def debug_link(self) -> bytes:
+        """The name of the file that has the symbols which were stripped from this one; empty when it tells none."""
+        place = self.section(b".gnu_debuglink")
+        name, nul, _ = self._text(place, 0, min(place.size, 256)).partition(b"\0") if place else (b"", b"", b"")
+        return name if nul and b"/" not in name else b""
+
     def unplaced(self, address: int) -> int:
         """An address out of the object, as linked, also when the loader has put it in its place in memory."""
         placed = self.bias and self.bias + (self.first_address or 0) <= address < self.bias + self.end_address

@@ -49,6 +49,7 @@ class Loaded:
         # Each by where the module starts.
         self._tables: dict[int, Tables] = {}
         self._files: dict[int, Image | None] = {}
+        self._stripped: dict[int, Image | None] = {}
         self._frames: dict[int, CallFrames | None] = {}
 
     # ---- files ------------------------------------------------------------------------------------
@@ -98,13 +99,13 @@ class Loaded:
         """The module's call frame information, out of its file or out of memory."""
         if module.start not in self._frames:
             image = self.file(module) or module.image
-            self._frames[module.start] = self._call_frames(image) if image else None
+            self._frames[module.start] = self._call_frames(image, module) if image else None
         return self._frames[module.start]
 
-    def _call_frames(self, image: Image) -> CallFrames:
+    def _call_frames(self, image: Image, module: Module) -> CallFrames:
         from thoth.dumps.unwind_cfi import CallFrames  # noqa: PLC0415 - pyelftools costs 30 ms, and illumos needs it not
 
-        return CallFrames(image, self._process.machine, self._decoding_left)
+        return CallFrames(image, self._process.machine, self._decoding_left, lambda: self._debug(module))
 
     # ---- symbols ----------------------------------------------------------------------------------
 
@@ -150,13 +151,23 @@ class Loaded:
         file, bias = self.file(module), module.bias
         if file is None or bias is None:
             return []
-        stripped = None if is_full(file) else self._stripped(file.build_id() or "")
+        stripped = self._debug(module)
         images = [stripped, file] if stripped else [file]
         return [(table, bias) for image in images for table in file_tables(image, self._symbols_left)]
 
-    def _stripped(self, build_id: str) -> Image | None:
-        """The file that has the symbols which another one lacks."""
-        image = self._image(self._binaries.symbols(build_id))
+    def _debug(self, module: Module) -> Image | None:
+        """The file that has the symbols which a module's own lacks."""
+        if module.start not in self._stripped:
+            file = self.file(module)
+            self._stripped[module.start] = (
+                None if file is None or is_full(file) else self._debug_of(file, module.name)
+            )
+        return self._stripped[module.start]
+
+    def _debug_of(self, file: Image, path: bytes) -> Image | None:
+        build_id, link = file.build_id(), file.debug_link()
+        beside = path.rpartition(b"/")[0] + b"/" + link if link else b""
+        image = self._image(self._binaries.symbols(build_id, beside)) if build_id else None
         return image if image and image.build_id() == build_id else None
 
     def _from_memory(self, module: Module) -> Tables:
