@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from io import BytesIO
 from itertools import islice
@@ -23,12 +23,12 @@ from elftools.dwarf.structs import DWARFStructs
 from thoth.dumps.allowance import Allowance
 from thoth.dumps.cfi_rules import Damaged, Rules, rules_at
 from thoth.dumps.debug_frame import MOST_FUNCTIONS, DebugFrame
+from thoth.dumps.expressions import Known
 from thoth.dumps.image import PT_GNU_EH_FRAME, Image
 from thoth.dumps.machine import Machine, Registers
 from thoth.dumps.space import AddressSpace
 
 _ENTRY = 1 << 14  # bytes of one entry; those of the largest functions have some thousand
-_DEEP = 16  # values on the stack of an expression
 _PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4
 _TABLE: Final = b"\1\x1b\x03\x3b"  # version, and how pointers are encoded, in every header that linkers write
 
@@ -64,6 +64,7 @@ class CallFrames:
         self._structs = DWARFStructs(
             little_endian=image.header.order == "<", dwarf_format=32, address_size=machine.word
         )
+        self._parse = DWARFExprParser(self._structs).parse_expr
         self._rules: dict[int, Rules | None] = {}
         self._entries: dict[tuple[_Index, int], Any] = {}
         self._index: _Index = _Header.of(image) or _Scan(image, self._entry_at, self._decoded_cie)
@@ -140,7 +141,7 @@ class CallFrames:
 
     def _caller(self, rules: Rules, registers: Registers, space: AddressSpace) -> Registers | None:
         machine = self._machine
-        known = _Known(registers, space, machine, self._structs)
+        known = Known(registers, space, machine, self._image.header.order, self._parse)
         if isinstance(rules.cfa, bytes):
             cfa = known.value(rules.cfa, ())
         else:
@@ -236,78 +237,3 @@ class _Scan:
             form = order + ("Q" if wide else "I")
             return int(struct.unpack(form, self._image.read(place + 8, 8 if wide else 4))[0])
         return None
-
-
-class _Known:
-    """The registers of a frame and the memory around it, for rules and expressions to look at."""
-
-    def __init__(self, registers: Registers, space: AddressSpace, machine: Machine, structs: DWARFStructs) -> None:
-        self._registers, self._space, self._machine, self._structs = registers, space, machine, structs
-
-    def saved(self, how: str, what: Any, cfa: int) -> int | None:
-        """A caller's register by its rule; None when it is lost."""
-        mask = self._machine.mask
-        match how:
-            case "offset":
-                return self._space.word(cfa + what & mask)
-            case "value":
-                return int(cfa + what & mask)
-            case "register":
-                return self._registers.get(what)
-            case "expression":
-                return self._space.word(self.value(what, (cfa,)))
-            case "value expression":
-                return self.value(what, (cfa,))
-        return None  # undefined
-
-    def value(self, expression: bytes, stack: Iterable[int]) -> int:
-        """What an expression of DWARF comes to. Raises Damaged for operations that no unwinding needs."""
-        values = list(stack)
-        parser = DWARFExprParser(self._structs)
-        for operation in parser.parse_expr(list(expression)):
-            self._apply(operation.op_name.removeprefix("DW_OP_"), operation.args, values)
-            if len(values) > _DEEP:
-                raise Damaged
-        return values[-1]
-
-    def _apply(self, name: str, args: list[Any], values: list[int]) -> None:
-        mask = self._machine.mask
-        if name in _TWO:
-            second, first = values.pop(), values.pop()
-            values.append(_TWO[name](first, second) & mask)
-        elif name.startswith("lit"):
-            values.append(int(name[3:]))
-        elif name.startswith("breg"):
-            number, offset = args if name == "bregx" else (int(name[4:]), args[0])
-            values.append(self._registers[number] + offset & mask)
-        elif name.startswith("const"):
-            values.append(args[0] & mask)
-        elif name == "plus_uconst":
-            values.append(values.pop() + args[0] & mask)
-        elif name == "deref":
-            word = self._space.word(values.pop())
-            if word is None:
-                raise Damaged
-            values.append(word)
-        elif name == "dup":
-            values.append(values[-1])
-        else:
-            raise Damaged
-
-
-_TWO: Final[dict[str, Callable[[int, int], int]]] = {
-    "plus": lambda a, b: a + b,
-    "minus": lambda a, b: a - b,
-    "and": lambda a, b: a & b,
-    "or": lambda a, b: a | b,
-    "xor": lambda a, b: a ^ b,
-    "mul": lambda a, b: a * b,
-    "shl": lambda a, b: a << min(b, 64),
-    "shr": lambda a, b: a >> min(b, 64),
-    "ge": lambda a, b: int(a >= b),
-    "gt": lambda a, b: int(a > b),
-    "le": lambda a, b: int(a <= b),
-    "lt": lambda a, b: int(a < b),
-    "eq": lambda a, b: int(a == b),
-    "ne": lambda a, b: int(a != b),
-}
