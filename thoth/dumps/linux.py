@@ -46,7 +46,7 @@ _MACHINES = {
 }
 PATH_MAX = 4096
 
-FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
+FILES_LIMIT = 4 << 20  # bytes of NT_FILE that are read: as many as Linux writes, unless it is told to write more
 _UTS_FIELD = 65  # __NEW_UTS_LEN and a NUL
 UTS_SIZE = 6 * _UTS_FIELD
 _HEX, _DECIMAL = re.compile(rb"[0-9a-f]{1,16}"), re.compile(rb"[0-9]{1,4}")

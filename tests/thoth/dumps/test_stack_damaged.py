@@ -163,6 +163,17 @@ def test_F41_a_list_of_files_without_end() -> None:
     quickly(linux([code, frames_up(9)], files(entries)))
 
 
+def test_F41_a_file_at_the_end_of_the_longest_list() -> None:
+    """Linux writes 4 MiB of it; a part of a file in 14,000 places comes before the libraries."""
+    low = 1 << 32
+    parts = [(low + 8192 * n, low + 8192 * n + 4096, 0, b"/" + b"x" * 250) for n in range(14_000)]
+    listed = files([*parts, (CODE, CODE + 4096, 0, b"/lib/last")])
+    assert 3 << 20 < len(listed) < 4 << 20
+    code = Segment(PT_LOAD, b"\x7fELF", vaddr=CODE, flags=5, memsz=4096)
+    stacks = quickly(linux([code, frames_up(2)], listed))
+    assert stacks.threads[0].frames[0].object == b"/lib/last"
+
+
 @pytest.mark.parametrize("address", [0, 1, (1 << 64) - 1, STACK, CODE])
 def test_F41_addresses_without_sense(address: int) -> None:
     pairs = [(3, address), (4, 0xFFFF), (5, 1 << 40), (9, address), (33, address), (2014, address)]
