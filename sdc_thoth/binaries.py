@@ -46,7 +46,7 @@ class NodeBinaries:
         return Ration(self)
 
     def find(self, path: bytes, key: str, build_id: str, ration: Ration) -> ReadAt | None:
-        """The file at a path when it has this build-id."""
+        """The file at a path when it has this build-id; whatever it is where that is empty."""
         with self._lock:
             if key not in self._files:
                 found = None if (path, key) in self._missing else self._found(path, build_id, ration)
@@ -63,7 +63,7 @@ class NodeBinaries:
         try:
             self.fetch(file, [_HEAD], ration)
             view = _View(file, self, ration)
-            if build_id_of(view) != build_id:
+            if build_id and build_id_of(view) != build_id:
                 return None
             view.have(likely_ranges(view))
         except SourceError:
@@ -106,9 +106,12 @@ class Ration:
         self.spent = False  # more was wanted than is left
 
     def open(self, path: bytes, build_id: str) -> ReadAt | None:
-        return self._node.find(path, build_id, build_id, self) if path.startswith(b"/") else None
+        if not path.startswith(b"/"):
+            return None
+        return self._node.find(path, build_id or f"{path!r}", build_id, self)
 
-    def symbols(self, build_id: str) -> ReadAt | None:
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
+        # Each further place to look at would be a question of its own, for nearly every library.
         return self._node.find(debug_path(build_id), f"{build_id}.debug", build_id, self)
 
     def take(self, size: int) -> bool:

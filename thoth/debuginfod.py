@@ -67,7 +67,7 @@ class Debuginfod:
     def open(self, path: bytes, build_id: str) -> ReadAt | None:
         return self._file(build_id, "executable")
 
-    def symbols(self, build_id: str) -> ReadAt | None:
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
         return self._file(build_id, "debuginfo")
 
     def __enter__(self) -> Self:

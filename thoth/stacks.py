@@ -97,6 +97,8 @@ def _frame(frame: Frame) -> dict[str, Json]:
         told["symbol"] = _short(frame.symbol)
     if frame.signal:
         told["signal"] = True
+    if frame.alike:
+        told["alike"] = True
     return told
 
 

@@ -188,6 +188,18 @@ def test_few_questions_bring_a_whole_file(machine: Node, session: SshSession, bu
     assert shells(machine) == 1
 
 
+def test_files_without_a_build_id_are_not_taken_for_each_other(machine: Node, session: SshSession) -> None:
+    """They have no name but their path; who asks for one judges what comes."""
+    files = {
+        f"/opt/{name}": b"\x7fELF\2\1".ljust(16, b"\1") + b"\2\0" + name.encode() * 100 for name in ("one", "other")
+    }
+    for path, content in files.items():
+        machine.put(path, content)
+    binaries = NodeBinaries(Asker(session, ()))
+    for path, content in [*files.items()] * 2:
+        assert whole(binaries.ration().open(path.encode(), "")) == content
+
+
 def test_what_is_not_there_is_asked_for_once(machine: Node, session: SshSession, built: Path) -> None:
     binaries = NodeBinaries(asker := Counting(session))
     for _ in range(3):

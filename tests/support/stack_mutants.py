@@ -38,7 +38,7 @@ class _Other:
     def open(self, path: bytes, build_id: str) -> ReadAt | None:
         return whole(self._data) if path == self._path else self._others.open(path, build_id)
 
-    def symbols(self, build_id: str) -> ReadAt | None:
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
         return None
 
 

@@ -17,3 +17,9 @@ class Allowance:
             return False
         self._left -= units
         return True
+
+    def take_up_to(self, units: int) -> int:
+        """How many of so many units may still be done; they are taken."""
+        taken = min(units, self._left)
+        self._left -= taken
+        return taken

@@ -1,6 +1,7 @@
 """Where executables and libraries come from that a core names but does not hold.
 
-They are believed only when their build-id is the one in the core; who opens them need not look.
+They are believed only when their build-id is the one in the core, or, where neither has one, when they have the pages
+that the core holds (thoth.dumps.alike); who opens them need not look.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from thoth.errors import SourceError
 
 DEBUG_FILES: Final = "/usr/lib/debug/.build-id"  # where packages with symbols put these, by build-id
 
+_DEBUG_TREE: Final = b"/usr/lib/debug"  # has what belongs to /usr/bin/a in /usr/lib/debug/usr/bin
 _LIKELY: Final = 1 << 20  # bytes of each part of a binary that is likely to be read
 _MOST_LIKELY: Final = 16  # such parts; ordinary files have six
 
@@ -24,14 +26,17 @@ _MOST_LIKELY: Final = 16  # such parts; ordinary files have six
 class Binaries(Protocol):
     """Gives the file of an executable or library, by its path on the machine of the crash and its build-id in hex.
 
-    None when it has none. What was given stays readable until whoever made this closes it. It raises nothing: a
-    stack with less in it is better than none.
+    An empty build-id asks for whatever lies at the path. None when it has none. What was given stays readable until
+    whoever made this closes it. It raises nothing: a stack with less in it is better than none.
     """
 
     def open(self, path: bytes, build_id: str) -> ReadAt | None: ...
 
-    def symbols(self, build_id: str) -> ReadAt | None:
-        """The file that has what was stripped from the one with this build-id."""
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
+        """The file that has what was stripped from the one with this build-id.
+
+        ``beside`` is the path that it would have if it lay beside that one, where that says what it is called.
+        """
         ...
 
 
@@ -41,7 +46,7 @@ class NoBinaries:
     def open(self, path: bytes, build_id: str) -> ReadAt | None:
         return None
 
-    def symbols(self, build_id: str) -> ReadAt | None:
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
         return None
 
 
@@ -58,8 +63,9 @@ class LocalBinaries:
     def open(self, path: bytes, build_id: str) -> ReadAt | None:
         return self._opened(path) if path.startswith(b"/") else None
 
-    def symbols(self, build_id: str) -> ReadAt | None:
-        return self._opened(debug_path(build_id, self._debug))
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
+        paths = [debug_path(build_id, self._debug), *debug_links(beside)]
+        return _first(map(self._opened, paths), build_id)
 
     def _opened(self, path: bytes) -> ReadAt | None:
         try:
@@ -85,17 +91,23 @@ class FirstOf:
     def open(self, path: bytes, build_id: str) -> ReadAt | None:
         return _first((each.open(path, build_id) for each in self._binaries), build_id)
 
-    def symbols(self, build_id: str) -> ReadAt | None:
-        return _first((each.symbols(build_id) for each in self._binaries), build_id)
+    def symbols(self, build_id: str, beside: bytes = b"") -> ReadAt | None:
+        return _first((each.symbols(build_id, beside) for each in self._binaries), build_id)
 
 
 def _first(found: Iterator[ReadAt | None], build_id: str) -> ReadAt | None:
-    return next((each for each in found if each and build_id_of(each) == build_id), None)
+    return next((each for each in found if each and (not build_id or build_id_of(each) == build_id)), None)
 
 
 def debug_path(build_id: str, place: str = DEBUG_FILES) -> bytes:
     """The path of the file that has what was stripped from the one with this build-id."""
     return f"{place}/{build_id[:2]}/{build_id[2:]}.debug".encode()
+
+
+def debug_links(beside: bytes) -> list[bytes]:
+    """Where the file may lie that another one names as that with its symbols; where gdb looks for it."""
+    folder, slash, name = beside.rpartition(b"/")
+    return [beside, folder + b"/.debug/" + name, _DEBUG_TREE + beside] if slash and name else []
 
 
 def build_id_of(source: ReadAt) -> str | None:

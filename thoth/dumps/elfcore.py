@@ -7,7 +7,7 @@ classes, on illumos, Linux and FreeBSD alike. Everything read here may be a lie;
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice
 from typing import NamedTuple
@@ -322,6 +322,15 @@ class Memory:
             found.append(Range(offset + address - start, part))
             address, length = address + part, length - part
         return found
+
+    def parts(self, address: int, length: int) -> Iterator[tuple[int, int]]:
+        """The parts of so many bytes at ``address`` that were dumped: where each begins, and its length."""
+        end = address + length
+        first = max(bisect_right(self._starts, address) - 1, 0)
+        for start, size, _ in islice(self._loads, first, bisect_left(self._starts, end)):
+            begin = max(start, address)
+            if begin < min(start + size, end):
+                yield begin, min(start + size, end) - begin
 
     def read(self, address: int, length: int) -> bytes:
         """Up to ``length`` bytes at ``address``: fewer, or none, where the core does not hold them."""

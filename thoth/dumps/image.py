@@ -6,7 +6,7 @@ They come as files, or as what a core holds of them in memory. Source: the Syste
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 
 from thoth.dumps.elfcore import (
@@ -25,12 +25,13 @@ from thoth.dumps.elfcore import (
 from thoth.dumps.source import ReadAt
 
 PT_DYNAMIC, PT_PHDR, PT_GNU_EH_FRAME = 2, 6, 0x6474E550
+BUILD_ID_NOTE = b".note.gnu.build-id"  # the section
 
 _SEGMENTS = 256  # that are looked at; ordinary ones have about ten
 _DYNAMIC = 16384  # bytes of a dynamic section that are read
 _NOTES = 8192  # bytes of a note segment that are read
-_BUILD_ID = 64  # bytes of the longest; usual are 20
-_NT_GNU_BUILD_ID = 3
+_LONGEST_ID = 128  # bytes of a build-id; usual are 20, and 83 are of Go
+_GNU, _GO = (b"GNU\0", 3), (b"Go\0\0", 4)  # who and which note: NT_GNU_BUILD_ID, and that of Go's own linker
 
 Read = Callable[[int, int], bytes]  # address, length: the bytes there, as far as they are known
 
@@ -41,7 +42,7 @@ class Image:
     ``bias`` is how far from there it was put in memory, 0 for a file.
     """
 
-    __slots__ = ("_build_id", "bias", "elf", "file", "header", "read", "segments")
+    __slots__ = ("_build_id", "_go_build_id", "bias", "elf", "file", "header", "read", "segments")
 
     def __init__(self, elf: ElfCore, read: Read | None) -> None:
         self.elf = elf
@@ -51,6 +52,7 @@ class Image:
         self.read: Read = read or Memory(elf.source, self.segments).read
         self.bias = 0
         self._build_id: str | None = None
+        self._go_build_id: str | None = None
 
     @classmethod
     def of_file(cls, source: ReadAt) -> Image | None:
@@ -96,6 +98,12 @@ class Image:
         inside = self.file and at < names.size and names.offset < self.file.size
         return self.file.read_at(names.offset + at, length) if self.file and inside else b""
 
+    def debug_link(self) -> bytes:
+        """The name of the file that has the symbols which were stripped from this one; empty when it tells none."""
+        place = self.section(b".gnu_debuglink")
+        name, nul, _ = self._text(place, 0, min(place.size, 256)).partition(b"\0") if place else (b"", b"", b"")
+        return name if nul and b"/" not in name else b""
+
     def unplaced(self, address: int) -> int:
         """An address out of the object, as linked, also when the loader has put it in its place in memory."""
         placed = self.bias and self.bias + (self.first_address or 0) <= address < self.bias + self.end_address
@@ -114,21 +122,43 @@ class Image:
     def build_id(self) -> str | None:
         """The build-id in hex, if there is one and it is known."""
         if self._build_id is None:
-            self._build_id = next(self._build_ids(), "")
+            self._build_id = self._noted(_GNU) or self._build_id_of_section() or ""
         return self._build_id or None
 
-    def _build_ids(self) -> Iterator[str]:
+    def build_id_at(self, address: int, length: int) -> str | None:
+        """The build-id in hex among the notes at an address."""
+        return self._note(self.read(address, min(length, _NOTES)), _GNU)
+
+    def go_build_id(self) -> str | None:
+        """The name that Go's linker has given to this build, in hex."""
+        if self._go_build_id is None:
+            self._go_build_id = self._noted(_GO) or ""
+        return self._go_build_id or None
+
+    def _noted(self, kind: tuple[bytes, int]) -> str | None:
+        places = (each for each in self.segments if each.type == PT_NOTE)
+        found = (self._note(self.read(each.vaddr, min(each.filesz, _NOTES)), kind) for each in places)
+        return next((value for value in found if value), None)
+
+    def _build_id_of_section(self) -> str | None:
+        """The build-id of a file whose program headers do not lead to it, as Go's linker leaves it."""
+        place = self.section(BUILD_ID_NOTE)
+        if self.file is None or place is None or place.offset >= self.file.size:
+            return None
+        return self._note(self.file.read_at(place.offset, min(place.size, _NOTES)), _GNU)
+
+    def _note(self, data: bytes, kind: tuple[bytes, int]) -> str | None:
+        """What the first such note says, in hex."""
         head = struct.Struct(self.header.order + "III")
-        for place in (each for each in self.segments if each.type == PT_NOTE):
-            data = self.read(place.vaddr, min(place.filesz, _NOTES))
-            at = 0
-            while at + 12 <= len(data):
-                namesz, descsz, kind = head.unpack_from(data, at)
-                start = at + 12 + (namesz + 3 & ~3)
-                name, value = data[at + 12 : at + 12 + min(namesz, 16)], data[start : start + descsz]
-                if (name, kind) == (b"GNU\0", _NT_GNU_BUILD_ID) and len(value) == descsz <= _BUILD_ID:
-                    yield value.hex()
-                at = start + (descsz + 3 & ~3)
+        at = 0
+        while at + 12 <= len(data):
+            namesz, descsz, number = head.unpack_from(data, at)
+            start = at + 12 + (namesz + 3 & ~3)
+            name, value = data[at + 12 : at + 12 + min(namesz, 16)], data[start : start + descsz]
+            if (name, number) == kind and len(value) == descsz <= _LONGEST_ID:
+                return value.hex()
+            at = start + (descsz + 3 & ~3)
+        return None
 
 
 def dynamic_entries(data: bytes, header: Header) -> dict[int, int]:

@@ -18,12 +18,13 @@ from thoth.model import DumpFacts
 
 NAME = b"CORE"
 NT_PRSTATUS, NT_PRPSINFO, NT_AUXV, NT_SIGINFO, NT_FILE = 1, 3, 6, 0x53494749, 0x46494C45
-AT_ENTRY, AT_EXECFN = 9, 31
+AT_ENTRY, AT_UID, AT_EXECFN = 9, 11, 31
 VMCOREINFO = (b"VMCOREINFO", 0)
 
 _TELLING = frozenset({(NAME, NT_SIGINFO), (NAME, NT_FILE), (b"LINUX", 0x202), (b"LINUX", 0x401), VMCOREINFO})
 NOTES = _TELLING | {(NAME, NT_PRSTATUS), (NAME, NT_PRPSINFO), (NAME, NT_AUXV)}
 
+_OVERFLOW = 65534  # in the place of what needs more than 16 bits
 _PRPSINFO_SIZES = {True: (136,), False: (124, 128)}
 _MACHINES = {
     (2, 32): "sparc",
@@ -45,7 +46,7 @@ _MACHINES = {
 }
 PATH_MAX = 4096
 
-FILES_LIMIT = 1 << 20  # bytes of NT_FILE that are read: some 10,000 mapped files
+FILES_LIMIT = 4 << 20  # bytes of NT_FILE that are read: as many as Linux writes, unless it is told to write more
 _UTS_FIELD = 65  # __NEW_UTS_LEN and a NUL
 UTS_SIZE = 6 * _UTS_FIELD
 _HEX, _DECIMAL = re.compile(rb"[0-9a-f]{1,16}"), re.compile(rb"[0-9]{1,4}")
@@ -144,7 +145,7 @@ def _with_prpsinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
     elif notes.size(NAME, NT_PRPSINFO) == 128:  # user ids of 32 bits move all that follows
         uid, pid, name, args = info.number(8, "I"), 16, 32, 48
     else:
-        uid, pid, name, args = info.number(8, "H"), 12, 28, 44
+        uid, pid, name, args = _whole_uid(info.number(8, "H"), notes), 12, 28, 44
     return replace(
         facts,
         uid=uid,
@@ -153,6 +154,12 @@ def _with_prpsinfo(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:
         cmd=info.text(name, 16),
         psargs=info.text(args, 80),
     )
+
+
+def _whole_uid(short: int | None, notes: NoteIndex) -> int | None:
+    """The user's id where 16 bits have no room for it: the one that the process began with."""
+    began = notes.auxv(NAME, NT_AUXV).get(AT_UID, 0) if short == _OVERFLOW else 0
+    return began if began > 0xFFFF else short
 
 
 def _with_threads(facts: DumpFacts, notes: NoteIndex) -> DumpFacts:

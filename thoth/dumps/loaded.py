@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from thoth.dumps.alike import is_alike
 from thoth.dumps.allowance import Allowance
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.elfcore import PF_W, PT_LOAD, ElfCore, Section
 from thoth.dumps.image import Image
-from thoth.dumps.machine import Machine
 from thoth.dumps.modules import Module, Modules
 from thoth.dumps.paged import Paged, TooMuchRead
 from thoth.dumps.source import ReadAt
@@ -22,13 +23,14 @@ from thoth.dumps.symbols import (
     memory_tables,
     section_table,
 )
+from thoth.dumps.threads import Process
 from thoth.errors import SourceError
 
 if TYPE_CHECKING:
     from thoth.dumps.unwind_cfi import CallFrames
 
 BINARIES_LIMIT = 64 << 20  # bytes of all executables and libraries together that are read
-MOST_SYMBOLS = 1 << 19  # of all modules together that are looked at
+MOST_SYMBOLS = 1 << 20  # of all modules together that are looked at
 MOST_CALL_FRAMES = 1 << 19  # bytes of call frame information of all modules together that are decoded
 
 Tables = list[tuple[SymbolTable, int]]  # each with what its values are moved by in memory
@@ -37,9 +39,9 @@ Tables = list[tuple[SymbolTable, int]]  # each with what its values are moved by
 class Loaded:
     """What there is to know of each module. Nothing is raised for a binary that cannot be read."""
 
-    def __init__(self, core: ElfCore, machine: Machine, modules: Modules, binaries: Binaries) -> None:
+    def __init__(self, core: ElfCore, process: Process, modules: Modules, binaries: Binaries) -> None:
         self.modules = modules
-        self._core, self._machine, self._binaries = core, machine, binaries
+        self._core, self._process, self._binaries = core, process, binaries
         self._sections = list(core.sections())
         self._reading_left = Allowance(BINARIES_LIMIT)
         self._symbols_left = Allowance(MOST_SYMBOLS)
@@ -47,24 +49,41 @@ class Loaded:
         # Each by where the module starts.
         self._tables: dict[int, Tables] = {}
         self._files: dict[int, Image | None] = {}
+        self._stripped: dict[int, Image | None] = {}
         self._frames: dict[int, CallFrames | None] = {}
 
     # ---- files ------------------------------------------------------------------------------------
 
     def file(self, module: Module) -> Image | None:
-        """The module's very file, by its build-id, if it can be had."""
+        """The module's very file, if it can be had: by its build-id, or ``alike``."""
         if module.start not in self._files:
-            build_id = module.build_id()
-            found = (self._opened(path, build_id) for path in module.paths) if build_id else ()
-            self._files[module.start] = next((each for each in found if each), None)
+            opened = (self._opened(path, module.build_id() or "") for path in self._paths(module))
+            self._files[module.start] = next((each for each in opened if each and self._believed(each, module)), None)
         return self._files[module.start]
 
-    def _opened(self, path: bytes, build_id: str) -> Image | None:
-        return self._of_build(self._binaries.open(path, build_id), build_id)
+    def build_id(self, module: Module) -> str | None:
+        """Its build-id as memory holds it, also where only its file tells where that lies."""
+        file = None if module.build_id() else self.file(module)
+        return file.build_id() if file else module.build_id()
 
-    def _of_build(self, opened: ReadAt | None, build_id: str) -> Image | None:
-        image = Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
-        return image if image and image.build_id() == build_id else None
+    def alike(self, module: Module) -> bool:
+        """Whether the file that is taken for the module's has no build-id: it has the pages that the core holds."""
+        return module.build_id() is None and self.file(module) is not None and self.build_id(module) is None
+
+    def _paths(self, module: Module) -> Sequence[bytes]:
+        """Where its file may lie. Without a build-id those of illumos need none: their symbols are in the core."""
+        return module.paths if module.build_id() or (module.image and self._process.system == "linux") else ()
+
+    def _believed(self, file: Image, module: Module) -> bool:
+        if module.build_id():
+            return file.build_id() == module.build_id()
+        return module.image is not None and is_alike(file, module.image, self._core.memory)
+
+    def _opened(self, path: bytes, build_id: str) -> Image | None:
+        return self._image(self._binaries.open(path, build_id))
+
+    def _image(self, opened: ReadAt | None) -> Image | None:
+        return Image.of_file(_Quiet(opened, self._reading_left)) if opened else None
 
     def read(self, address: int, length: int) -> bytes:
         """Memory that was not dumped, as a module's file has it: what the process could not write to."""
@@ -80,13 +99,13 @@ class Loaded:
         """The module's call frame information, out of its file or out of memory."""
         if module.start not in self._frames:
             image = self.file(module) or module.image
-            self._frames[module.start] = self._call_frames(image) if image else None
+            self._frames[module.start] = self._call_frames(image, module) if image else None
         return self._frames[module.start]
 
-    def _call_frames(self, image: Image) -> CallFrames:
+    def _call_frames(self, image: Image, module: Module) -> CallFrames:
         from thoth.dumps.unwind_cfi import CallFrames  # noqa: PLC0415 - pyelftools costs 30 ms, and illumos needs it not
 
-        return CallFrames(image, self._machine, self._decoding_left)
+        return CallFrames(image, self._process.machine, self._decoding_left, lambda: self._debug(module))
 
     # ---- symbols ----------------------------------------------------------------------------------
 
@@ -132,13 +151,24 @@ class Loaded:
         file, bias = self.file(module), module.bias
         if file is None or bias is None:
             return []
-        stripped = None if is_full(file) else self._stripped(file.build_id() or "")
+        stripped = self._debug(module)
         images = [stripped, file] if stripped else [file]
         return [(table, bias) for image in images for table in file_tables(image, self._symbols_left)]
 
-    def _stripped(self, build_id: str) -> Image | None:
-        """The file that has the symbols which another one lacks."""
-        return self._of_build(self._binaries.symbols(build_id), build_id)
+    def _debug(self, module: Module) -> Image | None:
+        """The file that has the symbols which a module's own lacks."""
+        if module.start not in self._stripped:
+            file = self.file(module)
+            self._stripped[module.start] = (
+                None if file is None or is_full(file) else self._debug_of(file, module.name)
+            )
+        return self._stripped[module.start]
+
+    def _debug_of(self, file: Image, path: bytes) -> Image | None:
+        build_id, link = file.build_id(), file.debug_link()
+        beside = path.rpartition(b"/")[0] + b"/" + link if link else b""
+        image = self._image(self._binaries.symbols(build_id, beside)) if build_id else None
+        return image if image and image.build_id() == build_id else None
 
     def _from_memory(self, module: Module) -> Tables:
         image = module.image

@@ -47,6 +47,7 @@ class Frame:
     symbol_offset: int = 0
     main: bool = False  # of the executable itself
     signal: bool = False  # the code that a signal's handler returns to
+    alike: bool = False  # its file has no build-id, and was taken for the pages that the core holds of it
 
     @property
     def text(self) -> bytes:
@@ -136,7 +137,7 @@ class _Walker:
         self._core, self._process, self._told = core, process, told
         self._frames: dict[Place, Frame] = {}  # threads of a pool all stand in the same places
         self._space = AddressSpace(core, process.machine)
-        self._loaded = Loaded(core, process.machine, _modules(process, self._space, core), binaries)
+        self._loaded = Loaded(core, process, _modules(process, self._space, core), binaries)
         self._space.look_elsewhere(self._loaded.read)
         illumos = process.system == "illumos"
         self._unwinder = None if illumos else Unwinder(process, self._space, self._loaded, core.header.order)
@@ -180,12 +181,13 @@ class _Walker:
             place.pc,
             place.trust,
             object=module.name or None,
-            build_id=module.build_id(),
+            build_id=self._loaded.build_id(module),
             offset=own,
             symbol=symbol.name if symbol else None,
             symbol_offset=own - symbol.value if symbol else 0,
             main=module.main,
             signal=place.signal,
+            alike=self._loaded.alike(module),
         )
 
     def _before(self, place: Place) -> int:

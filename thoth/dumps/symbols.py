@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import lzma
 import struct
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from thoth.dumps.allowance import Allowance
@@ -24,7 +26,10 @@ _MOST_BUCKETS = 1 << 19  # of a hash table
 _INFLATED = 32 << 20  # bytes that .gnu_debugdata may have when it is decompressed
 _OBJECT, _FUNC, _IFUNC = 1, 2, 10
 _CODE = frozenset((0, _FUNC, _IFUNC))  # types of symbols that code can have
-_PLACE = 20  # bits of a symbol's number in its table: more symbols are not looked at
+_PLACE = 21  # bits of a symbol's number in its table: more symbols are not looked at
+_ROUGHLY = 16  # bits of an address that are not of its place
+_MOST_PLACES = 1 << 16
+_PIECE = 1 << 15  # symbols that are read at once
 _WIDE = 24  # bytes of a 64-bit symbol; those of 32 bits have 16
 _LOOK_BACK = 32  # symbols before an address that are asked whether they reach to it
 
@@ -32,6 +37,7 @@ _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_GNU_HASH = 4, 5, 6, 10, 0x6FFFF
 _DT_SUNW_SYMTAB, _DT_SUNW_SYMSZ = 0x60000011, 0x60000012
 
 ReadName = Callable[[int], bytes]  # from an offset among the names on
+ReadPart = Callable[[int, int], bytes]  # offset, length
 
 
 class Symbol(NamedTuple):
@@ -52,58 +58,97 @@ class _Entry(NamedTuple):
 
 
 class SymbolTable:
-    """One symbol table: its functions, by address."""
+    """One symbol table: its functions, by address. ``read`` gives bytes of it, of which there are ``size``.
 
-    __slots__ = ("_data", "_keys", "_name", "_symbol")
+    Large programs have half a million functions, of which a stack needs some: by eight bytes for each they are known
+    by where they lie, roughly, and put in order there where an address is looked for.
+    """
 
-    def __init__(self, data: bytes, header: Header, name: ReadName) -> None:
-        self._name = name
-        self._data = data
+    __slots__ = ("_name", "_near", "_places", "_read", "_sorted", "_symbol")
+
+    def __init__(self, read: ReadPart, size: int, header: Header, name: ReadName) -> None:
+        self._read, self._name = read, name
         self._symbol = struct.Struct(header.order + ("IBBHQQ" if header.wide else "IIIBBH"))
-        # A number for each, of its address and its place in the table: large programs have half a million.
-        self._keys = sorted(value << _PLACE | number for number, value in _functions(data, self._symbol))
+        self._near = _by_place(read, size, self._symbol)
+        self._places = sorted(self._near)
+        self._sorted: dict[int, list[int]] = {}
 
     def find(self, address: int) -> Symbol | None:
         """The function that the address lies in; of several with one beginning the one that mdb would name."""
-        last = bisect_right(self._keys, (address + 1 << _PLACE) - 1) - 1
-        for place in range(last, max(last - _LOOK_BACK, -1), -1):
-            entry = self._entry(place)
-            if address < entry.value + entry.size:
-                return self._preferred(place, address)
+        before = self._before(address)
+        for place, (value, number) in enumerate(before[:_LOOK_BACK]):
+            entry = self._entry(number)
+            if entry and address < value + entry.size:
+                return self._preferred(before[place : place + _LOOK_BACK], address)
         return None
 
     @property
     def lowest(self) -> int | None:
         """Where the first function begins."""
-        return self._keys[0] >> _PLACE if self._keys else None
+        return (
+            (self._places[0] << _ROUGHLY) + (self._in_order(self._places[0])[0] >> _PLACE) if self._places else None
+        )
 
-    def _entry(self, place: int) -> _Entry:
-        """The function that comes at this place in the order of addresses."""
-        number = self._keys[place] & (1 << _PLACE) - 1
-        fields = self._symbol.unpack_from(self._data, number * self._symbol.size)
+    def _before(self, address: int) -> list[tuple[int, int]]:
+        """Value and number of the last functions that begin at or before an address, the nearest first."""
+        found: list[tuple[int, int]] = []
+        for at in range(bisect_right(self._places, address >> _ROUGHLY) - 1, -1, -1):
+            begin = self._places[at] << _ROUGHLY
+            keys = self._in_order(self._places[at])
+            end = bisect_right(keys, (address - begin + 1 << _PLACE) - 1)
+            near = keys[max(0, end - 2 * _LOOK_BACK) : end]
+            found += [(begin + (key >> _PLACE), key & (1 << _PLACE) - 1) for key in reversed(near)]
+            if len(found) >= 2 * _LOOK_BACK:
+                break
+        return found
+
+    def _in_order(self, place: int) -> list[int]:
+        if place not in self._sorted:
+            self._sorted[place] = sorted(self._near[place])
+        return self._sorted[place]
+
+    def _entry(self, number: int) -> _Entry | None:
+        """A function by its number in the table."""
+        data = self._read(number * self._symbol.size, self._symbol.size)
+        if len(data) < self._symbol.size:
+            return None
+        fields = self._symbol.unpack(data)
         if self._symbol.size == _WIDE:
             name, info, _, _, value, size = fields
         else:
             name, value, size, info, _, _ = fields
         return _Entry(value, size, info, name)
 
-    def _preferred(self, place: int, address: int) -> Symbol:
-        value = self._entry(place).value
+    def _preferred(self, near: Sequence[tuple[int, int]], address: int) -> Symbol:
+        value = near[0][0]
         named: list[tuple[tuple[object, ...], Symbol]] = []
-        for each in range(place, max(place - _LOOK_BACK, -1), -1):
-            entry = self._entry(each)
-            if entry.value != value:
-                break
-            if address < value + entry.size:
+        for entry in (self._entry(number) for each, number in near if each == value):
+            if entry and address < value + entry.size:
                 full = self._name(entry.name).partition(b"\0")[0]
                 name = full.partition(b"@")[0] or full  # without the version of a library's interface
                 named.append((_preference(name, entry.info, entry.size), Symbol(name, value, entry.size)))
         return min(named)[1]
 
 
+def _by_place(read: ReadPart, size: int, symbol: struct.Struct) -> dict[int, array[int]]:
+    """Where each function begins within its place, and its number in the table, by place."""
+    found: dict[int, array[int]] = {}
+    step, inside = _PIECE * symbol.size, (1 << _ROUGHLY) - 1
+    for at in range(0, min(size, symbol.size << _PLACE), step):
+        before = at // symbol.size
+        for number, value in _functions(read(at, min(step, size - at)), symbol):
+            place = value >> _ROUGHLY
+            if place not in found:
+                if len(found) == _MOST_PLACES:  # no program is as large as that
+                    continue
+                found[place] = array("Q")
+            found[place].append((value & inside) << _PLACE | before + number)
+    return found
+
+
 def _functions(data: bytes, symbol: struct.Struct) -> Iterator[tuple[int, int]]:
-    """Place in the table and value of each symbol that may be a function."""
-    all_of = symbol.iter_unpack(_cut(data, symbol.size)[: symbol.size << _PLACE])
+    """Place among these and value of each symbol that may be a function."""
+    all_of = symbol.iter_unpack(_cut(data, symbol.size))
     if symbol.size == _WIDE:
         for number, (_, info, _, section, value, size) in enumerate(all_of):
             if section and size and info & 15 in _CODE:
@@ -131,14 +176,19 @@ def _preference(name: bytes, info: int, size: int) -> tuple[object, ...]:
 def section_table(
     source: ReadAt, header: Header, symbols: Section, names: Section, allowance: Allowance
 ) -> SymbolTable:
-    """A table out of two sections of a file. The allowance is of symbols."""
-    size = min(symbols.size, source.size - symbols.offset) if symbols.offset < source.size else 0
-    data = source.read_at(symbols.offset, size) if allowance.take(_count(size, header)) else b""
-    return SymbolTable(data, header, lambda at: _name_in(source, names, at))
+    """A table out of two sections of a file, or as much of it as the allowance, which is of symbols, has left."""
+    size = _allowed(min(symbols.size, max(source.size - symbols.offset, 0)), header, allowance)
+    return SymbolTable(partial(_part_in, source, symbols), size, header, lambda at: _name_in(source, names, at))
 
 
-def _count(size: int, header: Header) -> int:
-    return size // (_WIDE if header.wide else 16)
+def _part_in(source: ReadAt, symbols: Section, at: int, length: int) -> bytes:
+    return source.read_at(symbols.offset + at, length)
+
+
+def _allowed(size: int, header: Header, allowance: Allowance) -> int:
+    """Bytes of a table of this size that may be looked at."""
+    entry = _WIDE if header.wide else 16
+    return allowance.take_up_to(size // entry) * entry
 
 
 def _name_in(source: ReadAt, names: Section, at: int) -> bytes:
@@ -193,9 +243,19 @@ def memory_tables(image: Image, allowance: Allowance) -> list[SymbolTable]:
     if not names:
         return []
     for start, size in _dynamic_places(image, dynamic, names):
-        data = image.read(start, size) if allowance.take(_count(size, image.header)) else b""
-        found.append(SymbolTable(data, image.header, lambda at: _name_at(image, names, length, at)))
+        found.append(
+            SymbolTable(
+                partial(_part_of, image, start),
+                _allowed(size, image.header, allowance),
+                image.header,
+                lambda at: _name_at(image, names, length, at),
+            )
+        )
     return found
+
+
+def _part_of(image: Image, start: int, at: int, length: int) -> bytes:
+    return image.read(start + at, length)
 
 
 def _name_at(image: Image, names: int, length: int, at: int) -> bytes:

@@ -45,6 +45,7 @@ _TRAMPOLINES: Final = {
 
 
 _CALL: Final = 7  # bytes of the longest call
+_INJECTED: Final = frozenset((b"runtime.sigpanic", b"runtime.sigpanic.abi0", b"runtime.sigpanic0"))
 
 
 class _Step(NamedTuple):
@@ -60,6 +61,7 @@ class Unwinder:
         self._process, self._space, self._loaded, self._order = process, space, loaded, order
         self._machine = process.machine
         self._trampolines: dict[int, bool] = {}
+        self._injected: dict[int, bool] = {}
 
     def walk(self, thread: ThreadState) -> Iterator[Place]:
         """The frames of a thread, the innermost first."""
@@ -72,7 +74,8 @@ class Unwinder:
                 return
             seen.add((pc, sp))
             yield Place(pc, step.trust, step.called, signal=self._is_handlers(step))
-            step = self._up(step, innermost=innermost)
+            above = self._up(step, innermost=innermost)
+            step = above._replace(called=False) if above and self._is_injected(pc) else above
             innermost = False
             if step and not self._is_code(step.registers[self._machine.pc]):
                 return
@@ -108,6 +111,15 @@ class Unwinder:
         """
         known = self._frame_information(step)
         return (known is None or known[1].signal) and self._is_trampoline(step.registers[self._machine.pc])
+
+    def _is_injected(self, pc: int) -> bool:
+        """Whether a frame's function is one that its caller never called: Go has a signal's handler enter it."""
+        if pc not in self._injected:
+            module = self._loaded.modules.at(pc)
+            go = module if module and module.image and module.image.go_build_id() else None
+            symbol = self._loaded.symbol(go, pc - 1) if go else None
+            self._injected[pc] = symbol is not None and symbol.name in _INJECTED
+        return self._injected[pc]
 
     def _is_code(self, pc: int) -> bool:
         """Whether there can be code: the core's segments say so, or the module's own where gdb left them out."""
@@ -159,7 +171,10 @@ class Unwinder:
         if len(saved) < 2:
             return None
         pc = saved[1] & ~self._process.signing
+        here = registers[machine.pc]
         called = self._is_trampoline(pc) or follows_call(machine.name, self._space.read(pc - _CALL, _CALL))
+        if called is False and self._is_injected(here):
+            called = None
         # Where nobody knows the code, the next record has to lie above this one.
         if not (saved[0] > fp if called is None else called):
             return None

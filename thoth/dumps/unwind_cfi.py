@@ -1,4 +1,4 @@
-"""One step up a stack by call frame information: what .eh_frame says of where a caller's registers are.
+"""One step up a stack by call frame information: what .eh_frame, or .debug_frame, says of a caller's registers.
 
 pyelftools decodes the entries; only those that a frame needs, found by the table in .eh_frame_hdr. Sources: DWARF 5,
 section 6.4; the Linux Standard Base, "DWARF Extensions", for .eh_frame and .eh_frame_hdr; the DWARF ABI of AArch64.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from io import BytesIO
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct import ConstructError
@@ -21,13 +22,13 @@ from elftools.dwarf.structs import DWARFStructs
 
 from thoth.dumps.allowance import Allowance
 from thoth.dumps.cfi_rules import Damaged, Rules, rules_at
+from thoth.dumps.debug_frame import MOST_FUNCTIONS, DebugFrame
+from thoth.dumps.expressions import Known
 from thoth.dumps.image import PT_GNU_EH_FRAME, Image
 from thoth.dumps.machine import Machine, Registers
 from thoth.dumps.space import AddressSpace
 
 _ENTRY = 1 << 14  # bytes of one entry; those of the largest functions have some thousand
-_DEEP = 16  # values on the stack of an expression
-_MOST_FUNCTIONS = 1 << 17
 _PC_RELATIVE = 0x1B  # DW_EH_PE_pcrel | DW_EH_PE_sdata4
 _TABLE: Final = b"\1\x1b\x03\x3b"  # version, and how pointers are encoded, in every header that linkers write
 
@@ -46,20 +47,27 @@ _BAD = (
 )
 
 
+class _Index(Protocol):
+    def before(self, address: int) -> tuple[int, int] | None: ...
+
+
 class CallFrames:
     """The call frame information of one image. It raises nothing for what is damaged.
 
-    The allowance is of bytes that are decoded.
+    The allowance is of bytes that are decoded. ``debug`` gives the file that has what was stripped from this one.
     """
 
-    def __init__(self, image: Image, machine: Machine, allowance: Allowance) -> None:
-        self._image, self._machine, self._allowance = image, machine, allowance
+    def __init__(
+        self, image: Image, machine: Machine, allowance: Allowance, debug: Callable[[], Image | None] = lambda: None
+    ) -> None:
+        self._image, self._machine, self._allowance, self._stripped = image, machine, allowance, debug
         self._structs = DWARFStructs(
             little_endian=image.header.order == "<", dwarf_format=32, address_size=machine.word
         )
+        self._parse = DWARFExprParser(self._structs).parse_expr
         self._rules: dict[int, Rules | None] = {}
-        self._entries: dict[int, Any] = {}
-        self._index = _Header.of(image) or _Scan(image, self._entry_at, self._decoded_cie)
+        self._entries: dict[tuple[_Index, int], Any] = {}
+        self._index: _Index = _Header.of(image) or _Scan(image, self._entry_at, self._decoded_cie)
 
     def rules(self, address: int) -> Rules | None:
         """The rules at an address of the image; None when it says nothing of it."""
@@ -71,16 +79,25 @@ class CallFrames:
         return self._rules[address]
 
     def _found(self, address: int) -> Rules | None:
-        found = self._index.before(address)
+        return self._told(self._index, self._decoded, address) or self._told(
+            self._debug, self._debug.decoded, address
+        )
+
+    @cached_property
+    def _debug(self) -> DebugFrame:
+        """What debuggers have, of the image or of what was stripped from it; read where .eh_frame says nothing."""
+        image = self._image if self._image.section(b".debug_frame") else self._stripped() or self._image
+        return DebugFrame(image, lambda section: self._entries_of(section, debug=True)[1])
+
+    def _told(self, index: _Index, decoded: Callable[[int], Any], address: int) -> Rules | None:
+        found = index.before(address)
         if found is None:
             return None
-        start, place = found
-        if place not in self._entries:
-            self._entries[place] = self._decoded(place)
-        entry = self._entries[place]
-        if address - start >= entry["address_range"]:
-            return None
-        return rules_at(entry, address - start)
+        key = index, found[1]
+        if key not in self._entries:
+            self._entries[key] = decoded(found[1])
+        entry = self._entries[key]
+        return rules_at(entry, address - found[0]) if address - found[0] < entry["address_range"] else None
 
     def _decoded(self, place: int) -> Any:
         """The entry at an address, decoded; with its CIE, which lies before it, as a section of two entries."""
@@ -90,18 +107,18 @@ class CallFrames:
         if not back:
             raise Damaged
         shared = self._entry_at(place + 4 - back)
-        if not self._allowance.take(len(shared) + len(entry)):
-            raise Damaged
         section = shared + entry[:4] + struct.pack(order + "I", len(shared) + 4) + entry[8:]
-        frames = CallFrameInfo(BytesIO(section), len(section), 0, self._structs, for_eh_frame=True)
-        return frames.get_entries()[1]
+        return self._entries_of(section)[1]
 
     def _decoded_cie(self, place: int) -> Any:
         """The CIE at an address, decoded."""
-        data = self._entry_at(place)
-        if not self._allowance.take(len(data)):
+        return self._entries_of(self._entry_at(place))[0]
+
+    def _entries_of(self, section: bytes, *, debug: bool = False) -> Any:
+        """The entries of .eh_frame or .debug_frame, decoded."""
+        if not self._allowance.take(len(section)):
             raise Damaged
-        return CallFrameInfo(BytesIO(data), len(data), 0, self._structs, for_eh_frame=True).get_entries()[0]
+        return CallFrameInfo(BytesIO(section), len(section), 0, self._structs, for_eh_frame=not debug).get_entries()
 
     def _entry_at(self, place: int) -> bytes:
         """The bytes of a CIE or FDE."""
@@ -124,7 +141,7 @@ class CallFrames:
 
     def _caller(self, rules: Rules, registers: Registers, space: AddressSpace) -> Registers | None:
         machine = self._machine
-        known = _Known(registers, space, machine, self._structs)
+        known = Known(registers, space, machine, self._image.header.order, self._parse)
         if isinstance(rules.cfa, bytes):
             cfa = known.value(rules.cfa, ())
         else:
@@ -189,7 +206,7 @@ class _Scan:
     def before(self, address: int) -> tuple[int, int] | None:
         """As that of _Header."""
         if self._rows is None:
-            self._rows = sorted(islice(self._scanned(), _MOST_FUNCTIONS))
+            self._rows = sorted(islice(self._scanned(), MOST_FUNCTIONS))
         place = bisect_right(self._rows, (address, 1 << 64)) - 1
         return self._rows[place] if place >= 0 else None
 
@@ -220,78 +237,3 @@ class _Scan:
             form = order + ("Q" if wide else "I")
             return int(struct.unpack(form, self._image.read(place + 8, 8 if wide else 4))[0])
         return None
-
-
-class _Known:
-    """The registers of a frame and the memory around it, for rules and expressions to look at."""
-
-    def __init__(self, registers: Registers, space: AddressSpace, machine: Machine, structs: DWARFStructs) -> None:
-        self._registers, self._space, self._machine, self._structs = registers, space, machine, structs
-
-    def saved(self, how: str, what: Any, cfa: int) -> int | None:
-        """A caller's register by its rule; None when it is lost."""
-        mask = self._machine.mask
-        match how:
-            case "offset":
-                return self._space.word(cfa + what & mask)
-            case "value":
-                return int(cfa + what & mask)
-            case "register":
-                return self._registers.get(what)
-            case "expression":
-                return self._space.word(self.value(what, (cfa,)))
-            case "value expression":
-                return self.value(what, (cfa,))
-        return None  # undefined
-
-    def value(self, expression: bytes, stack: Iterable[int]) -> int:
-        """What an expression of DWARF comes to. Raises Damaged for operations that no unwinding needs."""
-        values = list(stack)
-        parser = DWARFExprParser(self._structs)
-        for operation in parser.parse_expr(list(expression)):
-            self._apply(operation.op_name.removeprefix("DW_OP_"), operation.args, values)
-            if len(values) > _DEEP:
-                raise Damaged
-        return values[-1]
-
-    def _apply(self, name: str, args: list[Any], values: list[int]) -> None:
-        mask = self._machine.mask
-        if name in _TWO:
-            second, first = values.pop(), values.pop()
-            values.append(_TWO[name](first, second) & mask)
-        elif name.startswith("lit"):
-            values.append(int(name[3:]))
-        elif name.startswith("breg"):
-            number, offset = args if name == "bregx" else (int(name[4:]), args[0])
-            values.append(self._registers[number] + offset & mask)
-        elif name.startswith("const"):
-            values.append(args[0] & mask)
-        elif name == "plus_uconst":
-            values.append(values.pop() + args[0] & mask)
-        elif name == "deref":
-            word = self._space.word(values.pop())
-            if word is None:
-                raise Damaged
-            values.append(word)
-        elif name == "dup":
-            values.append(values[-1])
-        else:
-            raise Damaged
-
-
-_TWO: Final[dict[str, Callable[[int, int], int]]] = {
-    "plus": lambda a, b: a + b,
-    "minus": lambda a, b: a - b,
-    "and": lambda a, b: a & b,
-    "or": lambda a, b: a | b,
-    "xor": lambda a, b: a ^ b,
-    "mul": lambda a, b: a * b,
-    "shl": lambda a, b: a << min(b, 64),
-    "shr": lambda a, b: a >> min(b, 64),
-    "ge": lambda a, b: int(a >= b),
-    "gt": lambda a, b: int(a > b),
-    "le": lambda a, b: int(a <= b),
-    "lt": lambda a, b: int(a < b),
-    "eq": lambda a, b: int(a == b),
-    "ne": lambda a, b: int(a != b),
-}

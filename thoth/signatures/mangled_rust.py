@@ -120,9 +120,45 @@ class _Reader:
                 while not self._took("E"):
                     self._type()
                 return "tuple"
-            case "B":
-                return self._back(self._type)
-        raise _NotUnderstood  # functions and traits as types
+        return self._other(kind)
+
+    def _other(self, kind: str) -> str:
+        if kind == "B":
+            return self._back(self._type)
+        if kind == "F":
+            self._function()
+            return "fn"
+        if kind == "D":
+            return f"dyn {self._traits()}"
+        raise _NotUnderstood
+
+    def _function(self) -> None:
+        """What a function takes and returns."""
+        self._binder()
+        self._took("U")
+        if self._took("K") and not self._took("C"):
+            self._identifier()
+        while not self._took("E"):
+            self._type()
+        self._type()
+
+    def _traits(self) -> str:
+        """The traits of an object, and how long it lives."""
+        self._binder()
+        names: list[str] = []
+        while not self._took("E"):
+            names.append(self.path())
+            while self._took("p"):
+                self._identifier()
+                self._type()
+        if not self._took("L"):
+            raise _NotUnderstood
+        self._number()
+        return " + ".join(names)
+
+    def _binder(self) -> None:
+        if self._took("G"):
+            self._number()
 
     def _back(self, read: Callable[[], str]) -> str:
         """What stands at an earlier place."""

@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from thoth.model import DumpInfo, Json
+from thoth.signatures.cycles import by_chance
 from thoth.signatures.frames import Spot, panic_string, program, spots
 from thoth.signatures.names import harmless, normal
 from thoth.signatures.rules import USUAL, Group, Rules, current_rules, group_of
@@ -130,7 +131,11 @@ def _verdicts(found: Sequence[Spot], rules: Rules) -> Iterator[Judged]:
     kept = joined = 0
     told: set[str] = set()
     seen: set[str | None] = set()
-    for spot in found:
+    chance = by_chance([spot.name or spot.place for spot in found])
+    for number, spot in enumerate(found):
+        if number in chance:
+            yield Judged(spot, "", SKIPPED, "where a full stack ends is chance")
+            continue
         if kept == rules.significant or len(seen) > _MOST_NAMES:
             enough = f"{rules.significant} frames are enough" if kept == rules.significant else "too far out"
             yield Judged(spot, "", BEYOND, enough)

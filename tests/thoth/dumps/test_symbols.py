@@ -42,7 +42,7 @@ def entries(symbols: list[Written], bits: int = 64) -> tuple[bytes, bytes]:
 
 def table_of(*symbols: Written, bits: int = 64) -> SymbolTable:
     table, names = entries(list(symbols), bits)
-    return SymbolTable(table, header(bits), lambda at: names[at:])
+    return SymbolTable(lambda at, length: table[at : at + length], len(table), header(bits), lambda at: names[at:])
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -63,6 +63,17 @@ def test_what_no_code_lies_in_has_no_name() -> None:
 def test_a_function_inside_another_is_the_nearer_one_and_the_outer_goes_on_behind_it() -> None:
     table = table_of(("outer", 0x100, 0x100, GLOBAL, FUNC), ("inner", 0x140, 0x10, LOCAL, NOTYPE))
     assert [getattr(table.find(at), "name", None) for at in (0x13F, 0x148, 0x150)] == [b"outer", b"inner", b"outer"]
+
+
+def test_large_functions_that_lie_far_before_and_apart() -> None:
+    table = table_of(
+        ("wide", 0x1FFF0, 0x50000, GLOBAL, FUNC),
+        ("at the end", (1 << 64) - 16, 15, GLOBAL, FUNC),
+        *((f"f{number}", 0x60000 + number, 1, GLOBAL, FUNC) for number in range(20)),
+    )
+    places = (0x1FFF0, 0x30000, 0x60013, 0x60014, 0x6FFEF, 0x6FFF0, (1 << 64) - 2)
+    found = [getattr(table.find(at), "name", None) for at in places]
+    assert found == [b"wide", b"wide", b"f19", b"wide", b"wide", None, b"at the end"]
 
 
 # Of two names of one address the first is taken: in the order in which libproc looks at them.
@@ -182,4 +193,5 @@ def test_packed_symbols_that_are_none(packed: bytes) -> None:
 
 def test_more_symbols_than_are_allowed_are_not_looked_at() -> None:
     (table,) = file_tables(library(lzma.compress(unpacked())), Allowance(2))
+    assert table.find(0x1000) == Symbol(b"first", 0x1000, 16)
     assert table.find(0x1020) is None

@@ -72,6 +72,10 @@ def places(thread: Thread) -> list[tuple[int, str]]:
     return [(frame.pc, frame.trust) for frame in thread.frames]
 
 
+LIT32 = b"\x08\x20"  # const1u
+# One from the upper value to the lower one, until nothing is left: swap, plus_uconst 1, swap, lit1, minus, dup, bra.
+LOOP = b"\x16\x23\x01\x16\x31\x1c\x12\x28\xf6\xff\x13"
+
 # What the rules of a function say at IN, 16 bytes behind its beginning; its frame has four words.
 RULES: dict[str, bytes] = {
     "from the stack pointer": advance(1) + def_cfa_offset(32),
@@ -80,6 +84,18 @@ RULES: dict[str, bytes] = {
     "from an expression": def_cfa_expression(breg(7, 30) + b"\x32\x22"),  # lit2, plus
     "from memory": def_cfa_expression(breg(7, 8) + b"\x06"),  # deref
     "as a table of jumps has it": def_cfa_expression(breg(7, 24) + breg(16, 0) + b"\x3f\x1a\x30\x2a\x33\x24\x22"),
+    # swap, over, drop: 32 and the stack pointer
+    "in another order": def_cfa_expression(LIT32 + breg(7, 0) + b"\x16\x14\x13\x22"),
+    "of three": def_cfa_expression(breg(7, 48) + b"\x40\x30\x17\x1c\x22"),  # lit16, lit0, rot, minus, plus
+    "picked": def_cfa_expression(LIT32 + breg(7, 0) + b"\x15\x01\x22"),  # pick 1
+    "without its low bits": def_cfa_expression(breg(7, 39) + b"\x3f\x38\x1c\x20\x1a"),  # lit15, lit8, minus, not, and
+    "less than nothing": def_cfa_expression(breg(7, 0) + LIT32 + b"\x1f\x1c"),  # neg, minus
+    "shifted with its sign": def_cfa_expression(breg(7, 0) + LIT32 + b"\x1f\x31\x26\x1f\x12\x22\x22"),  # by lit1
+    "smaller than nothing": def_cfa_expression(breg(7, 31) + b"\x31\x1f\x30\x2d\x22"),  # lit1, neg, lit0, lt
+    "a part of a word": def_cfa_expression(breg(7, 0) + breg(7, 48) + b"\x94\x01\x22"),  # deref_size 1
+    "what is jumped over": def_cfa_expression(breg(7, 32) + b"\x2f\x01\x00\x06"),
+    "one of two": def_cfa_expression(breg(7, 0) + b"\x31\x28\x04\x00\x30\x2f\x02\x00" + LIT32 + b"\x22"),
+    "a loop": def_cfa_expression(breg(7, 0) + LIT32 + LOOP),
     "what lies behind it does not count": def_cfa_offset(32) + advance(17) + def_cfa_offset(4096),
     "a state that was kept": def_cfa_offset(32) + REMEMBER + def_cfa_offset(8) + offset(16, 3) + RESTORE_STATE,
     "a rule that was taken back": def_cfa_offset(32) + offset(16, 3) + restore(16),
@@ -94,7 +110,7 @@ RULES: dict[str, bytes] = {
 def test_each_rule_leads_to_the_caller(rules: bytes) -> None:
     library = image([Function(0x1000, 0x100, rules), _ABOVE, _LAST])
     registers = {RIP: IN, RSP: STACK, RBX: STACK + 32, R12: ABOVE}
-    thread = walked(library, registers, {8: STACK + 32, 24: ABOVE, 40: END})
+    thread = walked(library, registers, {8: STACK + 32, 24: ABOVE, 40: END, 48: 32})
     assert places(thread) == [(IN, "context"), (ABOVE, "cfi"), (END, "cfi")]
 
 
@@ -120,7 +136,11 @@ DAMAGED: dict[str, bytes] = {
     "states without end": REMEMBER * 100,
     "registers without end": b"".join(b"\x05" + b"\xff\x7f" + b"\1" for _ in range(100)),
     "an expression that takes too much": def_cfa_expression(b"\x22"),
-    "an expression that does what none does": def_cfa_expression(breg(7, 0) + b"\x28\x00\x00"),
+    "an expression that does what none does": def_cfa_expression(breg(7, 0) + b"\x97"),  # push_object_address
+    "an expression that jumps into another operation": def_cfa_expression(breg(7, 32) + b"\x2f\xfe\xff"),
+    "an expression that jumps for ever": def_cfa_expression(breg(7, 32) + b"\x2f\xfd\xff"),
+    "an expression that divides by nothing": def_cfa_expression(breg(7, 32) + b"\x30\x1b"),
+    "a word that is too wide": def_cfa_expression(breg(7, 32) + b"\x94\x09"),
     "an expression that reads nothing": def_cfa_expression(b"\x30\x06"),
     "an expression without end": def_cfa_expression(breg(7, 0) * 100),
     "expressions in each other without end": def_cfa_expression(nested(1500)),
