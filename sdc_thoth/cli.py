@@ -171,7 +171,7 @@ def _daemon(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace, console: Console) -> int:
     from sdc_thoth.standing import show_status
 
-    return show_status(arguments.dir, as_json=arguments.json, out=console.line)
+    return show_status(arguments.dir, as_json=arguments.json, out=console.line, late=arguments.late)
 
 
 def _completion(arguments: argparse.Namespace, console: Console) -> int:

@@ -171,6 +171,13 @@ def status_parser() -> argparse.ArgumentParser:
         epilog="exit status: 0 all is well; 1 a node or dump fails, a pass failed or is late, or nothing is known.",
     )
     parser.add_argument("--json", action="store_true", help="the whole status, as JSON")
+    parser.add_argument(
+        "--late",
+        type=_seconds,
+        default=25.0,
+        metavar="HOURS",
+        help="how long after the last pass the next one is late, where no daemon runs (25)",
+    )
     parser.add_argument("-d", "--dir", type=Path, metavar="DIR", help=_DIRECTORY)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

@@ -13,7 +13,8 @@ from sdc_thoth.state import shown
 from sdc_thoth.status import DaemonNote, FailingNote, State, Status, is_alive, read_status
 from thoth import ThothError, escaped, size_text
 
-_LATE: Final = 120.0  # seconds after which a pass that has not begun is overdue
+_LATE: Final = 120.0  # seconds after which a daemon's pass that has not begun is overdue
+LONGEST: Final = 25.0  # hours between passes that nobody's daemon begins: they are made daily at least
 
 
 def show_status(
@@ -22,13 +23,15 @@ def show_status(
     as_json: bool,
     out: Callable[[str], None],
     now: Callable[[], float] = time.time,
+    late: float = LONGEST,
 ) -> int:
-    """Tell the status; returns 0 when all is well, 1 when something fails. Raises ThothError where there is none."""
+    """Tell the status; returns 0 when all is well, 1 when something fails. ``late``: hours after the last pass, where
+    no daemon runs. Raises ThothError where there is none."""
     place = state_directory(directory)
     status = read_status(place)
     if status is None:
         raise ThothError(f"{shown(place)}: no pass has left a status here; name the collector's directory with -d")
-    troubles = [*troubles_of(status, now())]
+    troubles = [*troubles_of(status, now(), late)]
     if as_json:
         out(status.to_json().rstrip("\n"))
     else:
@@ -39,16 +42,22 @@ def show_status(
     return int(bool(troubles))
 
 
-def troubles_of(status: Status, now: float) -> Iterator[str]:
+def troubles_of(status: Status, now: float, late: float = LONGEST) -> Iterator[str]:
     """What is not well, a line each."""
-    if status.daemon is not None:
-        yield from _troubles_of_daemon(status.daemon, now)
+    daemon = status.daemon
+    if daemon is not None:
+        yield from _troubles_of_daemon(daemon, now)
     if status.last_pass is None:
-        yield "no pass has ended yet"
+        if daemon is None or daemon.state is not State.COLLECTING:  # else the first one is under way
+            yield "no pass has ended yet"
     elif status.last_pass.error is not None:
         yield f"the last pass broke off: {escaped(status.last_pass.error)}"
     elif not status.last_pass.good and status.last_pass.stopped is None:  # who stops it knows what is left
         yield "the last pass had failures"
+    if status.last_pass is not None and (daemon is None or daemon.state is State.STOPPED):
+        ended = status.last_pass.started + status.last_pass.seconds
+        if now - ended > late * 3600:
+            yield f"the last pass ended {_ago(ended, now)}, and no daemon runs: is cron or the timer still there?"
     failing = sum(node.failing_since is not None for node in status.nodes)
     if failing:
         yield f"{failing} of {len(status.nodes)} nodes cannot be collected from"

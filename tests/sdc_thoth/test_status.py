@@ -148,6 +148,24 @@ def test_troubles_of_the_daemon(daemon: DaemonNote | None, trouble: str | None) 
     assert troubles(replace(WELL, daemon=daemon)) == ([trouble] if trouble else [])
 
 
+def test_passes_that_nobody_makes_any_more() -> None:
+    """Each was made by cron, or a timer, which is gone; or the daemon was stopped, and nobody started it again."""
+    for daemon in (None, replace(DAEMON, state=State.STOPPED)):
+        status = replace(WELL, daemon=daemon, last_pass=replace(PASS, started=NOW - 30 * DAY))
+        assert troubles(status) == [
+            "the last pass ended 29 d ago, and no daemon runs: is cron or the timer still there?"
+        ]
+        assert troubles(replace(status, last_pass=replace(PASS, started=NOW - DAY))) == []
+        assert len(list(troubles_of(replace(status, last_pass=PASS), NOW, late=0.5))) == 1
+    assert troubles(replace(WELL, last_pass=replace(PASS, started=NOW - 30 * DAY))) == []
+
+
+def test_the_first_pass_of_a_daemon_is_under_way() -> None:
+    first = replace(WELL, last_pass=None, daemon=replace(DAEMON, state=State.COLLECTING, since=NOW - 60))
+    assert troubles(first) == []
+    assert troubles(replace(first, daemon=DAEMON)) == ["no pass has ended yet"]
+
+
 def test_more_dumps_fail_than_are_listed(tmp_path: Path) -> None:
     many = replace(ILL, failing_dumps=2500)
     assert "2500 dumps fail" in troubles(many)
