@@ -88,13 +88,25 @@ class Timeless:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """The dump came into the store after this time (seconds since 1970), however old it was by then."""
+
+    than: float
+
+    @property
+    def path(self) -> KeyPath:
+        """Where a document tells it, as a number."""
+        return ("uploaded",)
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
     """The identity begins with one of these; a whole identity is a prefix of itself."""
 
     prefixes: frozenset[str]
 
 
-Constraint = Equals | Glob | Undefined | Newer | Older | Timeless | Named
+Constraint = Equals | Glob | Undefined | Newer | Older | Timeless | Arrived | Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +139,9 @@ def holds(constraint: Constraint, document: Mapping[str, Json]) -> bool:
             return any(identity[:length] in prefixes for length in range(1, len(identity) + 1))
         case Newer() | Older() | Timeless():
             return _time_holds(constraint, dump_time(document))
+        case Arrived(than):
+            at = lookup(document, constraint.path)
+            return isinstance(at, int | float) and not isinstance(at, bool) and at > than
 
 
 def lookup(document: Mapping[str, Json], path: KeyPath) -> Json:
@@ -259,7 +274,7 @@ def refuse_comparison(name: str, word: str) -> None:
     if not _COMPARED.isdisjoint(name):
         raise UsageError(
             f"{shown(word)}: no such comparison: there are PROPERTY=VALUE, * and ? in it, PROPERTY=undefined,"
-            " mtime=AGE (newer) and otime=AGE (older)"
+            " mtime=AGE (newer), otime=AGE (older) and uploaded=AGE (came since then)"
         )
 
 
@@ -302,6 +317,8 @@ def _constraint(word: str, key: str, value: str, now: float, stdin: Callable[[],
         raise UsageError(f"{shown(word)}: not a constraint: PROPERTY=VALUE is one")
     if key in ("time", "mtime", "otime"):
         return _age_constraint(word, key, value, now)
+    if key == "uploaded" and value != "undefined":
+        return Arrived(now - _age(word, value))
     if key in ("dump", "dumps", "name"):
         return _name_constraint(word, key, value, stdin)
     return _value_constraint(word, path, value)
@@ -320,11 +337,15 @@ def _value_constraint(word: str, path: KeyPath, value: str) -> Constraint:
 def _age_constraint(word: str, key: str, value: str, now: float) -> Constraint:
     if value == "undefined":
         return Timeless()
+    than = now - _age(word, value)
+    return Older(than) if key == "otime" else Newer(than)
+
+
+def _age(word: str, value: str) -> int:
     try:
-        than = now - age_seconds(value)
+        return age_seconds(value)
     except UsageError as error:
         raise UsageError(f"{shown(word)}: {error}") from None
-    return Older(than) if key == "otime" else Newer(than)
 
 
 def _name_constraint(word: str, key: str, value: str, stdin: Callable[[], Iterable[str]] | None) -> Constraint:

@@ -11,6 +11,7 @@ from tests.contract.indexes import dump, ids, named
 from thoth.index.base import Index, Ranking, Together
 from thoth.model import Json
 from thoth.query import (
+    Arrived,
     Equals,
     Glob,
     KeyPath,
@@ -30,6 +31,16 @@ def test_oldest_first(index: Index) -> None:
     assert ids(index, Older(5)) == [4, 1, 5]
     assert ids(index, Timeless()) == [2, 3, 7, 8]
     assert ids(index, limit=6) == [2, 3, 7, 8, 4, 1]
+
+
+def test_what_has_arrived_since(index: Index) -> None:
+    """By when it was uploaded, whatever its own time is."""
+    times: list[Json] = [5, "4", None, True, 4.25, [9], 10**400, 1796040761.4520772, {"a": 9}]
+    index.put_many(dump(number, uploaded=at, time=-number) for number, at in enumerate(times))
+    assert ids(index, Arrived(4)) == [7, 6, 4, 0]
+    assert ids(index, Arrived(4), Newer(-7), limit=1) == [6]
+    assert ids(index, Arrived(1796040761.4520772)) == [6]
+    assert index.count(Query((Arrived(1796040761.4520769),))) == 2
 
 
 def test_odd_documents_stand_among_the_others(index: Index) -> None:

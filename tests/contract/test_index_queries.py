@@ -15,6 +15,7 @@ from thoth.index import ranking
 from thoth.index.base import TIME, Index, selected
 from thoth.model import DumpInfo, Json
 from thoth.query import (
+    Arrived,
     Constraint,
     Equals,
     Glob,
@@ -62,6 +63,7 @@ TOP = [
     ("stack",),
     ("x",),
     ("size",),
+    ("uploaded",),
     ("time",),
     ("id",),
 ]
@@ -88,7 +90,7 @@ def constraints(draw: st.DrawFn, infos: list[DumpInfo]) -> Constraint:
     kind = draw(st.sampled_from(["equals", "glob", "glob", "undefined", "time", "name"]))
     if kind == "time":
         at = draw(st.floats(allow_nan=False, allow_infinity=False))
-        times: list[Constraint] = [Newer(at), Older(at), Timeless()]
+        times: list[Constraint] = [Newer(at), Older(at), Timeless(), Arrived(at)]
         return draw(st.sampled_from(times))
     if kind == "name":
         return Named(frozenset(draw(st.lists(st.text("0123", min_size=1, max_size=3), min_size=1, max_size=3))))

@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 from thoth.edit import SetProperty, SetTicket, settable, ticket_text
 from thoth.errors import UsageError
 from thoth.model import DumpInfo, Json
-from thoth.query import Constraint, Newer, Older, Query, holds, parse, shown
+from thoth.query import Arrived, Constraint, Newer, Older, Query, holds, parse, shown
 from thoth.store.names import analyzer_name
 
 MAX_RULES: Final = 1000
@@ -101,6 +101,8 @@ def _at(constraint: Constraint, now: float) -> Constraint:
             return Newer(than + now)
         case Older(than):
             return Older(than + now)
+        case Arrived(than):
+            return Arrived(than + now)
     return constraint
 
 

@@ -26,6 +26,7 @@ a specification is constraints that all hold:
   mtime=AGE           newer than that, by the time of the dump; time=AGE is the same
   otime=AGE           older than that; an AGE is a number of s, min, h, d, w, fortnight, m or month, y, as in
                       6h, 2fortnight or 3month; without a unit it is seconds
+  uploaded=AGE        came in since then, however old the dump is
   limit=5             no more than so many
   dump=stdin          the identities on standard input
 """

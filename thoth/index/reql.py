@@ -58,8 +58,8 @@ def timed(
 
 
 def _in_time(database: str, low: float | None, high: float | None, *, in_order: bool, by_id: bool) -> Term:
-    left = (-MAX_WHOLE, "closed") if low is None or low < -MAX_WHOLE else (_bound(low), "open")
-    right = (MAX_WHOLE, "closed") if high is None or high > MAX_WHOLE else (_bound(high), "open")
+    left = (-MAX_WHOLE, "closed") if low is None or low < -MAX_WHOLE else (bound(low), "open")
+    right = (MAX_WHOLE, "closed") if high is None or high > MAX_WHOLE else (bound(high), "open")
     bounds = {"left_bound": left[1], "right_bound": right[1]}
     rows = dumps(database).between(left[0], right[0], index=TIME, **bounds)
     if in_order:
@@ -92,12 +92,13 @@ def make_signature(database: str) -> Term:
 def is_between(row: Term, low: float | None, high: float | None) -> Term:
     """Whether a row is timed, and after ``low`` and before ``high``."""
     bounds = [is_timed(row)]
-    bounds += [] if low is None or low < -MAX_WHOLE else [row[TIME].gt(_bound(low))]
-    bounds += [] if high is None or high > MAX_WHOLE else [row[TIME].lt(_bound(high))]
+    bounds += [] if low is None or low < -MAX_WHOLE else [row[TIME].gt(bound(low))]
+    bounds += [] if high is None or high > MAX_WHOLE else [row[TIME].lt(bound(high))]
     return r.and_(*bounds)
 
 
-def _bound(time: float) -> Term:
+def bound(time: float) -> Term:
+    """A time that others are compared with, in seconds since 1970."""
     exact = number_term(min(max(time, -MAX_WHOLE), MAX_WHOLE))
     return time if exact is None else exact  # less than 2**-11 off the epoch
 

@@ -18,6 +18,7 @@ from thoth.glob import glob_matches
 from thoth.index.reql import (
     Condition,
     Term,
+    bound,
     is_askable,
     is_between,
     is_of,
@@ -28,6 +29,7 @@ from thoth.index.rethink_rows import EXACT, FIELD, POINTS
 from thoth.index.rethink_values import MAX_WHOLE, is_text
 from thoth.query import (
     MAX_PATTERN,
+    Arrived,
     Constraint,
     Equals,
     Glob,
@@ -118,7 +120,7 @@ def asked_of(constraints: Iterable[Constraint]) -> Asked:
     )
 
 
-def _field(constraint: Equals | Glob | Undefined | Named) -> str | None:
+def _field(constraint: Equals | Glob | Undefined | Arrived | Named) -> str | None:
     return None if isinstance(constraint, Named) else constraint.path[0]
 
 
@@ -131,7 +133,7 @@ def _is_signature(constraint: Constraint) -> TypeGuard[Equals]:
 
 
 def _compiled(  # noqa: PLR0911 - one for each case
-    constraint: Equals | Glob | Undefined | Named,
+    constraint: Equals | Glob | Undefined | Arrived | Named,
 ) -> tuple[Condition | None, Constraint | None]:
     """The condition, and the constraint again when the condition is not enough."""
     match constraint:
@@ -143,12 +145,18 @@ def _compiled(  # noqa: PLR0911 - one for each case
             return _never, None
         case Undefined(path):
             return lambda row: value_at(row, path).eq(None), None
+        case Arrived(than):
+            return _arrived(constraint.path, than), None
         case Equals():
             return _equals(constraint)
         case Glob(_, pattern) if len(pattern) > MAX_PATTERN:
             return None, constraint
         case Glob():
             return _matches(constraint)
+
+
+def _arrived(path: KeyPath, than: float) -> Condition:
+    return lambda row: value_at(row, path).do(lambda at: r.branch(is_of(at, "NUMBER"), at.gt(bound(than)), False))
 
 
 def _always(row: Term) -> Term:

@@ -17,6 +17,7 @@ from thoth.glob import glob_matches
 from thoth.index.base import MAX_INTEGER, TIME
 from thoth.query import (
     MAX_PATTERN,
+    Arrived,
     Constraint,
     Equals,
     Glob,
@@ -124,6 +125,8 @@ def _reads_rows(constraint: Constraint) -> bool:
     match constraint:
         case Equals(path) | Glob(path) | Undefined(path):
             return not (len(path) == 1 and path[0] in _LISTED)
+        case Arrived():
+            return True
         case _:
             return False
 
@@ -184,6 +187,10 @@ def _compiled(constraint: Constraint) -> Where:
             return Where("time IS NULL")
         case Named(prefixes):
             return _named(prefixes)
+        case Arrived(than):
+            keys = _json_path(constraint.path)
+            is_number = "json_type(document, ?) IN ('integer', 'real')"
+            return Where(f"{is_number} AND json_extract(document, ?) > ?", (keys, keys, than))
         case _:
             return _column(constraint) if _is_column(constraint.path) else _json(constraint)
 
