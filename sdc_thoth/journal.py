@@ -204,7 +204,9 @@ class Journal:
         the pass does not know them all."""
         self._require_writable()
         with self._lock, self._healed(), self._db:
-            row = (note.started, note.seconds, note.busy, note.sent, note.to_json())
+            # What was cut off took its time and counts no byte: the rate does not go by such a pass.
+            busy = note.busy if note.stopped is None else 0.0
+            row = (note.started, note.seconds, busy, note.sent, note.to_json())
             self._db.execute("INSERT INTO passes VALUES (NULL, ?, ?, ?, ?, ?)", row)
             self._db.execute(
                 "DELETE FROM passes WHERE number <= (SELECT max(number) FROM passes) - ?", (KEEP_PASSES,)

@@ -193,7 +193,7 @@ def test_what_was_seen_then_is_forgotten_in_its_time(directory: Path, clock: Clo
 
 def a_pass(started: float, sent: int = 0, busy: float = 0.0) -> PassNote:
     dumps = {"stored": Amount(1, sent), "present": Amount(9, 900)}
-    return PassNote(started, 2.5, busy, sent, dumps, {"reached": 3}, Amount(1, 7), "broke off", "stopped", good=False)
+    return PassNote(started, 2.5, busy, sent, dumps, {"reached": 3}, Amount(1, 7), "broke off", None, good=False)
 
 
 def test_the_last_pass_and_all_of_them_together(directory: Path, clock: Clock) -> None:
@@ -216,6 +216,8 @@ def test_the_rate_is_that_of_the_last_passes_that_brought_something(directory: P
         for number in range(30):
             journal.ended(a_pass(100.0 + number), [NODE])
         assert journal.rate() == 500.0
+        journal.ended(replace(a_pass(200.0, 1, 100.0), stopped="stopped by SIGTERM"), [NODE])
+        assert journal.rate() == 500.0  # of a dump that was cut off no byte counts
 
 
 def test_sizes_that_no_file_has_are_noted_as_the_most_there_is(directory: Path, clock: Clock) -> None:
