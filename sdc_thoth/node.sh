@@ -15,10 +15,13 @@
 #   debug; get ...; end                  what the node's mdb says of their stacks: see debug_files()
 #   image MARK; file DIR NAME; part SKIP COUNT; ...; over   bytes of executables and libraries: see read_images()
 #
-# A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
+# A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others. A request has so many
+# words as it says here, none of them empty. Where the node confines our key the same text runs behind node-guard.sh,
+# with one argument: then what is refused is logged there, too.
 # A signature is what the stat of a file must say: device:inode:size:mtime:ctime:links.
 
 set -u
+confined=${1-}
 LC_ALL=C
 TZ=UTC0
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/gnu/bin:/opt/local/bin:$PATH
@@ -46,6 +49,29 @@ word() { # a word of a request -> $word
         ;;
     *) word= ;;
     esac
+}
+
+take_words() { # REQUEST COUNT: its words behind the verb -> $word1 $word2 ...; it must have so many, and none empty
+    case $tab$1$tab in
+    *"$tab$tab"*) refuse_request ;;
+    esac
+    IFS=$tab
+    set -f
+    set -- "$2" $1
+    IFS=
+    set +f
+    [ $# -eq $(($1 + 1)) ] || refuse_request
+    word1=${2-} word2=${3-} word3=${4-} word4=${5-} word5=${6-}
+}
+
+refuse_request() {
+    say bad - - "a request that this version does not know"
+    [ -z "$confined" ] || refuse "a request that this version does not know"
+    exit 1
+}
+
+came_whole() { # LAST: whether that was the last line, and not the end of stdin in the middle of a request
+    [ "$request" = "$1" ] || exit 1
 }
 
 # ---- stat --------------------------------------------------------------------------------------------------------
@@ -172,6 +198,22 @@ with_files() { # a command that gets descriptors 3 to 9
 
 # ---- places ------------------------------------------------------------------------------------------------------
 
+take_place() { # a place request: adds what it names to $places
+    take_words "$1" 4
+    # A pattern that held a slash or a bracket could stand for other directories than it seems to.
+    case $word3$word4 in
+    *[][{}\(\)\\]* | *[[:cntrl:]]*) refuse_request ;;
+    esac
+    case $word4 in
+    */*) refuse_request ;;
+    esac
+    case $word3 in
+    @core_pattern) kernel_place "$word1" "$word4" ;;
+    /*) places=$places$word1$tab$word2$tab$word3$tab$word4$newline ;;
+    *) refuse_request ;;
+    esac
+}
+
 kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core_pattern names, when it names one
     [ -r /proc/sys/kernel/core_pattern ] || return 0
     IFS= read -r pattern </proc/sys/kernel/core_pattern || return 0
@@ -196,9 +238,9 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
         %%*) glob=$glob% pattern=${pattern#??} ;;
         %e*) glob=$glob$2 pattern=${pattern#??} ;;
         %*) glob=$glob'*' pattern=${pattern#%} pattern=${pattern#?} ;;
-        [*?[\\]*) glob=$glob'?' pattern=${pattern#?} ;;
+        [*?[\\"$tab"]*) glob=$glob'?' pattern=${pattern#?} ;;
         *)
-            literal=${pattern%%[%*?[\\]*}
+            literal=${pattern%%[%*?[\\"$tab"]*}
             glob=$glob$literal
             pattern=${pattern#"$literal"}
             ;;
@@ -361,43 +403,40 @@ read_files() { # answers the get requests that follow, as they come
     while IFS= read -r request; do
         case $request in
         "get$tab"*) take_get "${request#*"$tab"}" ;;
-        *) break ;;
+        end) break ;;
+        *) refuse_request ;;
         esac
         open_file
         [ $count -lt 7 ] || send_group
     done
+    came_whole end
     [ $count -eq 0 ] || send_group
     say "end $mark"
 }
 
-take_get() { # the words of a get -> $wanted $skip $units $name, and $directory where we then are, or $why not
-    IFS=$tab
-    set -f
-    set -- $1
-    IFS=
-    set +f
-    wanted=$1 skip=$2 units=$3
+take_get() { # a get request -> $wanted $skip $units $name, and $directory where we then are, or $problem
+    take_words "$1" 5
+    wanted=$word1 skip=$word2 units=$word3 name=$word5
     # They become part of a command.
     is_number "$skip" && { [ "$units" = all ] || is_number "$units"; } || refuse_request
-    if [ "$4" != "$directory_word" ]; then
-        directory_word=$4
-        word "$4"
+    if [ "$word4" != "$directory_word" ]; then
+        directory_word=$word4
+        word "$word4"
         directory=$word
         go_to "$directory"
     fi
-    word "$5"
+    word "$name"
     name=$word
+    problem=$why
+    [ -n "$problem" ] || listed "$name" || problem=$no_place
+    # sdc-thoth asks for nothing that was not listed.
+    [ -z "$confined" ] || [ "$problem" != "$no_place" ] || tell "a file that lies in none of its places"
 }
 
 is_number() {
     case $1 in
-    '' | *[!0-9]* | ?????????????????*) return 1 ;;
+    '' | *[!0-9]* | 0?* | ?????????????????*) return 1 ;;
     esac
-}
-
-refuse_request() {
-    say bad - - "a request that this version does not know"
-    exit 1
 }
 
 go_to() { # DIR: go there if it is a place -> $patterns of names that are listed there, and $why that failed
@@ -445,11 +484,9 @@ listed() { # NAME: whether discovery would list it here
 
 open_file() { # the file of a get, on the next descriptor; takes note of it for send_group
     fd=$((count + 3))
-    status=$why
-    if [ -n "$why" ]; then
+    status=$problem
+    if [ -n "$problem" ]; then
         :
-    elif ! listed "$name"; then
-        status=$no_place
     elif [ -L "./$name" ]; then
         status="a link"
     elif [ -f "./$name" ]; then
@@ -591,32 +628,29 @@ read_images() {
         case $request in
         "file$tab"*)
             finish_image
-            take_words "${request#*"$tab"}"
+            take_words "${request#*"$tab"}" 2
             open_image
             say "file $mark" "$status" "$signature"
             ;;
         "part$tab"*)
-            take_words "${request#*"$tab"}"
-            is_number "$first" && is_number "$second" || refuse_request
-            [ "$status" != ok ] || send_part "$first" "$second"
+            take_words "${request#*"$tab"}" 2
+            is_number "$word1" && is_number "$word2" || refuse_request
+            [ "$status" != ok ] || send_part "$word1" "$word2"
             ;;
-        *) break ;;
+        over) break ;;
+        *) refuse_request ;;
         esac
     done
+    came_whole over
     finish_image
     say "end $mark"
 }
 
-take_words() { # two words apart by a tab -> $first $second
-    first=${1%%"$tab"*}
-    second=${1#*"$tab"}
-}
-
-open_image() { # $first $second, words: DIR and NAME -> $status and $signature; what is read from is descriptor 4
+open_image() { # $word1 $word2: DIR and NAME -> $status and $signature; what is read from is descriptor 4
     signature= looks= passed=0
-    word "$second"
+    word "$word2"
     name=$word
-    word "$first"
+    word "$word1"
     status="not a name"
     case $name in
     */* | . | .. | '') return ;;
@@ -673,17 +707,17 @@ hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT ea
     while IFS= read -r request; do
         case $request in
         "get$tab"*) take_get "${request#*"$tab"}" ;;
-        *) break ;;
+        end) break ;;
+        *) refuse_request ;;
         esac
-        if [ -n "$why" ]; then
-            say 1 "$why"
-        elif ! listed "$name"; then
-            say 1 "$no_place"
+        if [ -n "$problem" ]; then
+            say 1 "$problem"
         else
             text=$("$thoth" object "./$name" 2>&1 </dev/null)
             say $? "$text"
         fi
     done
+    came_whole end
     say end
 }
 
@@ -691,11 +725,12 @@ debug_files() { # answers the get requests that follow with STATUS TEXT each, th
     while IFS= read -r request; do
         case $request in
         "get$tab"*) take_get "${request#*"$tab"}" ;;
-        *) break ;;
+        end) break ;;
+        *) refuse_request ;;
         esac
-        if [ -n "$why" ]; then
-            say 1 "$why"
-        elif ! listed "$name" || [ -L "./$name" ] || [ ! -f "./$name" ]; then
+        if [ -n "$problem" ]; then
+            say 1 "$problem"
+        elif [ -L "./$name" ] || [ ! -f "./$name" ]; then
             say 1 "$no_place"
         elif ! command -v mdb >/dev/null 2>&1; then
             say 1 "there is no mdb"
@@ -704,6 +739,7 @@ debug_files() { # answers the get requests that follow with STATUS TEXT each, th
             say 0 "$text"
         fi
     done
+    came_whole end
     say end
 }
 
@@ -741,38 +777,39 @@ while IFS= read -r request; do
     case $request in
     end) exit 0 ;;
     about) about ;;
-    "place$tab"*"$tab@core_pattern$tab"*)
-        split_place "${request#*"$tab"}"
-        kernel_place "$place_type" "$place_name"
-        ;;
-    "place$tab"*) places=$places${request#*"$tab"}$newline ;;
+    "place$tab"*) take_place "${request#*"$tab"}" ;;
     discover) discover ;;
     "read$tab"* | "skim$tab"*)
-        mark=${request#*"$tab"}
+        take_words "${request#*"$tab"}" 1
+        mark=$word1
         skim=${request%"$tab"*}
         skim=${skim#read}
         read_files
         exit 0
         ;;
     "press$tab"*)
-        mark=${request##*"$tab"}
-        request=${request%"$tab"*}
-        choose_press "${request#*"$tab"}"
+        take_words "${request#*"$tab"}" 2
+        mark=$word2
+        choose_press "$word1"
         skim=
         read_files
         exit 0
         ;;
     "hash$tab"*)
-        word "${request#*"$tab"}"
+        [ -z "$confined" ] || refuse_request # it runs a program that the request names
+        take_words "${request#*"$tab"}" 1
+        word "$word1"
         hash_files "$word"
         exit 0
         ;;
     debug)
+        [ -z "$confined" ] || [ "$debugger" = yes ] || refuse_request
         debug_files
         exit 0
         ;;
     "image$tab"*)
-        mark=${request#*"$tab"}
+        take_words "${request#*"$tab"}" 1
+        mark=$word1
         read_images
         ;;
     *) refuse_request ;;
