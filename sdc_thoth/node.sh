@@ -13,6 +13,7 @@
 #   press TOOL MARK; get ...; end        the same for one file, its bytes compressed by gzip or zstd
 #   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
 #   debug; get ...; end                  what the node's mdb says of their stacks: see debug_files()
+#   (where an open does not come back: "hung MARK", and the end)
 #   image MARK; file DIR NAME; part SKIP COUNT; ...; over   bytes of executables and libraries: see read_images()
 #
 # A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others. A request has so many
@@ -66,12 +67,15 @@ take_words() { # REQUEST COUNT: its words behind the verb -> $word1 $word2 ...; 
 
 refuse_request() {
     say bad - - "a request that this version does not know"
+    stop_watchdog
     [ -z "$confined" ] || refuse "a request that this version does not know"
     exit 1
 }
 
 came_whole() { # LAST: whether that was the last line, and not the end of stdin in the middle of a request
-    [ "$request" = "$1" ] || exit 1
+    [ "$request" != "$1" ] || return 0
+    stop_watchdog
+    exit 1
 }
 
 # ---- stat --------------------------------------------------------------------------------------------------------
@@ -194,6 +198,64 @@ close_files() {
 # ksh93, the sh of illumos, passes on only the descriptors that it is told to. In $(...) "exec" saves a process.
 with_files() { # a command that gets descriptors 3 to 9
     "$@" 3<&3 4<&4 5<&5 6<&6 7<&7 8<&8 9<&9
+}
+
+# ---- what others may change meanwhile ----------------------------------------------------------------------------
+# A tenant may swap what lies in its directories at any time, between our look at it and our use of it.
+
+choose_same() { # -> $same: whether this shell can compare files, open ones too; asked once
+    same=
+    { [ "/proc/$$/fd/3" -ef / ] && [ ! "/proc/$$/fd/3" -ef /proc ] && same=yes; } 2>/dev/null 3</
+    exec 3</dev/null
+}
+
+# What was a file when we looked may be a FIFO when we open it, and such an open waits, for ever if nobody writes. So a
+# watchdog runs beside the shell that opens files: one that does not come back from an open within seconds is ended. That
+# is told as "hung MARK". While a file is opened descriptor 2 is "/", which the watchdog sees.
+
+start_watchdog() {
+    [ -z "$watchdog" ] && [ -n "$same" ] && command -v sleep >/dev/null 2>&1 || return 0
+    trap '' USR1 # until the watchdog takes it
+    watch </dev/null 2>/dev/null &
+    watchdog=$!
+}
+
+stop_watchdog() {
+    [ -z "$watchdog" ] || kill "$watchdog" 2>/dev/null
+    watchdog=
+}
+
+about_to_open() { # tells the watchdog that these are other files than the last ones
+    [ -z "$watchdog" ] || kill -USR1 "$watchdog" 2>/dev/null
+}
+
+open_as() { # DESCRIPTOR NAME, in this directory; fails when it cannot be opened
+    eval "command exec $1<\"./\$2\"" 2</
+}
+
+watch() {
+    nap= others= looks=0
+    trap 'others=yes' USR1
+    trap 'kill $nap; exit 0' TERM
+    while [ -e "/proc/$$/fd/0" ]; do
+        sleep 2 >/dev/null &
+        nap=$!
+        while kill -0 $nap; do
+            wait $nap
+        done
+        if [ ! "/proc/$$/fd/2" -ef / ]; then
+            looks=0
+        elif [ -n "$others" ]; then
+            others= looks=1
+        else
+            looks=$((looks + 1))
+        fi
+        if [ $looks -eq 2 ]; then
+            kill -9 $$
+            say "hung $mark"
+            exit 0
+        fi
+    done
 }
 
 # ---- places ------------------------------------------------------------------------------------------------------
@@ -324,10 +386,23 @@ enter() { # DIR: go there, by no link. Sets $why when that fails
     why=
     if ! cd -P "$1" 2>/dev/null; then
         why="permission denied"
-    elif [ "$PWD" != "$1" ]; then
+    elif [ "$PWD" != "$1" ] || ! is_here "$1"; then
         why="the path leads through a link"
     fi
     [ -z "$why" ]
+}
+
+# ksh93 makes $PWD of names, after it has gone there: by then a link may have become a directory again. So we look from
+# here upwards. A tenant may swap what the lower part of the path names, but not where the upper part is, nor our "..".
+
+is_here() { # DIR: whether it is this directory, and those above it are those above this one
+    [ -n "$same" ] || return 0
+    above=$1 up=.
+    while [ -n "$above" ]; do
+        [ "$up" -ef "$above" ] || return 1
+        above=${above%/*} up=$up/..
+    done
+    [ "$up" -ef / ]
 }
 
 search_directory() { # TYPE DIR NAME-GLOB
@@ -400,6 +475,7 @@ found() { # names in this directory: one stat for all of them, or one each when 
 # Up to seven files are opened together, on descriptors 3 to 9, so that a few processes serve all of them.
 
 read_files() { # answers the get requests that follow, as they come
+    start_watchdog
     while IFS= read -r request; do
         case $request in
         "get$tab"*) take_get "${request#*"$tab"}" ;;
@@ -411,6 +487,7 @@ read_files() { # answers the get requests that follow, as they come
     done
     came_whole end
     [ $count -eq 0 ] || send_group
+    stop_watchdog
     say "end $mark"
 }
 
@@ -485,15 +562,17 @@ listed() { # NAME: whether discovery would list it here
 open_file() { # the file of a get, on the next descriptor; takes note of it for send_group
     fd=$((count + 3))
     status=$problem
+    [ $count -gt 0 ] || about_to_open
     if [ -n "$problem" ]; then
         :
     elif [ -L "./$name" ]; then
         status="a link"
     elif [ -f "./$name" ]; then
-        # The test comes first since an open of a FIFO would wait; what is really open is compared afterwards.
-        eval "command exec $fd<\"./\$name\"" 2>/dev/null && status=ok
+        # The test comes first since an open of a FIFO would wait; what is really open is looked at afterwards.
+        open_as $fd "$name" && status=ok
         [ "$status" = ok ] || status=denied
         [ -e "./$name" ] || [ "$status" = ok ] || status=gone
+        [ "$status" != ok ] || is_that_file $fd "$name" || status="not a regular file"
     elif [ -e "./$name" ]; then
         status="not a regular file"
     else
@@ -504,6 +583,10 @@ open_file() { # the file of a get, on the next descriptor; takes note of it for 
     [ $count -gt 0 ] || parts=$skip/$units
     [ "$parts" = "$skip/$units" ] || parts=
     count=$((count + 1))
+}
+
+is_that_file() { # DESCRIPTOR NAME: whether a regular file is open there, and lies here by that name and by no link
+    [ -z "$same" ] || { [ -f "/proc/$$/fd/$1" ] && [ "/proc/$$/fd/$1" -ef "./$2" ] && [ ! -L "./$2" ]; }
 }
 
 # Reply: "group MARK" COUNT, then STATUS for each file: "ok", or why not; the bytes of those that are ok, in order;
@@ -518,7 +601,8 @@ send_group() {
         [ "$status" = ok ] && set -- "$@" "$fds/$fd"
         fd=$((fd + 1))
     done
-    if [ -z "$skim" ]; then
+    # Where it cannot be seen at once what is open, its signature tells before it is read.
+    if [ -z "$skim" ] || [ -z "$same" ]; then
         look "$@"
         set --
         fd=3
@@ -623,6 +707,7 @@ can_head() { # whether head takes several files and a number of bytes; asked onc
 # them, and "after MARK" with its signature, on a line, after the reading. At last "end MARK".
 
 read_images() {
+    start_watchdog
     status=
     while IFS= read -r request; do
         case $request in
@@ -643,6 +728,7 @@ read_images() {
     done
     came_whole over
     finish_image
+    stop_watchdog
     say "end $mark"
 }
 
@@ -665,7 +751,10 @@ open_image() { # $word1 $word2: DIR and NAME -> $status and $signature; what is 
     status="not a regular file"
     [ -f "./$name" ] || return 0
     status=denied
-    eval 'command exec 3<"./$name" 4<"./$name"' 2>/dev/null || return 0
+    about_to_open
+    open_as 3 "$name" && open_as 4 "$name" || return 0
+    status="not a regular file"
+    is_that_file 3 "$name" && is_that_file 4 "$name" || return 0
     status="not an executable or library"
     is_image || return 0
     # Descriptor 3 has been looked into: 4 has to be the same file.
@@ -771,6 +860,8 @@ no_place="not a place where dumps are collected"
 count=0
 press=
 no_press=
+watchdog=
+choose_same
 close_files
 choose_stat
 while IFS= read -r request; do
