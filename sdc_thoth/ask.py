@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import takewhile
 from threading import Event, Timer
 
 from sdc_thoth import images as image_protocol
 from sdc_thoth import protocol
-from sdc_thoth.errors import Desynchronized, NodeError, NodeLost, ProtocolError
+from sdc_thoth.errors import Desynchronized, NodeError, NodeLost, OpenHung, ProtocolError
 from sdc_thoth.expand import BLOCK, expanded
 from sdc_thoth.images import Ask, Told
 from sdc_thoth.listing import Bad, Found, Odd, Place, Relative, Signature, System
@@ -22,6 +23,7 @@ from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, escaped,
 _BEGINNINGS = (b"system\0", b"bad\0")  # of a reply to discover
 _LINE = re.compile(rb"\S[^\n\0]*[\n\0]")
 _QUOTED = 200  # bytes of what a login shell says
+_HANGS = 2  # opens of one directory's files that do not come back, each of which takes seconds
 _DEBUGGING = 90.0  # seconds that a node's debugger may take; its script allows it 60 of the processor
 
 
@@ -31,6 +33,10 @@ class StillChanging(SourceChanged):
 
 class NotAFile(SourceError):
     """A link, a directory, a device: nothing that is read."""
+
+
+class Hangs(SourceError):
+    """It becomes a FIFO when it is about to be opened, or others in its directory do."""
 
 
 def _random_mark() -> str:
@@ -72,6 +78,9 @@ class Asker:
         self._mark = mark
         self._script = protocol.script()
         self._told: About | None = None
+        self._suspect: set[bytes] = set()  # directories; one of a group's files kept the node's shell
+        self._hangs: Counter[bytes] = Counter()  # by directory
+        self.awaited: Sequence[Found] = ()  # whose bytes are to come next
         self._waiting: deque[Channel] = deque()  # of shells that wait for another request; any thread may take one
 
     @contextmanager
@@ -127,7 +136,10 @@ class Asker:
         """
         done = 0
         while done < len(gets):
-            for answer in self._fetch_in_groups(gets[done:], about and self._told is None):
+            # One file that hangs, and any tenant can have one, must not cost those that would be in its group.
+            group = list(takewhile(lambda get: get.found.directory not in self._suspect, gets[done:]))
+            ask_about = about and self._told is None
+            for answer in self._fetch_in_groups(group, ask_about) if group else [self._fetch_one(gets[done])]:
                 yield answer
                 done += 1
 
@@ -144,6 +156,9 @@ class Asker:
                     answers = self._group(reply, group, mark)
                 except Desynchronized:
                     break
+                except OpenHung:
+                    self._suspect.update(get.found.directory for get in group)
+                    break
                 yield from answers
             else:
                 protocol.ended(reply, mark)
@@ -154,23 +169,32 @@ class Asker:
     def _group(self, reply: Channel, group: Sequence[Get], mark: str) -> list[bytes | SourceError]:
         """Answers for a group of which no file has changed. Raises Desynchronized when one has: where one has shrunk
         by what another has grown, those between them would get bytes that are not theirs."""
+        self.awaited = [get.found for get in group]
         statuses = protocol.statuses(reply, group, mark)
         ok = [get for get, status in zip(group, statuses, strict=True) if status == "ok"]
         bodies = iter([reply.read_exactly(get.length) for get in ok])
         if any(now is not None for now in protocol.afterwards(reply, ok, mark)):
             raise Desynchronized("a file changed while it was read")
+        self.awaited = ()
         return [
             next(bodies) if status == "ok" else _problem_of(get.found, status)
             for get, status in zip(group, statuses, strict=True)
         ]
 
     def _fetch_one(self, get: Get) -> bytes | SourceError:
-        mark = self._mark()
+        mark, directory = self._mark(), get.found.directory
+        if self._hangs[directory] >= _HANGS:
+            return Hangs("not tried: files of its directory become FIFOs when they are opened")
         try:
             with self._ask(protocol.read_request([get], mark)) as reply:
                 return self._group(reply, [get], mark)[0]
         except Desynchronized:
             return self._what_happened(get.found)
+        except OpenHung as error:
+            self._suspect.add(directory)
+            self._hangs[directory] += 1
+            self.awaited = ()
+            return Hangs(str(error))
 
     def stream(
         self, found: Found, start: int = 0, press: str | None = None, came: Callable[[int], None] = _uncounted
@@ -193,14 +217,20 @@ class Asker:
                 (now,) = protocol.afterwards(reply, [get], mark)
         except Desynchronized:
             raise self._what_happened(found) from None
+        except OpenHung as error:
+            self._suspect.add(found.directory)
+            raise Hangs(str(error)) from error
         if now is not None:
             raise self._what_happened(found)
 
     def _what_happened(self, found: Found) -> SourceError:
         """Why reading a file went wrong: what it is now tells."""
         get, mark = Get(found, units=1), self._mark()
-        with self._ask(protocol.read_request([get], mark)) as reply:
-            (status,) = protocol.statuses(reply, [get], mark)
+        try:
+            with self._ask(protocol.read_request([get], mark)) as reply:
+                (status,) = protocol.statuses(reply, [get], mark)
+        except OpenHung as error:
+            return Hangs(str(error))
         return SourceChanged("changed while it was read") if status == "ok" else _problem_of(found, status)
 
     @contextmanager

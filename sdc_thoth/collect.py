@@ -13,17 +13,18 @@ from contextlib import suppress
 from typing import Any
 
 from sdc_thoth.ask import Asker
-from sdc_thoth.errors import NodeError, NodeLost, ProtocolError
+from sdc_thoth.errors import NodeError, NodeLost, NodeTimeout
 from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import SEEN_BEFORE, WAITING, Ledger
-from sdc_thoth.listing import Bad, Found, Odd, Relative, System, length_of
+from sdc_thoth.listing import Bad, Found, Odd, Relative, System
 from sdc_thoth.lookup import Lookup, Named
 from sdc_thoth.notes import LONGEST_DELAY
-from sdc_thoth.order import Due, Pending, deletion
+from sdc_thoth.order import Due, Pending, apart, deletion
 from sdc_thoth.paced import PacedSession
 from sdc_thoth.places import is_searched
 from sdc_thoth.press import Press
+from sdc_thoth.searched import Searched
 from sdc_thoth.session import Session
 from sdc_thoth.task import Task
 from sdc_thoth.transfer import SMALL, Intake, failed
@@ -44,8 +45,7 @@ _AHEAD = 16  # small dumps of one node that wait for being stored, or are
 _TURN = 64 << 20  # bytes of dumps that a node may send before it is another's turn, unless it is one dump
 _PENDING = 10 << 20  # bytes of memory that a node's dumps take which wait for their turn: some 18,000
 _FEW = 128 << 10  # of these bytes, which a node has in any case: some 200 dumps
-_LISTING = 32 << 20  # bytes that a node's listing may have: some 300,000 files
-_TROUBLES = 100  # places that could not be searched, of which more need not be known
+_SILENT = "the node fell silent over it"
 
 
 class Collection:
@@ -75,21 +75,17 @@ class Collection:
         )
         self._lookup = Lookup(node, task, self._intake)
         self._now = task.clock()  # by the node's clock, where it tells
-        self._system = ""
         self._stage = "discover"
-        self._listing = _LISTING  # bytes that are left
+        self._searched = Searched()
         self._seen: set[int] = set()  # hashes of paths, which take the same memory however long the paths are
         self._pending = Pending()
         self._batch: dict[bytes, Found] = {}  # dumps that are worked on and have no outcome yet
         self._under_way: Found | None = None  # the dump whose bytes come
-        self._trouble: list[Bad] = []
-        self._remark: str | None = None  # on a node with which nothing is wrong
         self._flying: list[Future[Outcome]] = []  # small dumps that are being stored
         self._served = 0  # bytes of dumps that it was asked to send
 
     @property
-    def claim(self) -> tuple[int, float]:
-        """To the next turn: the smallest is next."""
+    def claim(self) -> tuple[int, float]:  # the smallest has the next turn
         deleted = self._pending.next_deletion
         return (1, self._served) if deleted is None else (0, deleted)
 
@@ -103,6 +99,9 @@ class Collection:
             with self._asker.by(PacedSession(session, self._pace)):
                 yield from self._turn() if self.surveyed else self._survey()
         except NodeError as error:
+            if isinstance(error, NodeTimeout) and self._task.halt.reason is None:
+                for found in self._asker.awaited:  # it may be one of these each time
+                    self._ledger.fail(found, f"{_SILENT}: {error}", self._ledger.failing(found))
             yield from self._abandon(str(error))
             failure = error
         except Exception as error:
@@ -146,23 +145,31 @@ class Collection:
             yield self._outcome(due.found, Result.FAILED, stage=self._stage, reason=reason)
         self._ledger.write()
 
+    def _silenced(self, found: Found) -> int:
+        """How often the node has fallen silent over a file."""
+        before = self._ledger.failing(found)
+        return before.tries if before is not None and before.reason.startswith(_SILENT) else 0
+
     def of_node(self, failure: NodeError | None = None) -> Outcome:
         """The outcome of the node itself."""
         name = self.node.name
         if failure is not None:
             return Outcome(failure.result, name, stage=self._stage, reason=str(failure))
-        if not self._trouble:
+        searched = self._searched
+        if not searched.troubles:
             self._ledger.keep_failing(lambda path: hash(path) in self._seen or not self._is_looked_at(path))
-            remarks = [remark for remark in (self._remark, self._ledger.remark) if remark]
+            remarks = [remark for remark in (*searched.remarks, self._ledger.remark) if remark]
             return Outcome(Result.REACHED, name, reason="; ".join(remarks) or None)
-        reason = "; ".join(f"{escaped(bad.directory)}: {escaped(bad.reason)}" for bad in self._trouble[:5])
-        denied = all(bad.reason == "permission denied" for bad in self._trouble)
-        return Outcome(Result.DENIED if denied else Result.FAILED, name, stage="discover", reason=reason)
+        result = Result.DENIED if searched.is_denied else Result.FAILED
+        return Outcome(result, name, stage="discover", reason=searched.reason)
 
     def _is_looked_at(self, path: bytes) -> bool:
         """Whether this pass knows what lies there now, once all its places were searched to their end."""
         task = self._task
-        return hash(path) in self._seen or is_searched(path, self._system, task.places, task.known_places)
+        searched = self._searched
+        return hash(path) in self._seen or (
+            searched.is_whole(path) and is_searched(path, searched.system, task.places, task.known_places)
+        )
 
     def _outcome(self, found: Found, result: Result, **more: Any) -> Outcome:
         return Outcome(result, self.node.name, found.path, size=found.size, **more)
@@ -178,16 +185,9 @@ class Collection:
 
     def _survey(self) -> Iterator[Outcome]:
         for item in self._asker.discover():
-            self._account_for(item)
-            if isinstance(item, System | Relative | Bad):
-                self._note_of_node(item)
-            elif (path := hash(item.path)) not in self._seen:
-                self._seen.add(path)
-                refused = self._refused(item)
-                if refused is not None:
-                    yield refused
-                elif isinstance(item, Found):
-                    self._batch[item.path] = item
+            if self._cut_off:
+                raise NodeLost("the session was closed")
+            yield from self._listed(item)
             if len(self._batch) == BATCH:
                 yield from self._looked_into()
         yield from self._looked_into()
@@ -199,33 +199,30 @@ class Collection:
                 return
             yield from self._turn()
 
+    def _listed(self, item: System | Relative | Found | Odd | Bad) -> Iterator[Outcome]:
+        if isinstance(item, System | Relative | Bad):
+            yield from map(self._of_directory, self._searched.take(item))
+        elif not self._searched.fits(item):
+            yield from map(self._of_directory, self._searched.crowded(item.directory))
+        elif (path := hash(item.path)) not in self._seen:
+            self._seen.add(path)
+            if (refused := self._refused(item)) is not None:
+                yield refused
+            elif isinstance(item, Found):
+                self._batch[item.path] = item
+
+    def _of_directory(self, bad: Bad) -> Outcome:
+        return Outcome(Result.FAILED, self.node.name, bad.directory, stage="discover", reason=bad.reason)
+
     def _give_up(self) -> None:
         """Throw away what came in part of dumps that are no more: now it is known what lies there."""
         try:
-            if not self._trouble:
+            if not self._searched.troubles:
                 self._ledger.give_up(self._task.thoth, self._is_looked_at)
         except StoreUnavailable:
             raise
         except StoreError as error:  # it is swept in a week
             self._task.say(str(error))
-
-    def _account_for(self, item: System | Relative | Found | Odd | Bad) -> None:
-        """Raises ProtocolError when the listing takes too much: a hostile node's has no end. After ``cut_off``
-        it raises NodeLost."""
-        if self._cut_off:
-            raise NodeLost("the session was closed")
-        self._listing -= length_of(item)
-        if self._listing < 0:
-            raise ProtocolError("lists more files than one node can have; remove some, or search fewer places")
-
-    def _note_of_node(self, item: System | Relative | Bad) -> None:
-        if isinstance(item, System):
-            self._system = item.name
-        elif isinstance(item, Relative):
-            self._remark = item.remark
-        # Several places can lead through one directory, and a node may complain without end.
-        elif item not in self._trouble and len(self._trouble) < _TROUBLES:
-            self._trouble.append(item)
 
     def _refused(self, item: Found | Odd) -> Outcome | None:
         """The outcome of what is not even looked into."""
@@ -281,7 +278,7 @@ class Collection:
 
     def _wait(self, found: Found, identity: Identity | None) -> None:
         self._batch.pop(found.path, None)
-        due = self._pending.add(found, identity, deletion(found, self._system, self._now))
+        due = self._pending.add(found, identity, deletion(found, self._searched.system, self._now))
         self._task.backlog.add(due.memory)
 
     def _taken(self, dues: Iterator[Due]) -> list[Due]:
@@ -292,9 +289,16 @@ class Collection:
     # ---- a turn: identify and look up ------------------------------------------------------------------------------
 
     def _turn(self) -> Iterator[Outcome]:
-        before, self._stage = self._stage, "identify"
+        before = self._stage
         batch = self._taken(self._pending.take(BATCH, _TURN))
         self._batch = {due.found.path: due.found for due in batch}
+        for part in apart(batch, self._silenced):
+            yield from self._worked_on(part)
+        self._ledger.write()
+        self._stage = before
+
+    def _worked_on(self, batch: Sequence[Due]) -> Iterator[Outcome]:
+        self._stage = "identify"
         named = [Named(due.found, due.identity) for due in batch if due.identity is not None]
         fresh: list[Named] = []
         for item in self._identified([due.found for due in batch if due.identity is None]):
@@ -311,8 +315,6 @@ class Collection:
         self._stage = "transfer"
         for outcome in self._transferred(sorted(named, key=lambda each: each.found.signature.mtime)):
             yield self._settled(outcome)
-        self._ledger.write()
-        self._stage = before
 
     def _identified(self, found: Sequence[Found]) -> Iterator[Named | Outcome]:
         yield from self._named_by_thoth(found) if self.node.remote_thoth else self._named_by_ranges(found)

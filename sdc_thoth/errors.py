@@ -41,6 +41,10 @@ class Desynchronized(ProtocolError):
     """A reply does not hold as many bytes as announced: a file changed its size while it was read."""
 
 
+class OpenHung(ProtocolError):
+    """The node's shell did not come back from opening a file, and was ended: what was one is a FIFO by now."""
+
+
 class NoTimes(ProtocolError):
     """What a node's stat says of one file holds no times that can be read."""
 

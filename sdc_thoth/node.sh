@@ -13,12 +13,16 @@
 #   press TOOL MARK; get ...; end        the same for one file, its bytes compressed by gzip or zstd
 #   hash THOTH; get ...; end             their identities, as the node's own thoth tells them: see hash_files()
 #   debug; get ...; end                  what the node's mdb says of their stacks: see debug_files()
+#   (where an open does not come back: "hung MARK", and the end)
 #   image MARK; file DIR NAME; part SKIP COUNT; ...; over   bytes of executables and libraries: see read_images()
 #
-# A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others.
+# A word in a request is "=" and plain characters, or "%" and the same with \0ooo for all others. A request has so many
+# words as it says here, none of them empty. Where the node confines our key the same text runs behind node-guard.sh,
+# with one argument: then what is refused is logged there, too.
 # A signature is what the stat of a file must say: device:inode:size:mtime:ctime:links.
 
 set -u
+confined=${1-}
 LC_ALL=C
 TZ=UTC0
 PATH=/usr/bin:/bin:/usr/sbin:/sbin:/usr/gnu/bin:/opt/local/bin:$PATH
@@ -46,6 +50,32 @@ word() { # a word of a request -> $word
         ;;
     *) word= ;;
     esac
+}
+
+take_words() { # REQUEST COUNT: its words behind the verb -> $word1 $word2 ...; it must have so many, and none empty
+    case $tab$1$tab in
+    *"$tab$tab"*) refuse_request ;;
+    esac
+    IFS=$tab
+    set -f
+    set -- "$2" $1
+    IFS=
+    set +f
+    [ $# -eq $(($1 + 1)) ] || refuse_request
+    word1=${2-} word2=${3-} word3=${4-} word4=${5-} word5=${6-}
+}
+
+refuse_request() {
+    say bad - - "a request that this version does not know"
+    stop_watchdog
+    [ -z "$confined" ] || refuse "a request that this version does not know"
+    exit 1
+}
+
+came_whole() { # LAST: whether that was the last line, and not the end of stdin in the middle of a request
+    [ "$request" != "$1" ] || return 0
+    stop_watchdog
+    exit 1
 }
 
 # ---- stat --------------------------------------------------------------------------------------------------------
@@ -170,7 +200,81 @@ with_files() { # a command that gets descriptors 3 to 9
     "$@" 3<&3 4<&4 5<&5 6<&6 7<&7 8<&8 9<&9
 }
 
+# ---- what others may change meanwhile ----------------------------------------------------------------------------
+# A tenant may swap what lies in its directories at any time, between our look at it and our use of it.
+
+choose_same() { # -> $same: whether this shell can compare files, open ones too; asked once
+    same=
+    { [ "/proc/$$/fd/3" -ef / ] && [ ! "/proc/$$/fd/3" -ef /proc ] && same=yes; } 2>/dev/null 3</
+    exec 3</dev/null
+}
+
+# What was a file when we looked may be a FIFO when we open it, and such an open waits, for ever if nobody writes. So a
+# watchdog runs beside the shell that opens files: one that does not come back from an open within seconds is ended. That
+# is told as "hung MARK". While a file is opened descriptor 2 is "/", which the watchdog sees.
+
+start_watchdog() {
+    [ -z "$watchdog" ] && [ -n "$same" ] && command -v sleep >/dev/null 2>&1 || return 0
+    trap '' USR1 # until the watchdog takes it
+    watch </dev/null 2>/dev/null &
+    watchdog=$!
+}
+
+stop_watchdog() {
+    [ -z "$watchdog" ] || kill "$watchdog" 2>/dev/null
+    watchdog=
+}
+
+about_to_open() { # tells the watchdog that these are other files than the last ones
+    [ -z "$watchdog" ] || kill -USR1 "$watchdog" 2>/dev/null
+}
+
+open_as() { # DESCRIPTOR NAME, in this directory; fails when it cannot be opened
+    eval "command exec $1<\"./\$2\"" 2</
+}
+
+watch() {
+    nap= others= looks=0
+    trap 'others=yes' USR1
+    trap 'kill $nap; exit 0' TERM
+    while [ -e "/proc/$$/fd/0" ]; do
+        sleep 2 >/dev/null &
+        nap=$!
+        while kill -0 $nap; do
+            wait $nap
+        done
+        if [ ! "/proc/$$/fd/2" -ef / ]; then
+            looks=0
+        elif [ -n "$others" ]; then
+            others= looks=1
+        else
+            looks=$((looks + 1))
+        fi
+        if [ $looks -eq 2 ]; then
+            kill -9 $$
+            say "hung $mark"
+            exit 0
+        fi
+    done
+}
+
 # ---- places ------------------------------------------------------------------------------------------------------
+
+take_place() { # a place request: adds what it names to $places
+    take_words "$1" 4
+    # A pattern that held a slash or a bracket could stand for other directories than it seems to.
+    case $word3$word4 in
+    *[][{}\(\)\\]* | *[[:cntrl:]]*) refuse_request ;;
+    esac
+    case $word4 in
+    */*) refuse_request ;;
+    esac
+    case $word3 in
+    @core_pattern) kernel_place "$word1" "$word4" ;;
+    /*) places=$places$word1$tab$word2$tab$word3$tab$word4$newline ;;
+    *) refuse_request ;;
+    esac
+}
 
 kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core_pattern names, when it names one
     [ -r /proc/sys/kernel/core_pattern ] || return 0
@@ -196,9 +300,9 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
         %%*) glob=$glob% pattern=${pattern#??} ;;
         %e*) glob=$glob$2 pattern=${pattern#??} ;;
         %*) glob=$glob'*' pattern=${pattern#%} pattern=${pattern#?} ;;
-        [*?[\\]*) glob=$glob'?' pattern=${pattern#?} ;;
+        [*?[\\"$tab"]*) glob=$glob'?' pattern=${pattern#?} ;;
         *)
-            literal=${pattern%%[%*?[\\]*}
+            literal=${pattern%%[%*?[\\"$tab"]*}
             glob=$glob$literal
             pattern=${pattern#"$literal"}
             ;;
@@ -282,10 +386,23 @@ enter() { # DIR: go there, by no link. Sets $why when that fails
     why=
     if ! cd -P "$1" 2>/dev/null; then
         why="permission denied"
-    elif [ "$PWD" != "$1" ]; then
+    elif [ "$PWD" != "$1" ] || ! is_here "$1"; then
         why="the path leads through a link"
     fi
     [ -z "$why" ]
+}
+
+# ksh93 makes $PWD of names, after it has gone there: by then a link may have become a directory again. So we look from
+# here upwards. A tenant may swap what the lower part of the path names, but not where the upper part is, nor our "..".
+
+is_here() { # DIR: whether it is this directory, and those above it are those above this one
+    [ -n "$same" ] || return 0
+    above=$1 up=.
+    while [ -n "$above" ]; do
+        [ "$up" -ef "$above" ] || return 1
+        above=${above%/*} up=$up/..
+    done
+    [ "$up" -ef / ]
 }
 
 search_directory() { # TYPE DIR NAME-GLOB
@@ -358,46 +475,45 @@ found() { # names in this directory: one stat for all of them, or one each when 
 # Up to seven files are opened together, on descriptors 3 to 9, so that a few processes serve all of them.
 
 read_files() { # answers the get requests that follow, as they come
+    start_watchdog
     while IFS= read -r request; do
         case $request in
         "get$tab"*) take_get "${request#*"$tab"}" ;;
-        *) break ;;
+        end) break ;;
+        *) refuse_request ;;
         esac
         open_file
         [ $count -lt 7 ] || send_group
     done
+    came_whole end
     [ $count -eq 0 ] || send_group
+    stop_watchdog
     say "end $mark"
 }
 
-take_get() { # the words of a get -> $wanted $skip $units $name, and $directory where we then are, or $why not
-    IFS=$tab
-    set -f
-    set -- $1
-    IFS=
-    set +f
-    wanted=$1 skip=$2 units=$3
+take_get() { # a get request -> $wanted $skip $units $name, and $directory where we then are, or $problem
+    take_words "$1" 5
+    wanted=$word1 skip=$word2 units=$word3 name=$word5
     # They become part of a command.
     is_number "$skip" && { [ "$units" = all ] || is_number "$units"; } || refuse_request
-    if [ "$4" != "$directory_word" ]; then
-        directory_word=$4
-        word "$4"
+    if [ "$word4" != "$directory_word" ]; then
+        directory_word=$word4
+        word "$word4"
         directory=$word
         go_to "$directory"
     fi
-    word "$5"
+    word "$name"
     name=$word
+    problem=$why
+    [ -n "$problem" ] || listed "$name" || problem=$no_place
+    # sdc-thoth asks for nothing that was not listed.
+    [ -z "$confined" ] || [ "$problem" != "$no_place" ] || tell "a file that lies in none of its places"
 }
 
 is_number() {
     case $1 in
-    '' | *[!0-9]* | ?????????????????*) return 1 ;;
+    '' | *[!0-9]* | 0?* | ?????????????????*) return 1 ;;
     esac
-}
-
-refuse_request() {
-    say bad - - "a request that this version does not know"
-    exit 1
 }
 
 go_to() { # DIR: go there if it is a place -> $patterns of names that are listed there, and $why that failed
@@ -445,18 +561,18 @@ listed() { # NAME: whether discovery would list it here
 
 open_file() { # the file of a get, on the next descriptor; takes note of it for send_group
     fd=$((count + 3))
-    status=$why
-    if [ -n "$why" ]; then
+    status=$problem
+    [ $count -gt 0 ] || about_to_open
+    if [ -n "$problem" ]; then
         :
-    elif ! listed "$name"; then
-        status=$no_place
     elif [ -L "./$name" ]; then
         status="a link"
     elif [ -f "./$name" ]; then
-        # The test comes first since an open of a FIFO would wait; what is really open is compared afterwards.
-        eval "command exec $fd<\"./\$name\"" 2>/dev/null && status=ok
+        # The test comes first since an open of a FIFO would wait; what is really open is looked at afterwards.
+        open_as $fd "$name" && status=ok
         [ "$status" = ok ] || status=denied
         [ -e "./$name" ] || [ "$status" = ok ] || status=gone
+        [ "$status" != ok ] || is_that_file $fd "$name" || status="not a regular file"
     elif [ -e "./$name" ]; then
         status="not a regular file"
     else
@@ -467,6 +583,10 @@ open_file() { # the file of a get, on the next descriptor; takes note of it for 
     [ $count -gt 0 ] || parts=$skip/$units
     [ "$parts" = "$skip/$units" ] || parts=
     count=$((count + 1))
+}
+
+is_that_file() { # DESCRIPTOR NAME: whether a regular file is open there, and lies here by that name and by no link
+    [ -z "$same" ] || { [ -f "/proc/$$/fd/$1" ] && [ "/proc/$$/fd/$1" -ef "./$2" ] && [ ! -L "./$2" ]; }
 }
 
 # Reply: "group MARK" COUNT, then STATUS for each file: "ok", or why not; the bytes of those that are ok, in order;
@@ -481,7 +601,8 @@ send_group() {
         [ "$status" = ok ] && set -- "$@" "$fds/$fd"
         fd=$((fd + 1))
     done
-    if [ -z "$skim" ]; then
+    # Where it cannot be seen at once what is open, its signature tells before it is read.
+    if [ -z "$skim" ] || [ -z "$same" ]; then
         look "$@"
         set --
         fd=3
@@ -586,37 +707,36 @@ can_head() { # whether head takes several files and a number of bytes; asked onc
 # them, and "after MARK" with its signature, on a line, after the reading. At last "end MARK".
 
 read_images() {
+    start_watchdog
     status=
     while IFS= read -r request; do
         case $request in
         "file$tab"*)
             finish_image
-            take_words "${request#*"$tab"}"
+            take_words "${request#*"$tab"}" 2
             open_image
             say "file $mark" "$status" "$signature"
             ;;
         "part$tab"*)
-            take_words "${request#*"$tab"}"
-            is_number "$first" && is_number "$second" || refuse_request
-            [ "$status" != ok ] || send_part "$first" "$second"
+            take_words "${request#*"$tab"}" 2
+            is_number "$word1" && is_number "$word2" || refuse_request
+            [ "$status" != ok ] || send_part "$word1" "$word2"
             ;;
-        *) break ;;
+        over) break ;;
+        *) refuse_request ;;
         esac
     done
+    came_whole over
     finish_image
+    stop_watchdog
     say "end $mark"
 }
 
-take_words() { # two words apart by a tab -> $first $second
-    first=${1%%"$tab"*}
-    second=${1#*"$tab"}
-}
-
-open_image() { # $first $second, words: DIR and NAME -> $status and $signature; what is read from is descriptor 4
+open_image() { # $word1 $word2: DIR and NAME -> $status and $signature; what is read from is descriptor 4
     signature= looks= passed=0
-    word "$second"
+    word "$word2"
     name=$word
-    word "$first"
+    word "$word1"
     status="not a name"
     case $name in
     */* | . | .. | '') return ;;
@@ -631,7 +751,10 @@ open_image() { # $first $second, words: DIR and NAME -> $status and $signature; 
     status="not a regular file"
     [ -f "./$name" ] || return 0
     status=denied
-    eval 'command exec 3<"./$name" 4<"./$name"' 2>/dev/null || return 0
+    about_to_open
+    open_as 3 "$name" && open_as 4 "$name" || return 0
+    status="not a regular file"
+    is_that_file 3 "$name" && is_that_file 4 "$name" || return 0
     status="not an executable or library"
     is_image || return 0
     # Descriptor 3 has been looked into: 4 has to be the same file.
@@ -673,17 +796,17 @@ hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT ea
     while IFS= read -r request; do
         case $request in
         "get$tab"*) take_get "${request#*"$tab"}" ;;
-        *) break ;;
+        end) break ;;
+        *) refuse_request ;;
         esac
-        if [ -n "$why" ]; then
-            say 1 "$why"
-        elif ! listed "$name"; then
-            say 1 "$no_place"
+        if [ -n "$problem" ]; then
+            say 1 "$problem"
         else
             text=$("$thoth" object "./$name" 2>&1 </dev/null)
             say $? "$text"
         fi
     done
+    came_whole end
     say end
 }
 
@@ -691,11 +814,12 @@ debug_files() { # answers the get requests that follow with STATUS TEXT each, th
     while IFS= read -r request; do
         case $request in
         "get$tab"*) take_get "${request#*"$tab"}" ;;
-        *) break ;;
+        end) break ;;
+        *) refuse_request ;;
         esac
-        if [ -n "$why" ]; then
-            say 1 "$why"
-        elif ! listed "$name" || [ -L "./$name" ] || [ ! -f "./$name" ]; then
+        if [ -n "$problem" ]; then
+            say 1 "$problem"
+        elif [ -L "./$name" ] || [ ! -f "./$name" ]; then
             say 1 "$no_place"
         elif ! command -v mdb >/dev/null 2>&1; then
             say 1 "there is no mdb"
@@ -704,6 +828,7 @@ debug_files() { # answers the get requests that follow with STATUS TEXT each, th
             say 0 "$text"
         fi
     done
+    came_whole end
     say end
 }
 
@@ -735,44 +860,47 @@ no_place="not a place where dumps are collected"
 count=0
 press=
 no_press=
+watchdog=
+choose_same
 close_files
 choose_stat
 while IFS= read -r request; do
     case $request in
     end) exit 0 ;;
     about) about ;;
-    "place$tab"*"$tab@core_pattern$tab"*)
-        split_place "${request#*"$tab"}"
-        kernel_place "$place_type" "$place_name"
-        ;;
-    "place$tab"*) places=$places${request#*"$tab"}$newline ;;
+    "place$tab"*) take_place "${request#*"$tab"}" ;;
     discover) discover ;;
     "read$tab"* | "skim$tab"*)
-        mark=${request#*"$tab"}
+        take_words "${request#*"$tab"}" 1
+        mark=$word1
         skim=${request%"$tab"*}
         skim=${skim#read}
         read_files
         exit 0
         ;;
     "press$tab"*)
-        mark=${request##*"$tab"}
-        request=${request%"$tab"*}
-        choose_press "${request#*"$tab"}"
+        take_words "${request#*"$tab"}" 2
+        mark=$word2
+        choose_press "$word1"
         skim=
         read_files
         exit 0
         ;;
     "hash$tab"*)
-        word "${request#*"$tab"}"
+        [ -z "$confined" ] || refuse_request # it runs a program that the request names
+        take_words "${request#*"$tab"}" 1
+        word "$word1"
         hash_files "$word"
         exit 0
         ;;
     debug)
+        [ -z "$confined" ] || [ "$debugger" = yes ] || refuse_request
         debug_files
         exit 0
         ;;
     "image$tab"*)
-        mark=${request#*"$tab"}
+        take_words "${request#*"$tab"}" 1
+        mark=$word1
         read_images
         ;;
     *) refuse_request ;;

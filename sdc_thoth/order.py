@@ -7,7 +7,7 @@ older still, and is there, lies on a node that deletes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -112,3 +112,13 @@ class Pending:
         if not self._sorted:
             self._due.sort(reverse=True)
             self._sorted = True
+
+
+def apart(batch: Sequence[Due], silenced: Callable[[Found], int]) -> Iterator[Sequence[Due]]:
+    """The dumps of a batch that are worked on together. Those over which the node has fallen silent so often, and may
+    do so again, come behind all others, one by one."""
+    sound = [due for due in batch if not silenced(due.found)]
+    if sound:
+        yield sound
+    for due in sorted((due for due in batch if silenced(due.found)), key=lambda due: silenced(due.found)):
+        yield [due]

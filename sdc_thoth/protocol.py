@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final, Protocol
 
-from sdc_thoth.errors import Desynchronized, NoTimes, ProtocolError
+from sdc_thoth.errors import Desynchronized, NoTimes, OpenHung, ProtocolError
 from sdc_thoth.listing import NUMBER, Bad, Found, Odd, Place, Relative, Signature, System
 from thoth import text
 
@@ -208,8 +208,14 @@ def _asked(places: Sequence[Place], type: str, directory: bytes, name: bytes) ->
 
 
 def statuses(reply: Reader, gets: Sequence[Get], mark: str) -> list[str]:
-    """The start of the reply to up to GROUP gets: "ok" or what is wrong. The bytes of the ok ones follow."""
-    if _field(reply, _FRAME) != b"group " + mark.encode() or _count(reply, GROUP) != len(gets):
+    """The start of the reply to up to GROUP gets: "ok" or what is wrong. The bytes of the ok ones follow.
+
+    Raises OpenHung when one of them could not be opened and kept the node's shell.
+    """
+    start = _field(reply, _FRAME)
+    if start == b"hung " + mark.encode():
+        raise OpenHung("a file became a FIFO when it was about to be opened")
+    if start != b"group " + mark.encode() or _count(reply, GROUP) != len(gets):
         raise ProtocolError("not a reply to read")
     return [_word(reply) for _ in gets]
 

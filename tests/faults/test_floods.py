@@ -61,6 +61,30 @@ def test_F21_floods(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     check_honest_again(scene)
 
 
+def test_F21_a_directory_that_a_tenant_has_filled(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
+    """It costs that directory: it is told in one line, and the dumps that are listed behind it come (I6)."""
+    scene = Scene(fleet(["cn0"], flavour="smartos"), tmp_path / "home")
+    node = scene.fleet["cn0"]
+    scene.plant(node, 16384)
+    core = linux_core(pid=99, size=16384)
+    node.put("/zones/z/cores/core.good.99", core)
+    for zone in ("evil-a", "evil-b", "evil-c"):
+        folder = node.path(f"/zones/{zone}/cores")
+        folder.mkdir(parents=True)
+        for number in range(65_000):  # links are looked at like all else, and need no more
+            (folder / f"core.{number:0245}").symlink_to("x")
+    with within(120):
+        seen, memory = scene.measured(seconds=110)
+    assert memory < MEMORY, f"{memory / MIB:.0f} MiB"
+    scene.check_good(seen, "cn0")
+    told = {path: dump for (_, path), dump in seen.dumps_by_node.items() if dump["result"] != "skipped"}
+    assert told.pop(b"/zones/z/cores/core.good.99")["result"] == "stored"
+    crowded = {path for path, dump in told.items() if dump["result"] == "failed"}
+    assert crowded == {b"/zones/evil-a/cores", b"/zones/evil-b/cores", b"/zones/evil-c/cores"}
+    assert all(told[path]["reason"].startswith("holds too many dumps: only those") for path in crowded)
+    assert seen.code == 1
+
+
 # Names as long as they may be, of which there is no end, each in a directory of its own.
 LONG = r"""
 long=$(head -c 4000 /dev/zero | tr '\0' x)

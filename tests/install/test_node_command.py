@@ -89,6 +89,105 @@ def test_F74_whatever_else_is_asked(node: Callable[..., Node]) -> None:
     assert len(logged) == 10 and all(line.startswith("-p auth.warning -t thoth-node refused: ") for line in logged)
 
 
+class Log:
+    """What a node's logger is given; that of busybox is built into its shell, and cannot be watched."""
+
+    def __init__(self, node: Node, flavour: Flavour) -> None:
+        self._path = None if flavour == "busybox" else node.path("/logged")
+        node.replace_program("logger", '#!/bin/sh\necho "$@" >>/logged\n')
+
+    def check(self, count: int, last: str, what: object) -> None:
+        """There are so many lines, and the last of them says this."""
+        if self._path is not None:
+            lines = self._path.read_text().splitlines()
+            assert len(lines) == count, (what, lines)
+            assert lines[-1].startswith(f"-p auth.warning -t thoth-node refused: {last}"), (what, lines)
+
+
+# Requests that a line by line check could read in another way than what answers them, with what they are after.
+SHADOW = b"place\tcore\t-\t/etc\t[a-z\t/var/tmp/thoth\t]*\nskim\tm\nget\tx\t0\tall\t=/etc\t=shadow\n"
+KEY = SHADOW.replace(b"/etc", b"/root/.ssh").replace(b"=shadow", b"=id_rsa")
+READ = b"skim\tm\nget\t1:2:3:4:5:1\t0\tall\t=%b\t%b\n"
+FORGED = {
+    "a name that goes on into another word": SHADOW,
+    "the same for a key": KEY,
+    "a word too many": b"place\tcore\t-\t/etc\t/var/tmp/thoth\tcore.*\n",
+    "a word too few": b"place\tcore\t/var/tmp/thoth\tcore.*\n",
+    "an empty word": b"place\tcore\t\t-\t/var/tmp/thoth\tcore.*\n",
+    "a tab behind all": b"place\tcore\t-\t/var/tmp/thoth\tcore.*\t\n",
+    "no name": b"place\tcore\t-\t/var/tmp/thoth\t\n",
+    "a bracket": b"place\tcore\t-\t/var/tmp/thoth\t[!x]*\n",
+    "a backslash": b"place\tcore\t-\t/var/tmp/thoth\tcore\\*\n",
+    "braces": b"place\tcore\t-\t/var/tmp/thoth\t{core,x}*\n",
+    "a pattern of ksh": b"place\tcore\t-\t/var/tmp/thoth\t@(core|x)*\n",
+    "a slash for the kernel's place": b"place\tcore\tLinux\t@core_pattern\t../../etc/*\n",
+    "the kernel's place as another word": b"place\t@core_pattern\t-\t/var/tmp/thoth\tcore.*\n",
+    "a carriage return": b"place\tcore\t-\t/var/tmp/thoth\tcore.*\r\n",
+    "a type that is an option": b"place\t--help\0\t-\t/etc\tpasswd\n",
+    "a directory in part": b"place\tcore\t-\t/var/tmp\tthoth\n",
+    "two lines of its list": b"place\tcore\t-\t/var/tmp/thoth /zones/*/cores\tcore.*\n",
+    "a get with a word too many": READ % (b"/var/tmp/thoth", b"=core.1\t=x"),
+    "a get with an empty word": READ % (b"/var/tmp/thoth", b"\t=core.1"),
+    "a get of what is not encoded": READ % (b"/var/tmp/thoth", b"core.1"),
+    "a get with a blank": READ % (b"/var/tmp/thoth", b"=core.1 x"),
+    "a number that is a command": b"skim\tm\nget\t1:2:3:4:5:1\t$(id)\tall\t=/etc\t=shadow\n",
+    "a number below zero": b"image\tm\nfile\t=/bin\t=sh\npart\t-1\t1\n",
+    "a mark that is a command": b"skim\t`id`\n",
+    "a mark with another word": b"skim\tm\tm\n",
+    "a file with a word too many": b"image\tm\nfile\t=/etc\t=\t=shadow\n",
+    "a program of its own": b"hash\t=/bin/sh\n",
+    "in capitals": b"Debug\n",
+    "an end that is none": b"end\r\n",
+    "blanks in place of tabs": b"skim m\n",
+}
+
+
+@pytest.mark.parametrize("flavour", ["smartos", "gnu", "busybox", "little"])
+def test_F74_requests_that_are_not_what_they_seem(flavour: Flavour, node: Callable[..., Node]) -> None:
+    machine = guarded(node(flavour=flavour))
+    log = Log(machine, flavour)
+    for path in ("/etc/shadow", "/root/.ssh/id_rsa", "/var/tmp/thoth/core.1"):
+        machine.put(path, b"SECRET of " + path.encode())
+    text = script()
+    for count, (what, request) in enumerate(FORGED.items(), start=1):
+        done = ask(machine, command(len(text)), text + request + END)
+        assert done.returncode != 0 and b"thoth-node: refused: " in done.stderr, (what, done)
+        assert b"SECRET" not in done.stdout and b"uid=" not in done.stdout, (what, done)
+        log.check(count, "", what)
+
+
+@pytest.mark.parametrize("flavour", ["smartos", "gnu", "busybox", "little"])
+def test_F74_files_that_no_discovery_lists(flavour: Flavour, node: Callable[..., Node]) -> None:
+    """Requests of the right form for files that lie elsewhere: looked into by what opens them, and logged."""
+    machine = guarded(node(flavour=flavour))
+    log = Log(machine, flavour)
+    for path in ("/etc/shadow", "/var/tmp/thoth/secret", "/var/tmp/thoth/.core.1", "/zones/a/b/cores/core.1"):
+        machine.put(path, b"SECRET")
+    machine.path("/zones/link").symlink_to("/zones/a/b")
+    place = b"place\tcore\t-\t%b\tcore.*\n"
+    text = script() + place % b"/var/tmp/thoth" + place % b"/zones/*/cores"
+    outside = {
+        (b"=/etc", b"=shadow"): True,
+        (b"=/var/tmp/thoth", b"=secret"): True,
+        (b"=/var/tmp/thoth", b"=../../../etc/shadow"): True,
+        (b"=/var/tmp/thoth", b"=.core.1"): True,
+        (b"=/var/tmp/thoth/../../../etc", b"=shadow"): True,
+        (b"%/var/tmp/thoth\\0012/etc", b"=shadow"): True,
+        (b"=/zones/a/b/cores", b"=core.1"): True,
+        (b"=/zones/a/../a/b/cores", b"=core.1"): True,
+        (b"=/zones/link/cores", b"=core.1"): False,  # it has the form of a place, and is none
+        (b"=/zones/a/b/../cores", b"=core.1"): True,
+    }
+    count = 0
+    for (directory, name), is_logged in outside.items():
+        for verb in (b"skim\tm", b"read\tm", b"press\tgzip\tm"):
+            request = b"%b\nget\t1:2:3:4:5:1\t0\tall\t%b\t%b\n" % (verb, directory, name)
+            done = ask(machine, command(len(script())), text + request + END)
+            assert done.stdout.startswith(b"group m\x001\0") and b"SECRET" not in done.stdout, (directory, name, done)
+            count += is_logged
+            log.check(count, "a file that lies in none of its places", (directory, name))
+
+
 def test_F74_no_shell_no_files_no_forwarding(node: Callable[..., Node]) -> None:
     machine = guarded(node(flavour="gnu"))
     base = machine.ssh("x")[:-2]

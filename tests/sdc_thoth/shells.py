@@ -84,6 +84,9 @@ class Pipe:
     def unread(self, data: bytes) -> None:
         self._data.seek(-len(data), os.SEEK_CUR)
 
+    def rest(self) -> bytes:
+        return self._data.read()
+
     def read_exactly(self, count: int) -> bytes:
         data = self._data.read(count)
         if len(data) != count:

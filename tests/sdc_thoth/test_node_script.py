@@ -188,6 +188,60 @@ def test_F74_only_what_discovery_would_list(shell: Shell, cores: Path, places: l
         )
 
 
+# All have a word too many or too few, an empty one, or one that no request of ours has.
+MALFORMED = (
+    b"place\tcore\t-\t%b\t[a-z\t%b\t]*",
+    b"place\tcore\t-\t%b\t%b\tcore.*",
+    b"place\tcore\t%b%b",
+    b"place\tcore\t\t-\t%b%b\tcore.*",
+    b"place\tcore\t-\t%b%b\tcore.*\t",
+    b"place\tcore\t-\t%b\t..%b/*",
+    b"place\tcore\t-\t%b%b\t[c]ore.*",
+    b"place\tcore\t-\t%b%b\t{core,x}*",
+    b"place\tcore\t-\t%b%b\t@(core)*",
+    b"place\tcore\t-\t%b%b\tcore\\*",
+    b"place\tcore\t-\t%b%b\tcore\r",
+    b"place\tcore\t-\t.%b%b\tcore.*",
+    b"skim\tm\nget\tx\t\t0\tall\t=%b%b\t=core.1",
+    b"skim\tm\nget\tx\t0\tall\t=%b%b\t=core.1\t=x",
+    b"skim\tm\nget\tx\t00\tall\t=%b%b\t=core.1",
+    b"skim\tm\nget\tx\t-1\tall\t=%b%b\t=core.1",
+    b"skim\tm\nget\tx\t0\t1+1\t=%b%b\t=core.1",
+    b"skim\tm\nfile\t=%b%b\t=core.1",
+    b"skim\tm\tm%.0b%.0b",
+    b"press\tgzip%.0b%.0b",
+    b"image\tm\nfile\t=%b\t=%b\t=core.1",
+    b"image\tm\nfile\t=%b%b\t=core.1\npart\t0\t08",
+    b"image\tm\nend%.0b%.0b",
+    b"debug\nfile\t=%b\t=%b",
+    b"hash\t=%b\t=%b",
+    b"end\r%.0b%.0b",
+)
+
+
+def test_F74_a_request_is_of_the_right_form_or_refused(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
+    plant(cores, b"core.1", b"mine")
+    folder = os.fsencode(cores)
+    for form in MALFORMED:
+        request = form % (folder[:-3], folder[-3:])
+        said = ask(shell, request + b"\n" + protocol.discover_request(), tmp_path, places).rest()
+        assert said.endswith(b"bad\0-\0-\0a request that this version does not know\0"), (form, said)
+        assert b"mine" not in said and b"found" not in said, (form, said)
+
+
+def test_half_a_request_has_no_end(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
+    plant(cores, b"core.1", b"mine")
+    (found,) = found_in(shell, places, tmp_path)
+    text = shell.script() + protocol.places_request(places)
+    outer = ["sh", "-c", protocol.command(len(shell.script())).replace("/bin/sh", " ".join(shell.words))]
+    for whole in (protocol.read_request([Get(found)], "mark"), protocol.hash_request([found], "/bin/true")):
+        request = text + whole.removesuffix(protocol.END)
+        done = subprocess.run(outer, input=request, capture_output=True, cwd=tmp_path, timeout=30, check=False)
+        assert done.returncode == 1 and b"end" not in done.stdout, done
+
+
 def test_F13_F14_what_became_of_a_file(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     for name in (b"core.gone", b"core.grown", b"core.replaced", b"core.same"):
         plant(cores, name, b"content")

@@ -1,0 +1,66 @@
+"""F16: files over which a node's shell would hang. They cost themselves, and no other zone's dumps (I6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import releases
+from tests.support.elfwriter import illumos_core
+from tests.support.mishaps import after_listing, collector, wrap
+from tests.support.sshd import Node
+
+ZONES = '[paths]\ncore = ["/zones/*/cores/core.*"]'
+_PLACE = "/opt/custom/thoth-node"
+
+
+def too_early(node: Node) -> None:
+    """The node's script sees what was there before when it looks whether a dump is a file: a race is won at once."""
+    text = releases.pack().node_command()
+    look = b'elif [ -f "./$name" ]; then'
+    assert text.count(look) == 1
+    node.put(_PLACE, text.replace(look, b'elif [ -e "./$name" ]; then')).chmod(0o755)
+    node.authorize(node.login_key, options=f'restrict,command="{_PLACE}"')
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_F16_dumps_that_become_fifos_when_they_are_opened(
+    count: int, node: Callable[..., Node], tmp_path: Path
+) -> None:
+    gnu = node(flavour="gnu")
+    for pid in range(20):
+        gnu.put(f"/zones/{'evil' if pid < count else 'good'}/cores/core.{pid}", illumos_core(pid))
+    fifos = "; ".join(f"rm /zones/evil/cores/core.{pid}; mkfifo /zones/evil/cores/core.{pid}" for pid in range(count))
+    after_listing(gnu, fifos)
+    too_early(gnu)
+    home = collector(tmp_path, [gnu], ZONES)
+    result = home.collect("-e", "30")
+    told = {path.decode(): (dump["result"], dump["reason"]) for path, dump in result.dumps.items()}
+    for pid in range(count, 20):
+        assert told[f"/zones/good/cores/core.{pid}"][0] == "stored", told
+    reasons = [told[f"/zones/evil/cores/core.{pid}"] for pid in range(count)]
+    hung = ("failed", "a file became a FIFO when it was about to be opened")
+    passed_over = ("failed", "not tried: files of its directory become FIFOs when they are opened")
+    assert sorted(reasons) == [hung] * min(count, 2) + [passed_over] * (count - 2)
+    assert result.nodes[gnu.name]["result"] == "reached"
+    assert result.document["seconds"] < 25  # seconds for a group and two files, and no more for all others
+    assert gnu.wait_idle(), gnu.commands()
+
+
+def test_a_dump_over_which_a_node_falls_silent_lets_others_pass(node: Callable[..., Node], tmp_path: Path) -> None:
+    gnu = node(flavour="gnu")
+    for pid in range(20):
+        gnu.put(f"/zones/{'evil' if pid == 3 else 'good'}/cores/core.{pid}", illumos_core(pid))
+    hang = 'for fd in /proc/$$/fd/*; do case $(readlink "$fd") in */evil/*) exec sleep 9 ;; esac; done'
+    for name in ("cat", "dd", "head"):
+        wrap(gnu, name, hang)
+    home = collector(tmp_path, [gnu], ZONES)
+    for _ in range(3):
+        result = home.collect("-e", "3")
+        assert result.nodes[gnu.name]["result"] == "failed"
+    told = {path.decode(): dump["result"] for path, dump in result.dumps.items()}
+    assert told.pop("/zones/evil/cores/core.3") == "failed"
+    assert set(told.values()) <= {"stored", "present"}, told
+    assert len(home.stored()) == 19

@@ -1,0 +1,186 @@
+"""node.sh while a tenant swaps what lies in a place (F16, F17): between its look at a thing and its use of it.
+
+A race is won by chance. So the script under test is one whose look has been too early: it saw what was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+
+from sdc_thoth import images as image_protocol
+from sdc_thoth import protocol
+from sdc_thoth.images import Ask
+from sdc_thoth.listing import Place
+from sdc_thoth.protocol import Get
+from tests.sdc_thoth.shells import SHELLS, Pipe, Shell, discover, found_in, plant
+from tests.support.processes import wait_until
+
+
+def swapped(text: bytes, look: bytes, seen: bytes) -> bytes:
+    """The script with another look."""
+    assert text.count(look) == 1
+    return text.replace(look, seen)
+
+
+def seeing_a_file(shell: Shell) -> bytes:
+    """The script, which takes all that is there for a file when it reads dumps."""
+    return swapped(shell.script(), b'elif [ -f "./$name" ]; then', b'elif [ -e "./$name" ]; then')
+
+
+@contextmanager
+def running(shell: Shell, text: bytes, request: bytes, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The shell that runs this script and is asked this, in a group of its own; nothing of it is left behind."""
+    outer = ["sh", "-c", protocol.command(len(text)).replace("/bin/sh", " ".join(shell.words))]
+    process = subprocess.Popen(
+        outer,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stdin
+        process.stdin.write(text + request)
+        process.stdin.flush()
+        try:
+            yield process
+            assert wait_until(lambda: not of_group(process.pid), 15), of_group(process.pid)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, SIGKILL)
+
+
+def said_by(process: subprocess.Popen[bytes]) -> bytes:
+    """All that it says until its end, which is near."""
+    out, err = process.communicate(timeout=12)
+    assert err == b""
+    return out
+
+
+def of_group(group: int) -> list[str]:
+    """The processes of a group that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, fields = stat.read_text().rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, _parent, its_group, *_ = fields.split()
+        if int(its_group) == group and state != "Z":
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("skim", [True, False])
+def test_F16_a_fifo_in_the_place_of_a_file(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path, skim: bool
+) -> None:
+    """Nobody writes into it: the open does not come back, and the shell is ended."""
+    for name in (b"core.1", b"core.2", b"core.3"):
+        plant(cores, name, b"mine")
+    found = found_in(shell, places, tmp_path)
+    (cores / "core.2").unlink()
+    os.mkfifo(cores / "core.2")
+    request = protocol.places_request(places) + protocol.read_request(
+        [Get(each) for each in found], "mark", skim=skim
+    )
+    with running(shell, seeing_a_file(shell), request + protocol.END, tmp_path) as process:
+        assert said_by(process) == b"hung mark\0"
+
+
+def test_F16_a_fifo_that_somebody_writes_into(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
+    """It can be opened, and reading it would wait."""
+    core = plant(cores, b"core.1", b"mine")
+    (found,) = found_in(shell, places, tmp_path)
+    core.unlink()
+    os.mkfifo(core)
+    held = os.open(core, os.O_RDWR)
+    os.write(held, b"not a dump")
+    try:
+        for skim in (True, False):
+            request = protocol.places_request(places) + protocol.read_request([Get(found)], "mark", skim=skim)
+            with running(shell, seeing_a_file(shell), request, tmp_path) as process:
+                reply = Pipe(said_by(process))
+            assert protocol.statuses(reply, [Get(found)], "mark") == ["not a regular file"]
+            assert protocol.afterwards(reply, [], "mark") == []
+    finally:
+        os.close(held)
+
+
+def test_F16_a_fifo_in_the_place_of_a_library(shell: Shell, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "libc.so.1")
+    text = swapped(shell.script(), b'[ -f "./$name" ] || return 0\n', b"")
+    request = image_protocol.image_request([Ask(os.fsencode(tmp_path) + b"/libc.so.1", ((0, 1),))], "mark")
+    with running(shell, text, request + protocol.END, tmp_path) as process:
+        assert said_by(process) == b"hung mark\0"
+
+
+def test_who_takes_long_to_read_is_waited_for(tmp_path: Path) -> None:
+    """All shells at once, each with a file that does not fit into the pipe, and an asker that reads late."""
+    place = Place("core", "-", f"{tmp_path}/cores", "core.*")
+    (tmp_path / "cores").mkdir()
+    for number in range(20):
+        plant(tmp_path / "cores", b"core.%d" % number, b"x" * 300_000)
+    started = []
+    for words in SHELLS.values():
+        shell = Shell(tuple(words), stat=True)
+        gets = [Get(each) for each in found_in(shell, [place], tmp_path)]
+        request = protocol.places_request([place]) + protocol.read_request(gets, "mark")
+        held = running(shell, shell.script(), request, tmp_path)
+        started.append((gets, held, held.__enter__()))
+    time.sleep(7)
+    for gets, held, process in started:
+        reply = Pipe(said_by(process))
+        for start in range(0, len(gets), protocol.GROUP):
+            group = gets[start : start + protocol.GROUP]
+            assert protocol.statuses(reply, group, "mark") == ["ok"] * len(group)
+            assert reply.read_exactly(300_000 * len(group)) == b"x" * 300_000 * len(group)
+            assert protocol.afterwards(reply, group, "mark") == [None] * len(group)
+        protocol.ended(reply, "mark")
+        held.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("other", ["zones/b/cores", "zones/b/root/var/cores", "cores"])
+def test_F17_a_shell_that_was_led_elsewhere(shell: Shell, tmp_path: Path, other: str) -> None:
+    """The path led through a link when the shell went there, and does not when it looks where it is."""
+    mine, foreign = tmp_path / "zones/a/cores", tmp_path / other
+    for folder in (mine, foreign):
+        folder.mkdir(parents=True)
+        plant(folder, b"core.1", b"a dump")
+    place = Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")
+    (found,) = [each for each in found_in(shell, [place], tmp_path) if each.directory == os.fsencode(mine)]
+    went = f'if ! {{ cd -P "{foreign}" && PWD=$1; }} 2>/dev/null; then'.encode()
+    text = swapped(shell.script(), b'if ! cd -P "$1" 2>/dev/null; then', went)
+    for request in (protocol.discover_request(), protocol.read_request([Get(found)], "mark", skim=True)):
+        with running(shell, text, protocol.places_request([place]) + request + protocol.END, tmp_path) as process:
+            said = said_by(process)
+        assert b"a dump" not in said and b"found" not in said.split(os.fsencode(mine))[0]
+        assert b"the path leads through a link" in said
+
+
+def test_F17_a_directory_whose_path_is_right_is_entered(shell: Shell, tmp_path: Path) -> None:
+    for name in ("a b", "c\nd", "-e", "*"):
+        folder = tmp_path / "zones" / name / "cores"
+        folder.mkdir(parents=True)
+        plant(folder, b"core.1", b"x")
+    places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*"), Place("core", "-", "/", "no.such*")]
+    assert len([each for each in discover(shell, places, tmp_path) if hasattr(each, "signature")]) == 4
+
+
+def test_no_watchdog_is_left_behind(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
+    """Of a shell that is killed while it waits for requests; ``running`` sees that nothing of it is left."""
+    plant(cores, b"core.1", b"mine")
+    request = protocol.places_request(places) + b"skim\tmark\n"
+    with running(shell, shell.script(), request, tmp_path) as process:
+        assert wait_until(lambda: len(of_group(process.pid)) > 1, 10)
+        process.kill()
+        process.wait()
