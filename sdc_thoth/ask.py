@@ -15,7 +15,7 @@ from sdc_thoth import protocol
 from sdc_thoth.errors import Desynchronized, NodeError, NodeLost, OpenHung, ProtocolError
 from sdc_thoth.expand import BLOCK, expanded
 from sdc_thoth.images import Ask, Told
-from sdc_thoth.listing import Bad, Found, Odd, Place, Relative, Signature, System
+from sdc_thoth.listing import Bad, Found, Odd, Place, Placeless, Signature, System
 from sdc_thoth.protocol import GROUP, UNIT, About, Get
 from sdc_thoth.session import Channel, Session
 from thoth import SourceChanged, SourceDenied, SourceError, SourceGone, escaped, raw_bytes
@@ -94,7 +94,7 @@ class Asker:
                 with self._waiting.pop() as channel, suppress(NodeError):
                     channel.feed(protocol.END)
 
-    def discover(self) -> Iterator[System | Relative | Found | Odd | Bad]:
+    def discover(self) -> Iterator[System | Placeless | Found | Odd | Bad]:
         """What lies in the places, as it is found. Raises NodeError; ShellTalks when our shell does not answer."""
         with self._ask(protocol.discover_request(), last=False) as reply:
             _begun(reply, self._user)

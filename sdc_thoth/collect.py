@@ -17,7 +17,7 @@ from sdc_thoth.errors import NodeError, NodeLost, NodeTimeout
 from sdc_thoth.identification import Identified, identify_by_ranges, identify_by_thoth
 from sdc_thoth.inventory import Node
 from sdc_thoth.ledger import SEEN_BEFORE, WAITING, Ledger
-from sdc_thoth.listing import Bad, Found, Odd, Relative, System
+from sdc_thoth.listing import Bad, Found, Odd, Placeless, System
 from sdc_thoth.lookup import Lookup, Named
 from sdc_thoth.notes import LONGEST_DELAY
 from sdc_thoth.order import Due, Pending, apart, deletion
@@ -199,8 +199,8 @@ class Collection:
                 return
             yield from self._turn()
 
-    def _listed(self, item: System | Relative | Found | Odd | Bad) -> Iterator[Outcome]:
-        if isinstance(item, System | Relative | Bad):
+    def _listed(self, item: System | Placeless | Found | Odd | Bad) -> Iterator[Outcome]:
+        if isinstance(item, System | Placeless | Bad):
             yield from map(self._of_directory, self._searched.take(item))
         elif not self._searched.fits(item):
             yield from map(self._of_directory, self._searched.crowded(item.directory))

@@ -86,14 +86,18 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
-class Relative:
-    """The kernel's core_pattern, which is relative: there is no place where cores lie."""
+class Placeless:
+    """The kernel's core_pattern, which does not tell in what place cores lie."""
 
     pattern: bytes
 
     @property
     def remark(self) -> str:
         """For people: what that means, and what to do."""
+        if self.pattern[:1] in (b"|", b"@"):
+            taker = "a program" if self.pattern[:1] == b"|" else "a socket"
+            what = f"gives cores to {taker}, and where that puts them is not known;"
+            return f"core_pattern '{text(self.pattern)}' {what} name the place with [paths] core"
         return (
             f"core_pattern '{text(self.pattern)}' is relative: cores stay where processes run; set"
             " kernel.core_pattern to an absolute path, or name their places with [paths] core"
@@ -149,7 +153,7 @@ class Bad:
     reason: str
 
 
-def length_of(item: System | Relative | Found | Odd | Bad) -> int:
+def length_of(item: System | Placeless | Found | Odd | Bad) -> int:
     """Bytes of a listing that an item takes."""
     if isinstance(item, Found):
         return max(_PER_NAME, len(item.directory) + len(item.name))

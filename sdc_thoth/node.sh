@@ -32,7 +32,7 @@ ulimit -c 0 2>/dev/null
 tab='	'
 IFS=
 places=
-relative=
+placeless=
 newline='
 '
 
@@ -281,9 +281,11 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
     IFS= read -r pattern </proc/sys/kernel/core_pattern || return 0
     case $pattern in
     /*) ;;
-    '|'* | @* | '') return 0 ;; # a program or socket takes them, or nobody
-    *)
-        relative=$pattern # a name in each process's own directory
+    '') return 0 ;; # nobody takes them
+    # Those of systemd and of apport put them where other places are.
+    '|'*/systemd-coredump | '|'*/systemd-coredump' '* | '|'*/apport | '|'*/apport' '* | @*/systemd/coredump*) return 0 ;;
+    *) # a name in each process's own directory, or another program or socket
+        placeless=$pattern
         return 0
         ;;
     esac
@@ -313,7 +315,7 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
 }
 
 # ---- discovery ---------------------------------------------------------------------------------------------------
-# Replies: "system" NAME and an empty field, "relative" CORE_PATTERN where that names no place, then per directory any
+# Replies: "system" NAME and an empty field, "placeless" CORE_PATTERN where that names no place, then per directory any
 # number of
 #   "found" TYPE DIR NOW COUNT NAME... SIGNATURES    COUNT names, then their signatures, a line each
 #   "odd" TYPE DIR NAME KIND                     a name that matches but is no file that can be read
@@ -322,7 +324,7 @@ kernel_place() { # TYPE EXECUTABLE: adds the place that this Linux kernel's core
 
 discover() {
     say system "$system" ""
-    [ -z "$relative" ] || [ "$system" != Linux ] || say relative "$relative"
+    [ -z "$placeless" ] || [ "$system" != Linux ] || say placeless "$placeless"
     if [ "$fds" = none ]; then
         say bad - - "nothing on this node can look at an open file: it takes stat -c, ls --full-time or ls -E, and /proc" end
         return

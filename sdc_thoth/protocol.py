@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Final, Protocol
 
 from sdc_thoth.errors import Desynchronized, NoTimes, OpenHung, ProtocolError
-from sdc_thoth.listing import NUMBER, Bad, Found, Odd, Place, Relative, Signature, System
+from sdc_thoth.listing import NUMBER, Bad, Found, Odd, Place, Placeless, Signature, System
 from thoth import text
 
 UNIT = 4096  # bytes of the unit in which parts of a file are asked for
@@ -158,14 +158,14 @@ def word(raw: bytes) -> bytes:
 # ---- replies -------------------------------------------------------------------------------------------------------
 
 
-def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Relative | Found | Odd | Bad]:
+def discovered(reply: Reader, places: Sequence[Place]) -> Iterator[System | Placeless | Found | Odd | Bad]:
     """What a discover request found, as it comes. Raises ProtocolError for a file that was not asked for."""
     while (kind := _field(reply, 16)) != b"end":
         if kind == b"system":
             yield System(_word(reply))
             _field(reply, 32)  # its time, where an older command is installed
-        elif kind == b"relative":
-            yield Relative(_field(reply, _PATTERN_MAX))
+        elif kind in (b"placeless", b"relative"):  # the latter by a thoth-node of an older version
+            yield Placeless(_field(reply, _PATTERN_MAX))
         elif kind == b"found":
             yield from _listed(reply, places)
         elif kind == b"odd":

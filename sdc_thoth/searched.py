@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sdc_thoth.errors import ProtocolError
-from sdc_thoth.listing import Bad, Found, Odd, Relative, System, length_of
+from sdc_thoth.listing import Bad, Found, Odd, Placeless, System, length_of
 from thoth import escaped
 
 _SHARE: Final = 128 << 10  # bytes of a listing that each directory may have: some 1,300 files
@@ -53,7 +53,7 @@ class Searched:
             return False
         return True
 
-    def take(self, item: System | Relative | Bad) -> Iterator[Bad]:
+    def take(self, item: System | Placeless | Bad) -> Iterator[Bad]:
         """Note what is said of the node or of a place; gives what concerns a directory and not the node.
 
         Raises ProtocolError as ``fits`` does.
@@ -61,7 +61,7 @@ class Searched:
         self._charge(length_of(item))
         if isinstance(item, System):
             self.system = item.name
-        elif isinstance(item, Relative):
+        elif isinstance(item, Placeless):
             self._remark(item.remark)
         elif item.reason.startswith(_CROWDED):
             yield from self.crowded(item.directory)

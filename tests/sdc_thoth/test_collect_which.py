@@ -117,6 +117,32 @@ def test_a_relative_core_pattern_is_told_once_and_fails_nothing(fleet: Callable[
     assert "cn0: nothing to do" in home.run().stdout.splitlines()
 
 
+def test_a_program_that_takes_cores_to_nobody_knows_where_is_told(
+    fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
+    """On a node of which nothing is collected for ever, nobody may say that nothing is to do."""
+    patterns = {
+        "cn0": "|/usr/libexec/abrt-hook-ccpp %s %c %p",
+        "cn1": "|/opt/systemd-coredump-of-ours/h",
+        "cn2": "|/usr/share/apport/apport -p%p -s%s",
+        "cn3": "@/run/cores.socket",
+        "cn4": "@@/run/systemd/coredump.socket",
+    }
+    told = collector(
+        tmp_path, fleet([NodeSpec(name, core_pattern=each) for name, each in patterns.items()])
+    ).collect()
+    assert told.code == 0
+    remarks = {name: node["reason"] for name, node in told.nodes.items()}
+    unknown = "and where that puts them is not known; name the place with [paths] core"
+    assert remarks == {
+        "cn0": f"core_pattern '{patterns['cn0']}' gives cores to a program, {unknown}",
+        "cn1": f"core_pattern '{patterns['cn1']}' gives cores to a program, {unknown}",
+        "cn2": None,
+        "cn3": f"core_pattern '{patterns['cn3']}' gives cores to a socket, {unknown}",
+        "cn4": None,
+    }
+
+
 def test_compressed_cores_are_told_of_the_node_in_each_pass(fleet: Callable[..., Fleet], tmp_path: Path) -> None:
     only = fleet(["cn0"])[0]
     packed = only.put(f"{PLACE}/core.1.gz", gzip.compress(linux_core(1)))
