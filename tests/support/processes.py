@@ -8,6 +8,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,12 +81,17 @@ def connections(address: str, port: int) -> set[int]:
 
 def holds_one_of(pid: int, sockets: set[int]) -> bool:
     """Whether the process has one of these sockets open."""
-    wanted = {f"socket:[{inode}]" for inode in sockets}
-    folder = PROC / str(pid) / "fd"
-    try:
-        return any(str(entry.readlink()) in wanted for entry in folder.iterdir())
-    except OSError:  # it ended, or closed one while we looked
-        return False
+    return not _held(pid).isdisjoint(f"socket:[{inode}]" for inode in sockets)
+
+
+def _held(pid: int) -> set[str]:
+    """What a process has open, as the kernel writes it; nothing of one that has ended, or is not ours."""
+    held = set()
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        for entry in (PROC / str(pid) / "fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed while we looked
+                held.add(str(entry.readlink()))
+    return held
 
 
 def listeners(pid: int) -> set[str]:
@@ -93,7 +99,7 @@ def listeners(pid: int) -> set[str]:
 
     ``tcp 0100007F:23F4``, ``unix /tmp/x``. Sources of the fields: proc(5), /proc/PID/net.
     """
-    held = {str(entry.readlink()) for entry in (PROC / str(pid) / "fd").iterdir()}
+    held = _held(pid)
     found = set()
     for kind in ("tcp", "tcp6", "udp", "udp6"):
         for row in _rows(pid, kind):
