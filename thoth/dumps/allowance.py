@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 
 class Allowance:
     """So many units of work. ``take`` says whether some of them are left, and takes them if so."""
@@ -23,3 +25,17 @@ class Allowance:
         taken = min(units, self._left)
         self._left -= taken
         return taken
+
+
+class Unwinding(NamedTuple):
+    """What the call frame information of all modules of a core together may make: bytes of entries that are decoded,
+    operations of expressions, and bytes of .debug_frame, which is gone through as a whole."""
+
+    decoded: Allowance
+    operations: Allowance
+    debug_frame: Allowance
+
+    @classmethod
+    def of_a_core(cls) -> Unwinding:
+        """That of one core, which nobody has used yet."""
+        return cls(Allowance(1 << 19), Allowance(1 << 18), Allowance(48 << 20))

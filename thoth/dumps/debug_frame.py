@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from thoth.dumps.allowance import Allowance
 from thoth.dumps.cfi_rules import Damaged
 from thoth.dumps.image import Image
 
@@ -21,17 +22,21 @@ MOST_FUNCTIONS: Final = 1 << 17
 
 _LARGEST: Final = 16 << 20  # bytes of a section; those of large programs have some MiB
 _ENTRY: Final = 1 << 14  # bytes of one entry
+_ROW: Final = 128  # bytes of memory that an entry of the table takes, about
 _NO_ENTRY: Final = b"\xff\xff\xff\xff"  # where entries have the place of their CIE, a CIE has this
 _ZLIB: Final = 1
 
 
 class DebugFrame:
-    """The section's functions, by address as linked. ``decode`` makes the entry out of a CIE and an FDE behind it."""
+    """The section's functions, by address as linked. ``decode`` makes the entry out of a CIE and an FDE behind it.
 
-    def __init__(self, image: Image, decode: Callable[[bytes], Any]) -> None:
-        self._decode = decode
+    The allowance is of bytes: of the section, and of what goes through it takes.
+    """
+
+    def __init__(self, image: Image, decode: Callable[[bytes], Any], allowance: Allowance) -> None:
+        self._decode, self._allowance = decode, allowance
         self._order, self._wide = image.header.order, image.header.wide
-        self._data = _section(image)
+        self._data = _section(image, allowance)
         self._rows: list[tuple[int, int]] | None = None
 
     def before(self, address: int) -> tuple[int, int] | None:
@@ -53,7 +58,7 @@ class DebugFrame:
     def _scanned(self) -> Iterator[tuple[int, int]]:
         head = struct.Struct(self._order + ("I4sQ" if self._wide else "I4sI"))
         at = 0
-        while at + head.size <= len(self._data):
+        while at + head.size <= len(self._data) and self._allowance.take(_ROW):
             length, shared, start = head.unpack_from(self._data, at)
             if not 4 <= length <= _ENTRY:  # or of a form for sections of 4 GiB
                 return
@@ -70,22 +75,27 @@ class DebugFrame:
         return data
 
 
-def _section(image: Image) -> bytes:
-    """The section's bytes, also where they are compressed; none when there is none, or it is too large."""
+def _section(image: Image, allowance: Allowance) -> bytes:
+    """The section's bytes, also where they are compressed; none when there is none, or more than are allowed."""
     place = image.section(b".debug_frame")
     if image.file is None or place is None or not place.in_file or place.offset >= image.file.size:
         return b""
-    data = image.file.read_at(place.offset, place.size) if place.size <= _LARGEST else b""
-    form = struct.Struct(image.header.order + ("II16x" if image.header.wide else "I8x"))
+    form = struct.Struct(image.header.order + ("I4xQ8x" if image.header.wide else "II4x"))
+    if place.size > _LARGEST or not allowance.take(place.size):
+        return b""
+    data = image.file.read_at(place.offset, place.size)
     if len(data) < form.size or data[4:8] == _NO_ENTRY:
         return data
-    return _inflated(data[form.size :]) if form.unpack_from(data)[0] == _ZLIB else b""
+    kind, size = form.unpack_from(data)
+    allowed = kind == _ZLIB and 0 < size <= _LARGEST and allowance.take(size)
+    return _inflated(data[form.size :], size) if allowed else b""
 
 
-def _inflated(packed: bytes) -> bytes:
+def _inflated(packed: bytes, size: int) -> bytes:
+    """What is packed, of so many bytes; nothing when it is damaged or of another size."""
     unpacker = zlib.decompressobj()
     try:
-        data = unpacker.decompress(packed, _LARGEST)
+        data = unpacker.decompress(packed, size + 1)
     except zlib.error:
         return b""
-    return data if unpacker.eof else b""
+    return data if unpacker.eof and len(data) == size else b""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from thoth.dumps.allowance import Allowance
 from thoth.dumps.cfi_rules import Damaged
 from thoth.dumps.machine import Machine, Registers
 from thoth.dumps.record import ByteOrder
@@ -16,20 +17,26 @@ from thoth.dumps.space import AddressSpace
 Parse = Callable[[list[int]], Sequence[Any]]
 
 _DEEP: Final = 16  # values on the stack of an expression
-_STEPS: Final = 1000  # operations, of which some may be a loop
 
 
 class Known:
     """The registers of a frame and the memory around it, for rules and expressions to look at.
 
-    ``parse`` decodes the operations of an expression.
+    ``parse`` decodes the operations of an expression, of which ``allowed`` are done: there are loops.
     """
 
     def __init__(
-        self, registers: Registers, space: AddressSpace, machine: Machine, order: ByteOrder, parse: Parse
+        self,
+        registers: Registers,
+        space: AddressSpace,
+        machine: Machine,
+        order: ByteOrder,
+        parse: Parse,
+        *,
+        allowed: Allowance,
     ) -> None:
         self._registers, self._space, self._machine = registers, space, machine
-        self._order, self._parse = order, parse
+        self._order, self._parse, self._allowed = order, parse, allowed
 
     def saved(self, how: str, what: Any, cfa: int) -> int | None:
         """A caller's register by its rule; None when it is lost."""
@@ -54,9 +61,7 @@ class Known:
         places = {each.offset: number for number, each in enumerate(operations)}
         places[len(expression)] = len(operations)
         at = 0
-        for _ in range(_STEPS):
-            if at == len(operations):
-                return values[-1]
+        while at < len(operations) and self._allowed.take(1):
             operation = operations[at]
             at += 1
             name = operation.op_name.removeprefix("DW_OP_")
@@ -66,7 +71,9 @@ class Known:
                 self._apply(name, operation.args, values)
             if len(values) > _DEEP:
                 raise Damaged
-        raise Damaged
+        if at < len(operations):
+            raise Damaged
+        return values[-1]
 
     def _apply(self, name: str, args: list[Any], values: list[int]) -> None:
         mask = self._machine.mask

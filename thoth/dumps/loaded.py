@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from thoth.dumps.alike import is_alike
-from thoth.dumps.allowance import Allowance
+from thoth.dumps.allowance import Allowance, Unwinding
 from thoth.dumps.binaries import Binaries
 from thoth.dumps.elfcore import PF_W, PT_LOAD, ElfCore, Section
 from thoth.dumps.image import Image
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 BINARIES_LIMIT = 64 << 20  # bytes of all executables and libraries together that are read
 MOST_SYMBOLS = 1 << 20  # of all modules together that are looked at
-MOST_CALL_FRAMES = 1 << 19  # bytes of call frame information of all modules together that are decoded
 
 Tables = list[tuple[SymbolTable, int]]  # each with what its values are moved by in memory
 
@@ -45,7 +44,7 @@ class Loaded:
         self._sections = list(core.sections())
         self._reading_left = Allowance(BINARIES_LIMIT)
         self._symbols_left = Allowance(MOST_SYMBOLS)
-        self._decoding_left = Allowance(MOST_CALL_FRAMES)
+        self._unwinding_left = Unwinding.of_a_core()
         # Each by where the module starts.
         self._tables: dict[int, Tables] = {}
         self._files: dict[int, Image | None] = {}
@@ -105,7 +104,7 @@ class Loaded:
     def _call_frames(self, image: Image, module: Module) -> CallFrames:
         from thoth.dumps.unwind_cfi import CallFrames  # noqa: PLC0415 - pyelftools costs 30 ms, and illumos needs it not
 
-        return CallFrames(image, self._process.machine, self._decoding_left, lambda: self._debug(module))
+        return CallFrames(image, self._process.machine, self._unwinding_left, lambda: self._debug(module))
 
     # ---- symbols ----------------------------------------------------------------------------------
 

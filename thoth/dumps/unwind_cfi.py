@@ -20,7 +20,7 @@ from elftools.dwarf.callframe import CallFrameInfo
 from elftools.dwarf.dwarf_expr import DWARFExprParser
 from elftools.dwarf.structs import DWARFStructs
 
-from thoth.dumps.allowance import Allowance
+from thoth.dumps.allowance import Unwinding
 from thoth.dumps.cfi_rules import Damaged, Rules, rules_at
 from thoth.dumps.debug_frame import MOST_FUNCTIONS, DebugFrame
 from thoth.dumps.expressions import Known
@@ -54,13 +54,13 @@ class _Index(Protocol):
 class CallFrames:
     """The call frame information of one image. It raises nothing for what is damaged.
 
-    The allowance is of bytes that are decoded. ``debug`` gives the file that has what was stripped from this one.
+    ``allowed`` is shared by the modules of a core. ``debug`` gives the file that has what was stripped from this one.
     """
 
     def __init__(
-        self, image: Image, machine: Machine, allowance: Allowance, debug: Callable[[], Image | None] = lambda: None
+        self, image: Image, machine: Machine, allowed: Unwinding, debug: Callable[[], Image | None] = lambda: None
     ) -> None:
-        self._image, self._machine, self._allowance, self._stripped = image, machine, allowance, debug
+        self._image, self._machine, self._allowed, self._stripped = image, machine, allowed, debug
         self._structs = DWARFStructs(
             little_endian=image.header.order == "<", dwarf_format=32, address_size=machine.word
         )
@@ -87,7 +87,8 @@ class CallFrames:
     def _debug(self) -> DebugFrame:
         """What debuggers have, of the image or of what was stripped from it; read where .eh_frame says nothing."""
         image = self._image if self._image.section(b".debug_frame") else self._stripped() or self._image
-        return DebugFrame(image, lambda section: self._entries_of(section, debug=True)[1])
+        decode = lambda section: self._entries_of(section, debug=True)[1]  # noqa: E731 - it is given away
+        return DebugFrame(image, decode, self._allowed.debug_frame)
 
     def _told(self, index: _Index, decoded: Callable[[int], Any], address: int) -> Rules | None:
         found = index.before(address)
@@ -116,7 +117,7 @@ class CallFrames:
 
     def _entries_of(self, section: bytes, *, debug: bool = False) -> Any:
         """The entries of .eh_frame or .debug_frame, decoded."""
-        if not self._allowance.take(len(section)):
+        if not self._allowed.decoded.take(len(section)):
             raise Damaged
         return CallFrameInfo(BytesIO(section), len(section), 0, self._structs, for_eh_frame=not debug).get_entries()
 
@@ -141,7 +142,8 @@ class CallFrames:
 
     def _caller(self, rules: Rules, registers: Registers, space: AddressSpace) -> Registers | None:
         machine = self._machine
-        known = Known(registers, space, machine, self._image.header.order, self._parse)
+        order, operations = self._image.header.order, self._allowed.operations
+        known = Known(registers, space, machine, order, self._parse, allowed=operations)
         if isinstance(rules.cfa, bytes):
             cfa = known.value(rules.cfa, ())
         else:

@@ -12,7 +12,10 @@ import pytest
 from tests.support.crash import crash
 from tests.support.roots import program
 from tests.thoth.dumps.test_stack_linux import held_against_gdb, stacks_of
+from thoth.dumps.allowance import Allowance
 from thoth.dumps.binaries import build_id_of, debug_links
+from thoth.dumps.debug_frame import DebugFrame
+from thoth.dumps.image import Image
 from thoth.dumps.source import LocalFile
 
 SOURCE = """
@@ -39,9 +42,7 @@ def names(core: Path) -> list[bytes | None]:
     return [frame.symbol for frame in stacks_of(core).threads[0].frames]
 
 
-@pytest.mark.parametrize(
-    "flags", [(), ("-Wl,--compress-debug-sections=zlib",), ("-static",), ("-Wl,--build-id=none",)]
-)
+@pytest.mark.parametrize("flags", [(), ("-Wl,--compress-debug-sections=zlib",), ("-static",)])
 def test_what_was_built_without_unwind_tables(flags: tuple[str, ...], tmp_path: Path) -> None:
     path = build(tmp_path / "program", *BARE, *flags)
     core = crash([str(path)], tmp_path / "core")
@@ -67,6 +68,25 @@ def test_damaged_tables_take_frames_away_and_no_more(damage: str, tmp_path: Path
     objcopy("--update-section", f".debug_frame={tmp_path / 'frames'}", path)
     found = [frame.pc for frame in stacks_of(core).threads[0].frames]
     assert len(known) > len(found) >= 1 and found == known[: len(found)]
+
+
+def test_what_is_gone_through_is_bounded_for_all_libraries_together(tmp_path: Path) -> None:
+    """Compressed, a table of nothing is small, and a process can have a thousand of them."""
+    path = build(tmp_path / "program", *BARE)
+    (tmp_path / "frames").write_bytes(
+        b"\x0c\0\0\0\xff\xff\xff\xff" + bytes(8) + (b"\x0c\0\0\0" + bytes(12)) * 100_000
+    )
+    objcopy("--update-section", f".debug_frame={tmp_path / 'frames'}", path)
+    objcopy("--compress-debug-sections=zlib", path)
+    assert path.stat().st_size < 100_000
+    with LocalFile(path) as file:
+        image = Image.of_file(file)
+        assert image is not None
+        allowance = Allowance(2_000_000)
+        table = DebugFrame(image, bytes, allowance)
+        assert table.before(1 << 40) is not None
+        assert not allowance.take(128)
+        assert DebugFrame(image, bytes, allowance).before(1 << 40) is None
 
 
 @pytest.fixture

@@ -69,6 +69,11 @@ def nameless(build: Build, *flags: str, number: int = 1) -> Path:
     return build("-Wl,--build-id=none", *flags, number=number)
 
 
+def whole_core(path: Path, target: Path) -> Path:
+    """The core of a program, with all that was mapped."""
+    return crash(["/bin/sh", "-c", EVERYTHING, "sh", str(path)], target, by="kernel")
+
+
 def own(core: Path) -> list[Frame]:
     return [frame for frame in stacks_of(core).threads[0].frames if frame.main]
 
@@ -79,15 +84,23 @@ def names(core: Path) -> list[bytes | None]:
 
 def test_a_file_that_has_the_pages_of_the_core_is_taken(build: Build, tmp_path: Path) -> None:
     path = nameless(build)
-    core = crash([str(path)], tmp_path / "core")
+    core = whole_core(path, tmp_path / "core")
     assert names(core)[:3] == [b"deref", b"load", b"main"]
     held_against_gdb(path, core)
     assert {(frame.alike, frame.build_id) for frame in own(core)} == {(True, None)}
     assert not any(frame.alike for frame in stacks_of(core).threads[0].frames if not frame.main)
 
 
+def test_headers_alone_are_those_of_other_builds_too(build: Build, tmp_path: Path) -> None:
+    """Who mends a program after its crash, and builds it again, is shown no function that was not there."""
+    core = crash([str(nameless(build))], tmp_path / "core", by="kernel")
+    assert not any(names(core))
+    core = crash([str(nameless(build, '-DGO="aaaaaaaa"'))], tmp_path / "core", by="kernel")
+    assert names(core)[:3] == [b"deref", b"load", b"main"]
+
+
 def test_a_document_says_that_it_is_only_alike(build: Build, tmp_path: Path) -> None:
-    core = crash([str(nameless(build))], tmp_path / "core")
+    core = whole_core(nameless(build), tmp_path / "core")
     with LocalFile(core) as source, LocalBinaries() as binaries, LocalBinaries() as others:
         frames = stacks_in(source, FirstOf([binaries, others]))["threads"][0]["frames"]
     assert (frames[0]["symbol"], frames[0]["alike"]) == ("deref", True)
@@ -104,8 +117,7 @@ def test_another_build_in_its_place_is_not_taken(change: tuple[str, ...], build:
 
 def test_all_that_the_core_holds_of_the_code_is_compared(build: Build, tmp_path: Path) -> None:
     """Of two builds with the same headers only the code tells, where it was dumped."""
-    command = ["/bin/sh", "-c", EVERYTHING, "sh", str(nameless(build, number=5))]
-    core = crash(command, tmp_path / "core", by="kernel")
+    core = whole_core(nameless(build, number=5), tmp_path / "core")
     assert names(core)[:3] == [b"deref", b"load", b"main"]
     nameless(build, number=6)
     assert names(core)[:1] == [None]

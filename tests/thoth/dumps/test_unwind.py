@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -151,6 +152,19 @@ DAMAGED: dict[str, bytes] = {
 def test_rules_that_make_no_sense_end_the_walk(rules: bytes) -> None:
     library = image([Function(0x1000, 0x100, rules), _ABOVE, _LAST])
     assert places(walked(library, {RIP: IN, RSP: STACK}, {24: ABOVE})) == [(IN, "context")]
+
+
+# What the enemy's function has for each of 239 registers: a loop of 249 rounds. The frame is above itself.
+_TURNS = b"\x08\xf9\x31\x1c\x12\x28\xfa\xff"  # const1u 249; lit1, minus, dup, bra
+
+
+def test_loops_of_all_frames_together_take_little_time() -> None:
+    rules = def_cfa(7, 8) + moved(16, 16) + b"".join(val_expression(number, _TURNS) for number in range(17, 256))
+    library = image([Function(0x1000, 0x100, rules), _ABOVE, _LAST])
+    began = time.thread_time()
+    thread = walked(library, {RIP: IN, RSP: STACK}, {})
+    assert time.thread_time() - began < 5
+    assert thread.frames[0].pc == IN
 
 
 def test_augmentation_that_is_longer_than_anything_can_be() -> None:
