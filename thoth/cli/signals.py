@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, Never
+from typing import Final
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+_AT_ONCE: Final = 1.0  # seconds in which another one is the same wish: timeout and shells send it twice
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,19 +24,20 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """While this lasts, in the main thread, the first of them raises Terminated; the next one ends the process.
+    """While this lasts, in the main thread, the first of them raises Terminated; a later one ends the process.
 
     One that somebody has set otherwise, as nohup does, stays so.
     """
+    came: float | None = None
 
-    def terminate(number: int, frame: FrameType | None) -> Never:
-        release()
-        raise Terminated(number)
-
-    def release() -> None:
-        for number in ours:
-            if signal.getsignal(number) is terminate:
-                signal.signal(number, signal.SIG_DFL)
+    def terminate(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came is None:
+            came = time.monotonic()
+            raise Terminated(number)
+        if time.monotonic() - came > _AT_ONCE:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
     ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
@@ -41,4 +45,6 @@ def terminating() -> Iterator[None]:
     try:
         yield
     finally:
-        release()
+        for number in ours:
+            if signal.getsignal(number) is terminate:
+                signal.signal(number, signal.SIG_DFL)

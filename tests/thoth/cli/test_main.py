@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Callable
 from importlib import import_module
@@ -155,6 +156,28 @@ class TestWhatGoesWrong:
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
         assert (process.returncode, out, err) == (code, "", f"thoth: {said}\n")
+
+    def test_one_that_comes_twice_at_once_is_one_wish(self, child_environment: dict[str, str]) -> None:
+        """As timeout sends it, to its child and then to the group of that."""
+        program = (
+            "import time; from thoth.cli.signals import Terminated, terminating\n"
+            "try:\n with terminating():\n"
+            "  try: print('begun', flush=True); time.sleep(60)\n  finally: time.sleep(float({pause})); print('cleared', flush=True)\n"
+            "except Terminated as error: raise SystemExit(error.exit_code)\n"
+        )
+        for pause, after, code, said in ((0.5, 0.1, 143, "cleared\n"), (60, 1.2, -signal.SIGTERM, "")):
+            with subprocess.Popen(
+                [sys.executable, "-c", program.format(pause=pause)],
+                stdout=subprocess.PIPE,
+                env=child_environment,
+                text=True,
+            ) as process:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "begun\n"
+                process.send_signal(signal.SIGTERM)
+                time.sleep(after)
+                process.send_signal(signal.SIGTERM)
+                assert (process.stdout.read(), process.wait(30)) == (said, code)
 
     def test_a_signal_that_is_ignored_stays_so(self, child_environment: dict[str, str]) -> None:
         process = subprocess.Popen(
