@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sdc_thoth.errors import NodeError
@@ -23,6 +23,7 @@ from thoth import (
     ThothError,
     is_wanted,
     other_dump,
+    with_size,
 )
 
 
@@ -86,9 +87,7 @@ class Lookup:
 
     def _of_present(self, each: Named, there: Known) -> Outcome | None:
         """The outcome of a dump that the index knows; None when the store, which is the truth, has it no more."""
-        is_shorter = there.size is not None and each.found.size < there.size
-        whole = self._intake.is_whole(each.dump) if each.dump is not None and is_shorter else None
-        reason = None if there.purged else other_dump(there, each.found.size, whole=whole)
+        reason = None if there.purged else self._why_other(each, there)
         if reason is not None:
             return self._outcome(each, Result.CONFLICT, stage="look up", reason=reason)
         if each.done:
@@ -96,6 +95,17 @@ class Lookup:
         if self._task.dry_run:
             return None if self._why_sent(each) else self._outcome(each, Result.PRESENT)
         return self._intake.annotate(each.found, each.identity)
+
+    def _why_other(self, each: Named, there: Known) -> str | None:
+        """Why a dump is another one than that of its identity which is there; None: as far as is known it is not."""
+        if there.size is None and not each.done:  # the original's documents have none
+            stored = self._task.thoth.stored_info(each.identity)
+            if stored is None or stored[0].document.get("purged"):
+                return None
+            there = replace(Known.of(stored[0]), size=with_size(self._task.thoth, stored[0]).size)
+        is_shorter = there.size is not None and each.found.size < there.size
+        whole = self._intake.is_whole(each.dump) if each.dump is not None and is_shorter else None
+        return other_dump(there, each.found.size, whole=whole)
 
     def _of_plan(self, each: Named) -> Outcome:
         # An index that has lost a dump is healed by the real run, which sends nothing then.

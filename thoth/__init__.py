@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from thoth.ingest.annotate import annotate
     from thoth.ingest.arrival import Arrival, Receipt
     from thoth.ingest.receive import Reopened, give_up, receive
-    from thoth.ingest.wanted import is_wanted, other_dump
+    from thoth.ingest.wanted import is_wanted, other_dump, with_size
     from thoth.library import Thoth, open_thoth
     from thoth.model import DumpFacts, DumpInfo, Outcome, Result
     from thoth.naming import Identity, raw_bytes, text
@@ -125,6 +125,7 @@ _HOME = {
     "receive": "ingest.receive",
     "size_text": "render",
     "text": "naming",
+    "with_size": "ingest.wanted",
     "write_durably": "durable",
 }
 
@@ -199,6 +200,7 @@ __all__ = [
     "receive",
     "size_text",
     "text",
+    "with_size",
     "write_durably",
 ]
 

@@ -75,6 +75,11 @@ def strict_json(data: bytes | str) -> Json:
     return json.loads(data, parse_constant=_refused, parse_float=_finite)
 
 
+def same_json(one: Json, other: Json) -> bool:
+    """Whether two values are the same JSON; in Python 1, 1.0 and true are equal."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
 def _text_of(data: bytes) -> str:
     """The text of an info.json, of UTF-8 that need not be good.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,26 @@ def test_another_dump_with_the_same_headers_is_a_conflict(node: Callable[..., No
     assert (dump["result"], dump["stage"]) == ("conflict", "look up")
     assert dump["reason"] == "stored whole with 16384 bytes; this file has 16410 and the same headers; keep it"
     assert result.code == 1
+    assert [data for _, data in home.stored()] == [first]
+
+
+def test_where_no_size_is_recorded_the_stored_dump_tells(node: Callable[..., Node], tmp_path: Path) -> None:
+    only = node()
+    first = illumos_core(1)
+    core = only.put(f"{PLACE}/core.1", first)
+    home = collector(tmp_path, [only])
+    assert home.thoth("upload", str(core)).returncode == 0
+    (path,) = home.store.glob("*/stor/thoth/*/info.json")
+    ours = {"size", "sha256", "md5", "complete", "revision", "uploaded", "sources"}
+    bare = {key: value for key, value in only_info(home).document.items() if key not in ours}
+    path.write_text(json.dumps(bare))
+    (home.store.parent / "thoth.db").unlink()
+    assert home.thoth("index").returncode == 0
+    only.put(f"{PLACE}/core.2", first + b"more than the headers tell")
+    for flags in (["-n"], []):
+        result = home.collect(*flags)
+        results = {f"{PLACE}/core.1".encode(): "present", f"{PLACE}/core.2".encode(): "conflict"}
+        assert (result.results, result.code) == (results, 1)
     assert [data for _, data in home.stored()] == [first]
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Final
 
 from thoth.edit import Edit, SetProperty, SetTicket, UnsetProperty, Unticket
-from thoth.model import DumpInfo, Json
+from thoth.model import DumpInfo, Json, same_json
 from thoth.query import lookup
 
 _LONGEST: Final = 200  # characters of JSON: a longer value is recorded by its digest
@@ -26,8 +26,8 @@ def is_others(present: Json, wanted: Json, ours: Json, replaced: Json = None) ->
     ``ours`` is what we set, ``replaced`` what we had set before others put something else in its place.
     """
     if present is None:
-        return any(each is not None and same(each, wanted) for each in (ours, replaced))
-    return not same(ours, present)
+        return any(each is not None and same_json(each, wanted) for each in (ours, replaced))
+    return not same_json(ours, present)
 
 
 def permitted(
@@ -66,11 +66,6 @@ def replaced_by_others(
     names = {_meant(edit)[0] for edit in edits}
     now = {name: mark for name, mark in ours.items() if is_others(_mark_at(info, name), None, mark)}
     return {name: mark for name, mark in {**before, **now}.items() if name not in names}
-
-
-def same(one: Json, other: Json) -> bool:
-    """Whether two values are the same JSON; in Python 1, 1.0 and true are equal."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _meant(edit: Edit) -> tuple[str, Json]:

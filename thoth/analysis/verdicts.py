@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from thoth.analysis.claims import is_others, same
+from thoth.analysis.claims import is_others
 from thoth.analysis.rules import Rule, RunAnalyzer
 from thoth.edit import SetProperty, SetTicket, edited
 from thoth.errors import BadDocument, IndexFailure, ThothError, UsageError
-from thoth.model import DumpInfo, Identity, Json
+from thoth.model import DumpInfo, Identity, Json, same_json
 from thoth.pending import AUTOANALYZED, record_time, rule_records
 from thoth.query import label, lookup
 
@@ -91,7 +91,7 @@ def _set(rule: Rule, action: SetTicket | SetProperty, info: DumpInfo, now: float
     if is_others(present, wanted, ours, replaced):
         if present is None:
             return info, verdict_on(info.id, rule, RuleResult.KEPT, "what this rule had set was removed")
-        reason = f"has {_shown(present)}" + (" already" if same(present, wanted) else "")
+        reason = f"has {_shown(present)}" + (" already" if same_json(present, wanted) else "")
         replaced = replaced if ours is None else ours
         kept = recorded(info, rule, None, now, replaced=replaced)
         return kept, verdict_on(info.id, rule, RuleResult.KEPT, reason)
@@ -129,7 +129,7 @@ def recorded(
         record[REPLACED] = replaced
     records = rule_records(info)
     there = records.get(rule.name)
-    if there is not None and same({**there, "time": None}, {**record, "time": None}):
+    if there is not None and same_json({**there, "time": None}, {**record, "time": None}):
         return info
     return info.changed(**{AUTOANALYZED: {**records, rule.name: record}})
 

@@ -99,7 +99,9 @@ def _tell(identity: Identity, target: Wanted, console: Console) -> None:
 
 
 def _tell_doubts(info: DumpInfo, target: Wanted, console: Console) -> None:
-    if target.sha256 is None:
+    if target.sha256 is None and info.size is None:
+        console.say(f"{info.id}: its document has neither size nor SHA-256: nothing was recorded to compare it with")
+    elif target.sha256 is None:
         console.say(f"{info.id}: its document has no SHA-256; only the size was compared")
     if info.complete is False:
         console.say(f"{info.id}: is cut short; the whole dump has not come")

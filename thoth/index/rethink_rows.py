@@ -24,7 +24,7 @@ from thoth.errors import IndexFailure
 from thoth.index.base import clamped_revision
 from thoth.index.documents import stored_text
 from thoth.index.rethink_values import MAX_WHOLE, Notes, Path, is_held, is_name, likeness
-from thoth.model import DumpInfo, Identity, Json, strict_json
+from thoth.model import DumpInfo, Identity, Json, same_json, strict_json
 from thoth.naming import is_identity
 from thoth.query import KeyPath, shown
 
@@ -230,7 +230,7 @@ def _exact_field(key: str, text: Json, row: Mapping[str, Json]) -> dict[str, Jso
     The original changes a row's fields and leaves our text as it was: then the row is what holds.
     """
     try:
-        same = isinstance(text, str) and key in row and _shown(key, text) == row[key]
+        same = isinstance(text, str) and key in row and same_json(_shown(key, text), row[key])
     except (ValueError, RecursionError):
         same = False
     return {key: strict_json(text)} if same else {}
@@ -247,7 +247,7 @@ def _exact_document(text: Json, row: Mapping[str, Json]) -> dict[str, Json] | No
         document = strict_json(text)
     except (ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and _likeness_of(document) == row else None
+    return document if isinstance(document, dict) and same_json(_likeness_of(document), row) else None
 
 
 def _likeness_of(document: dict[str, Json]) -> dict[str, Json]:

@@ -23,9 +23,9 @@ from thoth.errors import (
 )
 from thoth.ingest.annotate import annotate, settle
 from thoth.ingest.arrival import Arrival, Receipt, compose
-from thoth.ingest.compare import Damaged, compared, is_recorded
+from thoth.ingest.compare import Damaged, compared, may_mend
 from thoth.ingest.publish import Committed, kept, publish
-from thoth.ingest.wanted import is_lost, is_wanted, may_replace, other_dump
+from thoth.ingest.wanted import is_lost, is_wanted, may_replace, other_dump, with_size
 from thoth.library import Thoth
 from thoth.model import DumpFacts, DumpInfo, Identity, Json, Result
 from thoth.patience import Tries, usual_tries
@@ -127,7 +127,7 @@ def _received(
         require_storable(info)  # refused now, or the object would be there without its document
         # The stream took its time: was somebody faster? In memory there was none.
         current = None if new else thoth.stored_info(arrival.identity)
-        if damaged and (current is None or not is_recorded(current[0], digests)):
+        if damaged and (current is None or not may_mend(current[0], digests)):
             raise _came_between(name)
         lost = damaged is not None or (current is not None and is_lost(thoth, current[0]))
         if current is not None and not (lost or may_replace(current[0], digests.size)):
@@ -153,14 +153,15 @@ def _received(
 def _present(thoth: Thoth, arrival: Arrival, stored: DumpInfo, verify: Iterable[bytes] | None) -> Receipt | Damaged:
     """What becomes of a dump that is there, as far as can be told without sending it."""
     is_kept = not stored.document.get("purged")
-    fault = other_dump(stored, arrival.size, whole=arrival.whole) if is_kept else None
-    if fault is None and verify is not None and is_kept:
+    fault = other_dump(with_size(thoth, stored), arrival.size, whole=arrival.whole) if is_kept else None
+    # Where no size is recorded, that of a damaged object speaks against no file.
+    if verify is not None and is_kept and (fault is None or stored.size is None):
         came = digests_of(verify)
         _require_announced(arrival, came)
         found = compared(thoth, stored, came)
         if isinstance(found, Damaged):
             return found
-        fault = found
+        fault = fault or found
     if fault is not None:
         return Receipt(Result.CONFLICT, stored, reason=fault)
     settle(thoth, arrival.identity)

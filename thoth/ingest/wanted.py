@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from thoth.errors import BadDocument, NoSuchObject
@@ -18,6 +19,14 @@ class Recorded(Protocol):
 
     @property
     def complete(self) -> bool | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A dump of which the size was asked of the store."""
+
+    size: int
+    complete: bool | None
 
 
 def may_replace(stored: DumpInfo, size: int) -> bool:
@@ -48,17 +57,35 @@ def is_lost(thoth: Thoth, stored: DumpInfo) -> bool:
         return True
 
 
+def with_size(thoth: Thoth, stored: DumpInfo) -> Recorded:
+    """What is recorded of a dump, with the size of the stored object where none is, as in the original's documents.
+
+    The store is asked only then. Raises StoreError.
+    """
+    dump = None if stored.size is not None else next(iter(objects_of(thoth, stored)), None)
+    if dump is None:
+        return stored
+    try:
+        return _Measured(thoth.store.stat(dump.name).size, stored.complete)
+    except NoSuchObject:  # it is lost
+        return stored
+
+
 def other_dump(there: Recorded, size: int, *, whole: bool | None) -> str | None:
     """Why a file of this size, in bytes, is another dump than the one of its identity that is there: in words.
 
     None: it may be that one, or a part of it. ``whole``: whether the file is; None when nobody has looked. Not
     for a dump that was purged.
     """
-    if not there.complete or there.size is None:
+    if there.complete is False or there.size is None:
         return None
-    if size > there.size or (size < there.size and whole):
-        return f"stored whole with {there.size} bytes; this file has {size} and the same headers; keep it"
-    return None
+    if not (size > there.size or (size < there.size and whole)):
+        return None
+    file = f"this file has {size} and the same headers; keep it"
+    if there.complete:
+        return f"stored whole with {there.size} bytes; {file}"
+    known = f"stored with {there.size} bytes, and it is not recorded whether that is all"
+    return f"{known}; {file}, and see 'thoth scrub --repair'"
 
 
 def objects_of(thoth: Thoth, info: DumpInfo) -> tuple[KeptObject, ...]:

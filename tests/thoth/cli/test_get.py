@@ -198,6 +198,17 @@ class TestWhich:
         assert ran.code == 0
         assert ran.said[1:] == [f"thoth: {name}: its document has no SHA-256; only the size was compared"]
 
+    def test_one_of_which_nothing_is_recorded_is_told(
+        self, run: Run, uploaded: Uploaded, stored: Thoth, here: Path
+    ) -> None:
+        name = uploaded(1)
+        without = lambda info: type(info)({k: v for k, v in info.document.items() if k not in ("size", "sha256")})  # noqa: E731
+        revise(stored, Identity(name), without)
+        ran = run("get", name)
+        assert ran.code == 0
+        what = "its document has neither size nor SHA-256: nothing was recorded to compare it with"
+        assert ran.said[1:] == [f"thoth: {name}: {what}"]
+
     def test_a_vmdump_that_was_expanded_is_still_the_vmdump(
         self, run: Run, uploaded: Uploaded, stored: Thoth, here: Path
     ) -> None:

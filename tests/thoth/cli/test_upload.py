@@ -149,6 +149,36 @@ class TestUpload:
         assert there.read_bytes() == data
         assert run("scrub").code == 0
 
+    @pytest.mark.parametrize("left", [0.5, 150], ids=["half", "headers"])
+    def test_one_of_the_original_of_which_a_part_is_left_is_mended(
+        self, run: Run, core: Core, stored: Thoth, left: float
+    ) -> None:
+        """As scrub tells: at once where the part is no more this dump, or once it is noted that it is one."""
+        path = core(1)
+        name = identity(run, path)
+        run("upload", path)
+        info, _ = stored.stored_info(Identity(name)) or pytest.fail("it is not there")
+        ours = {"size", "sha256", "md5", "complete", "revision", "sources", "uploaded"}
+        bare = {key: value for key, value in info.document.items() if key not in ours}
+        home = Path(os.environ["HOME"], ".local/share/thoth")
+        shutil.rmtree(home / "index", ignore_errors=True)
+        store = home / "store"
+        (store / str(info.document["name"]).lstrip("/") / "info.json").write_text(json.dumps(bare))
+        there = store / str(info.document["dump"]).lstrip("/")
+        data = there.read_bytes()
+        there.write_bytes(data[: int(left * len(data)) if left < 1 else int(left)])
+        ran = run("upload", path)
+        assert (ran.code, "keep it, and see 'thoth scrub --repair'" in ran.err) == (1, True)
+        found = run("scrub", "--repair", name)
+        if left < 1:
+            assert "(repaired: recorded" in found.out
+            assert run("upload", path).code == 0
+        else:
+            assert "'thoth upload --verify' the dump's file" in found.out
+            assert run("upload", "--verify", path).code == 0
+        assert there.read_bytes() == data
+        assert run("scrub", "--repair", name).code == 0
+
     def test_an_empty_name(self, run: Run) -> None:
         assert run("upload", "").err == "thoth: '': no such file\n"
 

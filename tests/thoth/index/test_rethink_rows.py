@@ -176,6 +176,16 @@ def test_what_the_original_changes_in_a_row_prevails_over_our_text(change: dict[
     assert info_of(row, "x").document == {"id": named(1), "cmd": "a", "n": 2, **change}
 
 
+@pytest.mark.parametrize(("was", "is_now"), [(1, True), (False, 0), ([{"a": 0}], [{"a": False}])], ids=repr)
+def test_a_number_that_the_original_makes_true_or_false_does_so(was: Json, is_now: Json) -> None:
+    """In Python they are equal."""
+    field = stored(DumpInfo({"id": named(1), "n": [10**30, was]}))
+    field["n"][1] = is_now
+    assert json.dumps(info_of(field, "x").document["n"]) == json.dumps([repr(10**30), is_now])
+    whole = {**stored(DumpInfo({"id": named(1), "n": was, FIELD: 1})), "n": is_now}
+    assert json.dumps(info_of(whole, "x").document["n"]) == json.dumps(is_now)
+
+
 def test_a_row_of_the_original_is_its_document() -> None:
     row = {"id": named(1), "time": "%s", "cmd": "a", "name": f"/bmc/stor/thoth/{named(1)}"}
     assert info_of(dict(row), "x").document == row

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.arrivals import CORE, CUT, NOW, SHORTER, arrival, at_once, in_blocks, objects, take, whole
+from tests.support.elfwriter import illumos_core
 from tests.support.memory_index import MemoryIndex
 from tests.support.memory_store import MemoryStore, OpenBytes
 from tests.thoth.ingest.scene import unread
@@ -17,8 +18,10 @@ from thoth.ingest.arrival import Receipt
 from thoth.ingest.receive import Reopened, receive
 from thoth.library import Thoth
 from thoth.model import DumpInfo, Result
+from thoth.store.base import ObjectStat
 
 LONGER = CORE + b"more than the headers tell"
+OF_THE_ORIGINAL = {"size", "sha256", "md5", "complete"}  # what its documents do not say
 OTHER = CORE[:-1] + bytes([CORE[-1] ^ 1])
 
 
@@ -39,6 +42,18 @@ class _BadBlock(MemoryStore):
         return super().open(name)
 
 
+class _Asked(MemoryStore):
+    """A store that notes of which objects it was asked what there is of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def stat(self, name: str) -> ObjectStat:
+        self.asked.append(name)
+        return super().stat(name)
+
+
 class TestSize:
     def test_a_longer_one_than_a_whole_one(self, thoth: Thoth) -> None:
         first = take(thoth, CORE).info
@@ -57,11 +72,37 @@ class TestSize:
         take(thoth, CORE)
         assert receive(thoth, arrival(CUT, whole=complete), unread(), now=NOW).result is Result.PRESENT
 
-    @pytest.mark.parametrize("lacking", [{"size", "sha256", "md5", "complete"}, {"size"}, {"complete"}])
-    def test_a_document_that_does_not_say_enough_tells_of_none(self, thoth: Thoth, lacking: set[str]) -> None:
-        """Those of the original have neither size nor SHA-256, and do not say whether the dump is whole."""
-        bare(thoth, take(thoth, CORE).info, lacking)
-        assert receive(thoth, arrival(LONGER), unread(), now=NOW).result is Result.PRESENT
+    @pytest.mark.parametrize("lacking", [OF_THE_ORIGINAL, {"size"}, {"complete"}])
+    def test_where_the_document_does_not_say_enough_the_object_tells(self, thoth: Thoth, lacking: set[str]) -> None:
+        info = take(thoth, CORE).info
+        bare(thoth, info, lacking)
+        before = objects(thoth)
+        assert receive(thoth, arrival(LONGER), unread(), now=NOW).result is Result.CONFLICT
+        assert receive(thoth, arrival(CORE, whole=True), unread(), now=NOW).result is Result.PRESENT
+        assert receive(thoth, arrival(CUT, whole=False), unread(), now=NOW).result is Result.PRESENT
+        assert {name: data for name, data in objects(thoth).items() if name in before} == before
+
+    def test_a_part_that_is_left_of_one_of_the_original(self, thoth: Thoth) -> None:
+        info = take(thoth, CORE).info
+        bare(thoth, info, OF_THE_ORIGINAL)
+        thoth.store.put(str(info.document["dump"]), CUT)
+        receipt = receive(thoth, arrival(CORE, whole=True), unread(), now=NOW)
+        assert (receipt.result, receipt.reason) == (
+            Result.CONFLICT,
+            "stored with 40000 bytes, and it is not recorded whether that is all; this file has 65536 and the same"
+            " headers; keep it, and see 'thoth scrub --repair'",
+        )
+
+    def test_the_object_is_asked_only_where_no_size_is_recorded(self) -> None:
+        counts = {}
+        for lacking in ({"sha256"}, {"size"}):
+            store = _Asked()
+            thoth = Thoth(store, MemoryIndex(), "bmc")
+            bare(thoth, take(thoth, CORE).info, lacking)
+            store.asked.clear()
+            assert receive(thoth, arrival(CORE), unread(), now=NOW).result is Result.PRESENT
+            counts[lacking.pop()] = len(store.asked)
+        assert counts["size"] == counts["sha256"] + 1
 
     def test_a_dump_that_was_purged_stays_so(self, thoth: Thoth) -> None:
         info = take(thoth, CORE).info
@@ -135,13 +176,55 @@ class TestVerified:
     @pytest.mark.parametrize("data", [CORE, CUT])
     def test_where_no_digest_is_recorded_the_object_tells(self, thoth: Thoth, data: bytes) -> None:
         info = take(thoth, CORE).info
-        bare(thoth, info, {"size", "sha256", "md5", "complete"})
+        bare(thoth, info, OF_THE_ORIGINAL)
         assert verify(thoth, data).result is Result.PRESENT
         assert verify(thoth, OTHER).result is Result.CONFLICT
         thoth.store.put(str(info.document["dump"]), OTHER)
         receipt = verify(thoth, CORE)
         assert receipt.result is Result.CONFLICT
         assert "of which no SHA-256 is recorded" in str(receipt.reason)
+
+    @pytest.mark.parametrize("there", [illumos_core(pid=3), CORE[:300], b"no dump"], ids=["other", "cut", "none"])
+    @pytest.mark.parametrize("filename", [b"core.19972", b"core.renamed"])
+    def test_where_no_digest_is_recorded_what_is_not_this_dump_gives_way_to_it(
+        self, thoth: Thoth, there: bytes, filename: bytes
+    ) -> None:
+        info = take(thoth, CORE).info
+        revise(thoth, info.id, lambda stored: stored.changed(ticket="OS-7"))
+        bare(thoth, whole(thoth, info.id), {*OF_THE_ORIGINAL, "revision", "sources", "uploaded"})
+        thoth.store.put(str(info.document["dump"]), there)
+        receipt = verify(thoth, CORE, filename, whole=True)
+        assert (receipt.result, receipt.sent) == (Result.STORED, len(CORE))
+        assert receipt.reason == "took the place of what was stored, which was damaged"
+        after = whole(thoth, info.id)
+        assert (after.size, after.sha256, after.document["ticket"]) == (len(CORE), info.sha256, "OS-7")
+
+    def test_a_digest_without_a_size_tells_too(self, thoth: Thoth) -> None:
+        info = take(thoth, CORE).info
+        bare(thoth, info, {"size"})
+        thoth.store.put(str(info.document["dump"]), OTHER)
+        assert verify(thoth, OTHER).result is Result.CONFLICT
+        assert verify(thoth, CORE).result is Result.STORED
+        assert thoth.store.get(str(info.document["dump"]))[0] == CORE
+
+    def test_where_another_size_is_recorded_it_does_not(self, thoth: Thoth) -> None:
+        info = take(thoth, CORE).info
+        bare(thoth, info, {"sha256", "md5", "complete"})
+        thoth.store.put(str(info.document["dump"]), b"x" * len(CORE))
+        before = objects(thoth)
+        for given in (CUT, LONGER):
+            assert verify(thoth, given).result is Result.CONFLICT
+        assert objects(thoth) == before
+        assert verify(thoth, CORE).result is Result.STORED
+
+    @pytest.mark.parametrize("data", [LONGER, CUT])
+    def test_this_dump_with_another_size_does_not_give_way(self, thoth: Thoth, data: bytes) -> None:
+        info = take(thoth, CORE).info
+        bare(thoth, info, OF_THE_ORIGINAL)
+        thoth.store.put(str(info.document["dump"]), data)
+        before = objects(thoth)
+        assert verify(thoth, CORE, whole=True).result is Result.CONFLICT
+        assert objects(thoth) == before
 
     def test_a_longer_object_than_that_of_a_cut_dump_may_be_the_whole_one_on_its_way(self, thoth: Thoth) -> None:
         info = take(thoth, SHORTER).info
