@@ -162,7 +162,8 @@ class TestWhatGoesWrong:
         program = (
             "import time; from thoth.cli.signals import Terminated, terminating\n"
             "try:\n with terminating():\n"
-            "  try: print('begun', flush=True); time.sleep(60)\n  finally: time.sleep(float({pause})); print('cleared', flush=True)\n"
+            "  try: print('begun', flush=True); time.sleep(60)\n"
+            "  finally: time.sleep(float({pause})); print('cleared', flush=True)\n"
             "except Terminated as error: raise SystemExit(error.exit_code)\n"
         )
         for pause, after, code, said in ((0.5, 0.1, 143, "cleared\n"), (60, 1.2, -signal.SIGTERM, "")):
