@@ -19,7 +19,7 @@ from tests.support.daemon import Daemon
 from tests.support.elfwriter import illumos_core, linux_core
 from tests.support.invariants import check_store
 from tests.support.mishaps import after_listing, analyze_without_end, at_reading, at_session, collector
-from tests.support.processes import descendants, send, wait_until
+from tests.support.processes import arguments, descendants, send, wait_until
 from tests.support.sshd import Fleet, Node
 
 BIG = 5 * MIB
@@ -33,9 +33,9 @@ STAGES: dict[str, Callable[[Node], None]] = {
 }
 
 
-def stuck(node: Node) -> bool:
-    """Whether the node hangs, as it was told to."""
-    return any(each.command == "sleep" for each in node.commands())
+def stuck(node: Node, told: str = HUNG) -> bool:
+    """Whether the node hangs, as it was told to. What looks out for its script sleeps as well."""
+    return any(arguments(each.pid) == told.split() for each in node.commands())
 
 
 def end_commands(node: Node) -> None:
@@ -108,7 +108,7 @@ def test_F54_a_run_under_nohup_outlives_its_terminal(fleet: Callable[..., Fleet]
     home = collector(tmp_path, [node])
     command = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *home.command("--json")]
     run = subprocess.Popen(command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert wait_until(lambda: stuck(node), 30)
+    assert wait_until(lambda: stuck(node, "sleep 1"), 30)
     run.send_signal(signal.SIGHUP)
     out, _ = run.communicate(timeout=30)
     assert (run.returncode, [each["result"] for each in json.loads(out)["dumps"]]) == (0, ["stored"])

@@ -70,6 +70,14 @@ def rooted_in(folder: Path) -> list[Process]:
     return found
 
 
+def arguments(pid: int) -> list[str]:
+    """The words of its command line; none when it has ended."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_text(errors="replace").split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def connections(address: str, port: int) -> set[int]:
     """The socket inodes of established connections whose local end is this address and port."""
     packed = int.from_bytes(socket.inet_aton(address), "little")
