@@ -24,7 +24,7 @@ _BEGINNINGS = (b"system\0", b"bad\0")  # of a reply to discover
 _LINE = re.compile(rb"\S[^\n\0]*[\n\0]")
 _QUOTED = 200  # bytes of what a login shell says
 _HANGS = 2  # opens of one directory's files that do not come back, each of which takes seconds
-_NOT_TRIED = "not tried: files of its directory become FIFOs when they are opened"
+_NOT_TRIED = "not tried: opening other files of its directory did not come back"
 _DEBUGGING = 90.0  # seconds that a node's debugger may take; its script allows it 60 of the processor
 
 
@@ -37,7 +37,7 @@ class NotAFile(SourceError):
 
 
 class Hangs(SourceError):
-    """It becomes a FIFO when it is about to be opened, or others in its directory do."""
+    """Opening it does not come back, or that of others in its directory did not: most become FIFOs just then."""
 
 
 def _random_mark() -> str:

@@ -210,8 +210,9 @@ choose_same() { # -> $same: whether this shell can compare files, open ones too;
 }
 
 # What was a file when we looked may be a FIFO when we open it, and such an open waits, for ever if nobody writes. So a
-# watchdog runs beside the shell that opens files: one that does not come back from an open within seconds is ended. That
-# is told as "hung MARK". While a file is opened descriptor 2 is "/", which the watchdog sees.
+# watchdog runs beside the shell that opens files: one that does not come back from an open within seconds is ended, or
+# within a minute where no FIFO lies in that directory: a file system may be slow. That is told as "hung MARK". While a
+# file is opened descriptor 2 is "/", which the watchdog sees.
 
 start_watchdog() {
     [ -z "$watchdog" ] && [ -n "$same" ] && command -v sleep >/dev/null 2>&1 || return 0
@@ -225,7 +226,7 @@ stop_watchdog() {
     watchdog=
 }
 
-about_to_open() { # tells the watchdog that these are other files than the last ones
+about_to_open() { # tells the watchdog that this is another file than the last one
     [ -z "$watchdog" ] || kill -USR1 "$watchdog" 2>/dev/null
 }
 
@@ -250,12 +251,20 @@ watch() {
         else
             looks=$((looks + 1))
         fi
-        if [ $looks -eq 2 ]; then
+        if [ $looks -ge 2 ] && { [ $looks -eq 30 ] || fifo_there; }; then
             kill -9 $$
             say "hung $mark"
             exit 0
         fi
     done
+}
+
+fifo_there() { # whether a FIFO lies in the directory where the watched shell is
+    set +f
+    for each in "/proc/$$/cwd/"*; do
+        [ ! -p "$each" ] || return 0
+    done
+    return 1
 }
 
 # ---- places ------------------------------------------------------------------------------------------------------
@@ -564,13 +573,13 @@ listed() { # NAME: whether discovery would list it here
 open_file() { # the file of a get, on the next descriptor; takes note of it for send_group
     fd=$((count + 3))
     status=$problem
-    [ $count -gt 0 ] || about_to_open
     if [ -n "$problem" ]; then
         :
     elif [ -L "./$name" ]; then
         status="a link"
     elif [ -f "./$name" ]; then
         # The test comes first since an open of a FIFO would wait; what is really open is looked at afterwards.
+        about_to_open
         open_as $fd "$name" && status=ok
         [ "$status" = ok ] || status=denied
         [ -e "./$name" ] || [ "$status" = ok ] || status=gone
@@ -754,7 +763,9 @@ open_image() { # $word1 $word2: DIR and NAME -> $status and $signature; what is 
     [ -f "./$name" ] || return 0
     status=denied
     about_to_open
-    open_as 3 "$name" && open_as 4 "$name" || return 0
+    open_as 3 "$name" || return 0
+    about_to_open
+    open_as 4 "$name" || return 0
     status="not a regular file"
     is_that_file 3 "$name" && is_that_file 4 "$name" || return 0
     status="not an executable or library"

@@ -214,7 +214,7 @@ def statuses(reply: Reader, gets: Sequence[Get], mark: str) -> list[str]:
     """
     start = _field(reply, _FRAME)
     if start == b"hung " + mark.encode():
-        raise OpenHung("a file became a FIFO when it was about to be opened")
+        raise OpenHung("opening it does not come back: it became a FIFO, or its file system does not answer")
     if start != b"group " + mark.encode() or _count(reply, GROUP) != len(gets):
         raise ProtocolError("not a reply to read")
     return [_word(reply) for _ in gets]

@@ -116,6 +116,37 @@ def test_F16_a_fifo_that_somebody_writes_into(shell: Shell, cores: Path, places:
         os.close(held)
 
 
+def opening_slowly(text: bytes, seconds: float) -> bytes:
+    """The script, to which each open takes so long."""
+    return swapped(text, b'eval "command exec $1<', b'eval "sleep %g; command exec $1<' % seconds)
+
+
+@pytest.mark.parametrize("opens", [(7, 0.7), (1, 5.0)])
+def test_F16_slow_opens_are_waited_for(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path, opens: tuple[int, float]
+) -> None:
+    count, seconds = opens
+    for number in range(count):
+        plant(cores, b"core.%d" % number, b"mine")
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark")
+    with running(shell, opening_slowly(shell.script(), seconds), request, tmp_path) as process:
+        reply = Pipe(said_by(process))
+    assert protocol.statuses(reply, gets, "mark") == ["ok"] * count
+    assert reply.read_exactly(4 * count) == b"mine" * count
+
+
+def test_F16_an_open_that_never_comes_back_is_given_up(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
+    plant(cores, b"core.1", b"mine")
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark")
+    text = swapped(opening_slowly(shell.script(), 9), b"[ $looks -eq 30 ]", b"[ $looks -eq 3 ]")
+    with running(shell, text, request, tmp_path) as process:
+        assert said_by(process) == b"hung mark\0"
+
+
 def test_F16_a_fifo_in_the_place_of_a_library(shell: Shell, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "libc.so.1")
     text = swapped(shell.script(), b'[ -f "./$name" ] || return 0\n', b"")
