@@ -579,11 +579,12 @@ open_file() { # the file of a get, on the next descriptor; takes note of it for 
         status="a link"
     elif [ -f "./$name" ]; then
         # The test comes first since an open of a FIFO would wait; what is really open is looked at afterwards.
-        about_to_open
-        open_as $fd "$name" && status=ok
-        [ "$status" = ok ] || status=denied
-        [ -e "./$name" ] || [ "$status" = ok ] || status=gone
-        [ "$status" != ok ] || is_that_file $fd "$name" || status="not a regular file"
+        if [ -n "$held" ]; then
+            eval "command exec $fd<." 2>/dev/null && status=ok || status=denied
+            eval "name$fd=\$name"
+        else
+            open_here $fd "$name"
+        fi
     elif [ -e "./$name" ]; then
         status="not a regular file"
     else
@@ -596,6 +597,61 @@ open_file() { # the file of a get, on the next descriptor; takes note of it for 
     count=$((count + 1))
 }
 
+open_here() { # DESCRIPTOR NAME, in this directory -> $status
+    status=denied
+    about_to_open
+    open_as $1 "$2" && status=ok
+    [ -e "./$2" ] || [ "$status" = ok ] || status=gone
+    [ "$status" != ok ] || is_that_file $1 "$2" || status="not a regular file"
+}
+
+# A link may be there at the open, and a file again whenever we look. Only one look that tells device and inode of what
+# lies there, be it a link, shows whether that is open. It takes a process: one for a group. Until then the directories
+# are held open in place of the files. So it is where the node confines our key: whoever has that, and a tenant's help,
+# must not read other files. Elsewhere our key reads them anyway, and what was not listed is dropped by sdc-thoth.
+
+choose_held() { # -> $held: whether that can be done here
+    case $fds/$format in
+    */ls) return 0 ;;
+    /proc/self/fd/*) ;;
+    *) return 0 ;;
+    esac
+    { [ "/proc/$$/fd/3/proc" -ef /proc ] && held=yes; } 2>/dev/null 3</
+    exec 3</dev/null
+}
+
+open_held() { # opens the files of a group, each in the directory on its descriptor -> $lain: what lies there
+    set --
+    fd=3
+    while [ $fd -lt $((count + 3)) ]; do
+        eval "status=\$status$fd name=\${name$fd-}"
+        [ "$status" = ok ] && set -- "$@" "$fds/$fd/./$name"
+        fd=$((fd + 1))
+    done
+    [ $# -gt 0 ] || return 0
+    lain=$newline$(with_files exec stat -c "$format" "$@" 2>/dev/null)
+    fd=3
+    while [ $fd -lt $((count + 3)) ]; do
+        eval "status=\$status$fd name=\${name$fd-}"
+        if [ "$status" = ok ]; then
+            status=gone
+            cd -P "/proc/$$/fd/$fd/." 2>/dev/null && open_here $fd "$name"
+            eval "status$fd=\$status"
+        fi
+        fd=$((fd + 1))
+    done
+    directory_word= # we are elsewhere
+}
+
+lies_there() { # SIGNATURE of an open file: whether that is one of those
+    [ -n "$held" ] || return 0
+    inode=${1#*:}
+    case $lain in
+    *"$newline${1%%:*}:${inode%%:*}:"*) ;;
+    *) return 1 ;;
+    esac
+}
+
 is_that_file() { # DESCRIPTOR NAME: whether a regular file is open there, and lies here by that name and by no link
     [ -z "$same" ] || { [ -f "/proc/$$/fd/$1" ] && [ "/proc/$$/fd/$1" -ef "./$2" ] && [ ! -L "./$2" ]; }
 }
@@ -605,6 +661,7 @@ is_that_file() { # DESCRIPTOR NAME: whether a regular file is open there, and li
 # one for each request, into a file in time: what a file holds is never taken for the end of it.
 
 send_group() {
+    [ -z "$held" ] || open_held
     set --
     fd=3
     while [ $fd -lt $((count + 3)) ]; do
@@ -613,7 +670,7 @@ send_group() {
         fd=$((fd + 1))
     done
     # Where it cannot be seen at once what is open, its signature tells before it is read.
-    if [ -z "$skim" ] || [ -z "$same" ]; then
+    if [ -z "$skim" ] || [ -z "$same" ] || [ -n "$held" ]; then
         look "$@"
         set --
         fd=3
@@ -622,7 +679,9 @@ send_group() {
             if [ "$status" = ok ]; then
                 signature=${looks%%"$newline"*}
                 looks=${looks#*"$newline"}
-                if [ "$signature" = "$wanted" ]; then
+                if ! lies_there "$signature"; then
+                    eval "status$fd='not a regular file'"
+                elif [ "$signature" = "$wanted" ]; then
                     set -- "$@" "$fds/$fd"
                 else
                     eval "status$fd=\"changed \$signature\""
@@ -877,6 +936,8 @@ watchdog=
 choose_same
 close_files
 choose_stat
+held=
+[ -z "$confined" ] || [ -z "$same" ] || choose_held
 while IFS= read -r request; do
     case $request in
     end) exit 0 ;;

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
 
@@ -178,6 +179,73 @@ def test_who_takes_long_to_read_is_waited_for(tmp_path: Path) -> None:
             assert protocol.afterwards(reply, group, "mark") == [None] * len(group)
         protocol.ended(reply, "mark")
         held.__exit__(None, None, None)
+
+
+def confined(text: bytes) -> bytes:
+    """The script as it runs behind the command that confines our key."""
+    return swapped(text, b"confined=${1-}\n", b"confined=answer\n")
+
+
+@pytest.mark.parametrize("skim", [True, False])
+def test_F17_a_link_at_the_open_that_is_a_file_at_each_look(shell: Shell, tmp_path: Path, skim: bool) -> None:
+    """Who has the key may know the signature of what it leads to, too."""
+    if not shell.stat:
+        pytest.skip("ls tells no device")
+    places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]
+    for zone in ("good", "evil"):
+        (tmp_path / "zones" / zone / "cores").mkdir(parents=True)
+        plant(tmp_path / "zones" / zone / "cores", b"core.1", zone.encode())
+    (tmp_path / "secrets").mkdir()
+    secret = plant(tmp_path / "secrets", b"core.1", b"not mine")
+    (foreign,) = found_in(shell, [Place("core", "-", f"{tmp_path}/secrets", "core.*")], tmp_path)
+    evil, good = found_in(shell, places, tmp_path)
+    (tmp_path / "zones/evil/cores/core.1").unlink()
+    (tmp_path / "zones/evil/cores/core.1").symlink_to(secret)
+    text = swapped(confined(shell.script()), b'elif [ -L "./$name" ]; then', b"elif false; then")
+    text = swapped(text, b' && [ ! -L "./$2" ]', b"")
+    gets = [Get(replace(foreign, directory=evil.directory)), Get(good)]
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark", skim=skim)
+    with running(shell, text, request, tmp_path) as process:
+        reply = Pipe(said_by(process))
+    assert protocol.statuses(reply, gets, "mark") == ["not a regular file", "ok"]
+    assert reply.read_exactly(4) == b"good"
+    assert protocol.afterwards(reply, gets[1:], "mark") == [None]
+
+
+@pytest.mark.parametrize("skim", [True, False])
+def test_a_confined_script_reads_what_any_does(shell: Shell, tmp_path: Path, skim: bool) -> None:
+    """Files of many directories, in many groups, and those that are there no more."""
+    places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]
+    for zone in ("a", "b c", "d\ne"):
+        (tmp_path / "zones" / zone / "cores").mkdir(parents=True)
+        for number in range(9):
+            plant(tmp_path / "zones" / zone / "cores", b"core.%d\n*" % number, f"{zone}{number}".encode() * 2000)
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    gets.sort(key=lambda get: get.found.name)  # each in another directory than the one before
+    gone = gets.pop(4)
+    Path(os.fsdecode(gone.found.directory + b"/" + gone.found.name)).unlink()
+    gets.insert(4, gone)
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark", skim=skim)
+    said = []
+    for text in (shell.script(), confined(shell.script())):
+        with running(shell, text, request, tmp_path) as process:
+            said.append(said_by(process))
+    assert len(gets) == 27 and said[0].count(b"ok") == 26
+    assert said[1] == said[0]
+
+
+def test_F16_a_confined_script_and_a_fifo(shell: Shell, tmp_path: Path) -> None:
+    """It is opened after other directories were entered."""
+    places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]
+    for zone in ("a", "b"):
+        (tmp_path / "zones" / zone / "cores").mkdir(parents=True)
+        plant(tmp_path / "zones" / zone / "cores", b"core.1", b"mine")
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    (tmp_path / "zones/a/cores/core.1").unlink()
+    os.mkfifo(tmp_path / "zones/a/cores/core.1")
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark")
+    with running(shell, confined(seeing_a_file(shell)), request, tmp_path) as process:
+        assert said_by(process) == b"hung mark\0"
 
 
 @pytest.mark.parametrize("other", ["zones/b/cores", "zones/b/root/var/cores", "cores"])
