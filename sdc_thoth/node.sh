@@ -854,8 +854,14 @@ send_part() { # SKIP COUNT; dd goes on where the last one has ended
 
 finish_image() {
     if [ "$status" = ok ]; then
+        before=$signature
         look "$fds/4"
         say "after $mark" "$looks"
+        # Of a file that has shrunk fewer bytes came than are waited for: the end of the reply tells.
+        if [ "$looks" != "$before$newline" ]; then
+            stop_watchdog
+            exit 1
+        fi
     fi
     status=
     close_files
