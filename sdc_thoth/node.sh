@@ -879,6 +879,8 @@ hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT ea
         esac
         if [ -n "$problem" ]; then
             say 1 "$problem"
+        elif [ -L "./$name" ] || [ ! -f "./$name" ]; then
+            say 1 "not a regular file"
         else
             text=$("$thoth" object "./$name" 2>&1 </dev/null)
             say $? "$text"
@@ -912,7 +914,25 @@ debug_files() { # answers the get requests that follow with STATUS TEXT each, th
 
 ask_mdb() { # what mdb says of ./$name: so long and so much at most, with nobody's settings
     ulimit -t 60 2>/dev/null
-    mdb -S -e "\$c 0$newline::walk thread | ::findstack" "./$name" 2>&1 </dev/null | dd bs=4096 count=512 2>/dev/null
+    limited mdb -S -e "\$c 0$newline::walk thread | ::findstack" "./$name" | dd bs=4096 count=512 2>/dev/null
+}
+
+limited() { # COMMAND: for so long at most; what was a file when we looked may be a FIFO when it is opened
+    "$@" 2>&1 </dev/null &
+    running=$!
+    end_late </dev/null >/dev/null 2>&1 &
+    limit=$!
+    wait $running 2>/dev/null
+    kill $limit 2>/dev/null
+}
+
+end_late() { # ends $running when its time is over
+    nap=
+    trap 'kill $nap; exit 0' TERM
+    sleep 80 &
+    nap=$!
+    wait $nap
+    kill -9 $running
 }
 
 about() { # Reply: "about", system, node name, release, version, machine, what sysinfo prints, "end"

@@ -275,6 +275,25 @@ def test_F17_a_directory_whose_path_is_right_is_entered(shell: Shell, tmp_path: 
     assert len([each for each in discover(shell, places, tmp_path) if hasattr(each, "signature")]) == 4
 
 
+def test_F16_a_fifo_in_the_place_of_a_file_that_is_debugged(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
+    """The debugger waits for who writes into it; its time is short here. Another one tells at once what it knows."""
+    for name in (b"core.1", b"core.2"):
+        plant(cores, name, b"mine")
+    found = found_in(shell, places, tmp_path)
+    (cores / "core.1").unlink()
+    os.mkfifo(cores / "core.1")
+    text = swapped(shell.script(), b'elif [ -L "./$name" ] || [ ! -f "./$name" ]; then\nsay 1 "$no_place"\n', b"")
+    text = swapped(text, b"sleep 80 &", b"sleep 3 &").replace(b"limited mdb", b"limited cat")
+    text = swapped(text, b'elif ! command -v mdb >/dev/null 2>&1; then\nsay 1 "there is no mdb"\n', b"")
+    text = text.replace(b'-S -e "\\$c 0$newline::walk thread | ::findstack" ', b"")
+    request = protocol.places_request(places) + protocol.debug_request(found)
+    with running(shell, text, request, tmp_path) as process:
+        reply = Pipe(said_by(process))
+    assert list(protocol.debugged(reply, 2)) == [(True, ""), (True, "mine")]
+
+
 def test_no_watchdog_is_left_behind(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
     """Of a shell that is killed while it waits for requests; ``running`` sees that nothing of it is left."""
     plant(cores, b"core.1", b"mine")
