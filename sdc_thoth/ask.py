@@ -24,6 +24,7 @@ _BEGINNINGS = (b"system\0", b"bad\0")  # of a reply to discover
 _LINE = re.compile(rb"\S[^\n\0]*[\n\0]")
 _QUOTED = 200  # bytes of what a login shell says
 _HANGS = 2  # opens of one directory's files that do not come back, each of which takes seconds
+_NOT_TRIED = "not tried: opening other files of its directory did not come back"
 _DEBUGGING = 90.0  # seconds that a node's debugger may take; its script allows it 60 of the processor
 
 
@@ -36,7 +37,7 @@ class NotAFile(SourceError):
 
 
 class Hangs(SourceError):
-    """It becomes a FIFO when it is about to be opened, or others in its directory do."""
+    """Opening it does not come back, or that of others in its directory did not: most become FIFOs just then."""
 
 
 def _random_mark() -> str:
@@ -78,7 +79,7 @@ class Asker:
         self._mark = mark
         self._script = protocol.script()
         self._told: About | None = None
-        self._suspect: set[bytes] = set()  # directories; one of a group's files kept the node's shell
+        self._suspect: set[bytes] = set()  # directories that get groups of their own: a file there may keep the shell
         self._hangs: Counter[bytes] = Counter()  # by directory
         self.awaited: Sequence[Found] = ()  # whose bytes are to come next
         self._waiting: deque[Channel] = deque()  # of shells that wait for another request; any thread may take one
@@ -137,16 +138,25 @@ class Asker:
         done = 0
         while done < len(gets):
             # One file that hangs, and any tenant can have one, must not cost those that would be in its group.
-            group = list(takewhile(lambda get: get.found.directory not in self._suspect, gets[done:]))
-            ask_about = about and self._told is None
-            for answer in self._fetch_in_groups(group, ask_about) if group else [self._fetch_one(gets[done])]:
+            if self._hangs[gets[done].found.directory] >= _HANGS:
+                yield Hangs(_NOT_TRIED)
+                done += 1
+                continue
+            for answer in self._fetch_in_groups(self._together(gets[done:]), about and self._told is None):
                 yield answer
                 done += 1
+
+    def _together(self, gets: Sequence[Get]) -> list[Get]:
+        """Those, from the first on, that may be in one request: of no suspect directory, or all of the same one."""
+        first = gets[0].found.directory
+        if first in self._suspect:
+            return list(takewhile(lambda get: get.found.directory == first, gets))
+        return list(takewhile(lambda get: get.found.directory not in self._suspect, gets))
 
     def _fetch_in_groups(self, gets: Sequence[Get], about: bool) -> Iterator[bytes | SourceError]:
         """Answers for gets from the first on. When a file changes under the reading, the bytes of its group cannot be
         told apart: that group is asked for one by one, and the rest is left for another call."""
-        mark = self._mark()
+        mark, hung = self._mark(), False
         with self._ask(protocol.read_request(gets, mark, skim=True, about=about)) as reply:
             if about:
                 self._told = protocol.about(reply)
@@ -157,14 +167,21 @@ class Asker:
                 except Desynchronized:
                     break
                 except OpenHung:
-                    self._suspect.update(get.found.directory for get in group)
+                    hung = True
                     break
                 yield from answers
             else:
                 protocol.ended(reply, mark)
                 return
+        directories = {get.found.directory for get in group} if hung else set()
+        before = self._hangs.copy()
+        self._suspect |= directories  # until it is known whose file it was
         for get in group:
             yield self._fetch_one(get)
+        if any(self._hangs[each] > before[each] for each in directories):
+            self._suspect -= {each for each in directories if not self._hangs[each]}
+        elif len(directories) == 1:  # alone none of them hangs: it is the directory's doing all the same
+            self._hangs.update(directories)
 
     def _group(self, reply: Channel, group: Sequence[Get], mark: str) -> list[bytes | SourceError]:
         """Answers for a group of which no file has changed. Raises Desynchronized when one has: where one has shrunk
@@ -182,19 +199,23 @@ class Asker:
         ]
 
     def _fetch_one(self, get: Get) -> bytes | SourceError:
-        mark, directory = self._mark(), get.found.directory
-        if self._hangs[directory] >= _HANGS:
-            return Hangs("not tried: files of its directory become FIFOs when they are opened")
+        mark = self._mark()
+        if self._hangs[get.found.directory] >= _HANGS:
+            return Hangs(_NOT_TRIED)
         try:
             with self._ask(protocol.read_request([get], mark)) as reply:
                 return self._group(reply, [get], mark)[0]
         except Desynchronized:
             return self._what_happened(get.found)
         except OpenHung as error:
-            self._suspect.add(directory)
-            self._hangs[directory] += 1
             self.awaited = ()
-            return Hangs(str(error))
+            return self._hung(get.found, error)
+
+    def _hung(self, found: Found, error: OpenHung) -> Hangs:
+        """Take note of it: this costs the node seconds, so only a few files of a directory may do it."""
+        self._suspect.add(found.directory)
+        self._hangs[found.directory] += 1
+        return Hangs(str(error))
 
     def stream(
         self, found: Found, start: int = 0, press: str | None = None, came: Callable[[int], None] = _uncounted
@@ -205,6 +226,8 @@ class Asker:
         Raises SourceError, at the end too when the file is not what was discovered, and NodeError.
         """
         get, mark = Get(found, start // UNIT), self._mark()
+        if self._hangs[found.directory] >= _HANGS:
+            raise Hangs(_NOT_TRIED)
         try:
             with self._ask(protocol.read_request([get], mark, press=press)) as reply:
                 (status,) = protocol.statuses(reply, [get], mark)
@@ -218,8 +241,7 @@ class Asker:
         except Desynchronized:
             raise self._what_happened(found) from None
         except OpenHung as error:
-            self._suspect.add(found.directory)
-            raise Hangs(str(error)) from error
+            raise self._hung(found, error) from error
         if now is not None:
             raise self._what_happened(found)
 
@@ -230,7 +252,7 @@ class Asker:
             with self._ask(protocol.read_request([get], mark)) as reply:
                 (status,) = protocol.statuses(reply, [get], mark)
         except OpenHung as error:
-            return Hangs(str(error))
+            return self._hung(found, error)
         return SourceChanged("changed while it was read") if status == "ok" else _problem_of(found, status)
 
     @contextmanager

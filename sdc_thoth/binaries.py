@@ -13,7 +13,7 @@ from threading import RLock
 from typing import Final
 
 from sdc_thoth.ask import Asker
-from sdc_thoth.errors import NodeError
+from sdc_thoth.errors import Desynchronized, NodeError, OpenHung
 from sdc_thoth.images import Ask, Part
 from sdc_thoth.listing import Signature
 from sdc_thoth.protocol import UNIT
@@ -75,15 +75,19 @@ class NodeBinaries:
         with self._lock:
             if self._left <= 0 or not ration.take(sum(units for _, units in parts) * UNIT):
                 raise SourceError("reading executables and libraries of the node takes too much")
-            began, answered = self._clock(), False
+            began, answers = self._clock(), False
             try:
                 (told,) = self._asker.images([Ask(file.path, tuple(parts))], self._patience)
-                answered = True
+                answers = True
+            except (Desynchronized, OpenHung) as error:  # any tenant can have such a file
+                answers = True
+                ration.spent = ration.spent or isinstance(error, OpenHung)  # that took seconds: no more for this core
+                raise SourceError(str(error)) from error
             except NodeError as error:  # whatever is wrong with the node, its dump is here
                 raise SourceError(str(error)) from error
             finally:
                 # A node that knows no such request, or forbids it, would log each further one.
-                self._left = self._left - (self._clock() - began) if answered else 0.0
+                self._left = self._left - (self._clock() - began) if answers else 0.0
             if told.signature is None:
                 raise SourceError(told.status)
             file.take(told.signature, told.parts)

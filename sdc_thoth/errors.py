@@ -42,7 +42,8 @@ class Desynchronized(ProtocolError):
 
 
 class OpenHung(ProtocolError):
-    """The node's shell did not come back from opening a file, and was ended: what was one is a FIFO by now."""
+    """The node's shell did not come back from opening a file, and was ended: what was one is a FIFO by now, or its
+    file system does not answer."""
 
 
 class NoTimes(ProtocolError):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from sdc_thoth.errors import Desynchronized, ProtocolError
 from sdc_thoth.listing import Signature
-from sdc_thoth.protocol import UNIT, Reader, ended, word
+from sdc_thoth.protocol import UNIT, Reader, ended, raise_if_hung, word
 
 _FIELD = 4096  # bytes of a field
 _SIGNATURE = 160
+_FRAME = 64  # bytes of a field that holds a mark
 
 Part = tuple[int, int]  # the first unit, and how many
 
@@ -48,9 +49,10 @@ def image_request(asks: Sequence[Ask], mark: str) -> bytes:
 
 
 def images(reply: Reader, asks: Sequence[Ask], mark: str) -> Iterator[Told]:
-    """The reply, a file at a time. Raises ProtocolError; Desynchronized when a file changed under the reading."""
+    """The reply, a file at a time. Raises ProtocolError; Desynchronized when a file changed under the reading,
+    OpenHung when one could not be opened and kept the node's shell."""
     for ask in asks:
-        _expect(reply, b"file " + mark.encode())
+        _begun(reply, mark)
         status = reply.read_until(b"\0", _FIELD).decode("ascii", "replace")
         raw = reply.read_until(b"\0", _SIGNATURE)
         if status != "ok":
@@ -63,6 +65,13 @@ def images(reply: Reader, asks: Sequence[Ask], mark: str) -> Iterator[Told]:
             raise Desynchronized("a file changed while it was read")
         yield Told(status, signature, parts)
     ended(reply, mark)
+
+
+def _begun(reply: Reader, mark: str) -> None:
+    start = reply.read_until(b"\0", _FRAME)
+    raise_if_hung(start, mark)
+    if start != b"file " + mark.encode():
+        raise ProtocolError("not a reply to image")
 
 
 def _part(reply: Reader, part: Part, size: int) -> tuple[int, bytes]:

@@ -210,8 +210,9 @@ choose_same() { # -> $same: whether this shell can compare files, open ones too;
 }
 
 # What was a file when we looked may be a FIFO when we open it, and such an open waits, for ever if nobody writes. So a
-# watchdog runs beside the shell that opens files: one that does not come back from an open within seconds is ended. That
-# is told as "hung MARK". While a file is opened descriptor 2 is "/", which the watchdog sees.
+# watchdog runs beside the shell that opens files: one that does not come back from an open within seconds is ended, or
+# within a minute where no FIFO lies in that directory: a file system may be slow. That is told as "hung MARK". While a
+# file is opened descriptor 2 is "/", which the watchdog sees.
 
 start_watchdog() {
     [ -z "$watchdog" ] && [ -n "$same" ] && command -v sleep >/dev/null 2>&1 || return 0
@@ -225,7 +226,7 @@ stop_watchdog() {
     watchdog=
 }
 
-about_to_open() { # tells the watchdog that these are other files than the last ones
+about_to_open() { # tells the watchdog that this is another file than the last one
     [ -z "$watchdog" ] || kill -USR1 "$watchdog" 2>/dev/null
 }
 
@@ -250,12 +251,20 @@ watch() {
         else
             looks=$((looks + 1))
         fi
-        if [ $looks -eq 2 ]; then
+        if [ $looks -ge 2 ] && { [ $looks -eq 30 ] || fifo_there; }; then
             kill -9 $$
             say "hung $mark"
             exit 0
         fi
     done
+}
+
+fifo_there() { # whether a FIFO lies in the directory where the watched shell is
+    set +f
+    for each in "/proc/$$/cwd/"*; do
+        [ ! -p "$each" ] || return 0
+    done
+    return 1
 }
 
 # ---- places ------------------------------------------------------------------------------------------------------
@@ -564,17 +573,18 @@ listed() { # NAME: whether discovery would list it here
 open_file() { # the file of a get, on the next descriptor; takes note of it for send_group
     fd=$((count + 3))
     status=$problem
-    [ $count -gt 0 ] || about_to_open
     if [ -n "$problem" ]; then
         :
     elif [ -L "./$name" ]; then
         status="a link"
     elif [ -f "./$name" ]; then
         # The test comes first since an open of a FIFO would wait; what is really open is looked at afterwards.
-        open_as $fd "$name" && status=ok
-        [ "$status" = ok ] || status=denied
-        [ -e "./$name" ] || [ "$status" = ok ] || status=gone
-        [ "$status" != ok ] || is_that_file $fd "$name" || status="not a regular file"
+        if [ -n "$held" ]; then
+            eval "command exec $fd<." 2>/dev/null && status=ok || status=denied
+            eval "name$fd=\$name"
+        else
+            open_here $fd "$name"
+        fi
     elif [ -e "./$name" ]; then
         status="not a regular file"
     else
@@ -587,6 +597,61 @@ open_file() { # the file of a get, on the next descriptor; takes note of it for 
     count=$((count + 1))
 }
 
+open_here() { # DESCRIPTOR NAME, in this directory -> $status
+    status=denied
+    about_to_open
+    open_as $1 "$2" && status=ok
+    [ -e "./$2" ] || [ "$status" = ok ] || status=gone
+    [ "$status" != ok ] || is_that_file $1 "$2" || status="not a regular file"
+}
+
+# A link may be there at the open, and a file again whenever we look. Only one look that tells device and inode of what
+# lies there, be it a link, shows whether that is open. It takes a process: one for a group. Until then the directories
+# are held open in place of the files. So it is where the node confines our key: whoever has that, and a tenant's help,
+# must not read other files. Elsewhere our key reads them anyway, and what was not listed is dropped by sdc-thoth.
+
+choose_held() { # -> $held: whether that can be done here
+    case $fds/$format in
+    */ls) return 0 ;;
+    /proc/self/fd/*) ;;
+    *) return 0 ;;
+    esac
+    { [ "/proc/$$/fd/3/proc" -ef /proc ] && held=yes; } 2>/dev/null 3</
+    exec 3</dev/null
+}
+
+open_held() { # opens the files of a group, each in the directory on its descriptor -> $lain: what lies there
+    set --
+    fd=3
+    while [ $fd -lt $((count + 3)) ]; do
+        eval "status=\$status$fd name=\${name$fd-}"
+        [ "$status" = ok ] && set -- "$@" "$fds/$fd/./$name"
+        fd=$((fd + 1))
+    done
+    [ $# -gt 0 ] || return 0
+    lain=$newline$(with_files exec stat -c "$format" "$@" 2>/dev/null)
+    fd=3
+    while [ $fd -lt $((count + 3)) ]; do
+        eval "status=\$status$fd name=\${name$fd-}"
+        if [ "$status" = ok ]; then
+            status=gone
+            cd -P "/proc/$$/fd/$fd/." 2>/dev/null && open_here $fd "$name"
+            eval "status$fd=\$status"
+        fi
+        fd=$((fd + 1))
+    done
+    directory_word= # we are elsewhere
+}
+
+lies_there() { # SIGNATURE of an open file: whether that is one of those
+    [ -n "$held" ] || return 0
+    inode=${1#*:}
+    case $lain in
+    *"$newline${1%%:*}:${inode%%:*}:"*) ;;
+    *) return 1 ;;
+    esac
+}
+
 is_that_file() { # DESCRIPTOR NAME: whether a regular file is open there, and lies here by that name and by no link
     [ -z "$same" ] || { [ -f "/proc/$$/fd/$1" ] && [ "/proc/$$/fd/$1" -ef "./$2" ] && [ ! -L "./$2" ]; }
 }
@@ -596,6 +661,7 @@ is_that_file() { # DESCRIPTOR NAME: whether a regular file is open there, and li
 # one for each request, into a file in time: what a file holds is never taken for the end of it.
 
 send_group() {
+    [ -z "$held" ] || open_held
     set --
     fd=3
     while [ $fd -lt $((count + 3)) ]; do
@@ -604,7 +670,7 @@ send_group() {
         fd=$((fd + 1))
     done
     # Where it cannot be seen at once what is open, its signature tells before it is read.
-    if [ -z "$skim" ] || [ -z "$same" ]; then
+    if [ -z "$skim" ] || [ -z "$same" ] || [ -n "$held" ]; then
         look "$@"
         set --
         fd=3
@@ -613,7 +679,9 @@ send_group() {
             if [ "$status" = ok ]; then
                 signature=${looks%%"$newline"*}
                 looks=${looks#*"$newline"}
-                if [ "$signature" = "$wanted" ]; then
+                if ! lies_there "$signature"; then
+                    eval "status$fd='not a regular file'"
+                elif [ "$signature" = "$wanted" ]; then
                     set -- "$@" "$fds/$fd"
                 else
                     eval "status$fd=\"changed \$signature\""
@@ -754,7 +822,9 @@ open_image() { # $word1 $word2: DIR and NAME -> $status and $signature; what is 
     [ -f "./$name" ] || return 0
     status=denied
     about_to_open
-    open_as 3 "$name" && open_as 4 "$name" || return 0
+    open_as 3 "$name" || return 0
+    about_to_open
+    open_as 4 "$name" || return 0
     status="not a regular file"
     is_that_file 3 "$name" && is_that_file 4 "$name" || return 0
     status="not an executable or library"
@@ -784,8 +854,14 @@ send_part() { # SKIP COUNT; dd goes on where the last one has ended
 
 finish_image() {
     if [ "$status" = ok ]; then
+        before=$signature
         look "$fds/4"
         say "after $mark" "$looks"
+        # Of a file that has shrunk fewer bytes came than are waited for: the end of the reply tells.
+        if [ "$looks" != "$before$newline" ]; then
+            stop_watchdog
+            exit 1
+        fi
     fi
     status=
     close_files
@@ -803,6 +879,8 @@ hash_files() { # THOTH: answers the get requests that follow with STATUS TEXT ea
         esac
         if [ -n "$problem" ]; then
             say 1 "$problem"
+        elif [ -L "./$name" ] || [ ! -f "./$name" ]; then
+            say 1 "not a regular file"
         else
             text=$("$thoth" object "./$name" 2>&1 </dev/null)
             say $? "$text"
@@ -836,7 +914,25 @@ debug_files() { # answers the get requests that follow with STATUS TEXT each, th
 
 ask_mdb() { # what mdb says of ./$name: so long and so much at most, with nobody's settings
     ulimit -t 60 2>/dev/null
-    mdb -S -e "\$c 0$newline::walk thread | ::findstack" "./$name" 2>&1 </dev/null | dd bs=4096 count=512 2>/dev/null
+    limited mdb -S -e "\$c 0$newline::walk thread | ::findstack" "./$name" | dd bs=4096 count=512 2>/dev/null
+}
+
+limited() { # COMMAND: for so long at most; what was a file when we looked may be a FIFO when it is opened
+    "$@" 2>&1 </dev/null &
+    running=$!
+    end_late </dev/null >/dev/null 2>&1 &
+    limit=$!
+    wait $running 2>/dev/null
+    kill $limit 2>/dev/null
+}
+
+end_late() { # ends $running when its time is over
+    nap=
+    trap 'kill $nap; exit 0' TERM
+    sleep 80 &
+    nap=$!
+    wait $nap
+    kill -9 $running
 }
 
 about() { # Reply: "about", system, node name, release, version, machine, what sysinfo prints, "end"
@@ -866,6 +962,8 @@ watchdog=
 choose_same
 close_files
 choose_stat
+held=
+[ -z "$confined" ] || [ -z "$same" ] || choose_held
 while IFS= read -r request; do
     case $request in
     end) exit 0 ;;

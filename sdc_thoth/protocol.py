@@ -213,11 +213,16 @@ def statuses(reply: Reader, gets: Sequence[Get], mark: str) -> list[str]:
     Raises OpenHung when one of them could not be opened and kept the node's shell.
     """
     start = _field(reply, _FRAME)
-    if start == b"hung " + mark.encode():
-        raise OpenHung("a file became a FIFO when it was about to be opened")
+    raise_if_hung(start, mark)
     if start != b"group " + mark.encode() or _count(reply, GROUP) != len(gets):
         raise ProtocolError("not a reply to read")
     return [_word(reply) for _ in gets]
+
+
+def raise_if_hung(start: bytes, mark: str) -> None:
+    """Raises OpenHung when a reply starts with what is said of a shell that does not come back from an open."""
+    if start == b"hung " + mark.encode():
+        raise OpenHung("opening it does not come back: it became a FIFO, or its file system does not answer")
 
 
 def afterwards(reply: Reader, gets: Sequence[Get], mark: str) -> list[Signature | None]:

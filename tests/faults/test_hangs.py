@@ -16,12 +16,13 @@ ZONES = '[paths]\ncore = ["/zones/*/cores/core.*"]'
 _PLACE = "/opt/custom/thoth-node"
 
 
-def too_early(node: Node) -> None:
-    """The node's script sees what was there before when it looks whether a dump is a file: a race is won at once."""
+def too_early(node: Node, before: bytes = b"false") -> None:
+    """The node's script sees what was there before when it looks whether a dump is a file: a race is won at once.
+    ``before`` is run by it before it looks, in the dump's directory."""
     text = releases.pack().node_command()
     look = b'elif [ -f "./$name" ]; then'
     assert text.count(look) == 1
-    node.put(_PLACE, text.replace(look, b'elif [ -e "./$name" ]; then')).chmod(0o755)
+    node.put(_PLACE, text.replace(look, b'elif { %b; } || [ -e "./$name" ]; then' % before)).chmod(0o755)
     node.authorize(node.login_key, options=f'restrict,command="{_PLACE}"')
 
 
@@ -41,12 +42,37 @@ def test_F16_dumps_that_become_fifos_when_they_are_opened(
     for pid in range(count, 20):
         assert told[f"/zones/good/cores/core.{pid}"][0] == "stored", told
     reasons = [told[f"/zones/evil/cores/core.{pid}"] for pid in range(count)]
-    hung = ("failed", "a file became a FIFO when it was about to be opened")
-    passed_over = ("failed", "not tried: files of its directory become FIFOs when they are opened")
-    assert sorted(reasons) == [hung] * min(count, 2) + [passed_over] * (count - 2)
+    hung = ("failed", "opening it does not come back: it became a FIFO, or its file system does not answer")
+    passed_over = ("failed", "not tried: opening other files of its directory did not come back")
+    assert sorted(reasons) == sorted([hung] * min(count, 2) + [passed_over] * (count - 2))
     assert result.nodes[gnu.name]["result"] == "reached"
     assert result.document["seconds"] < 25  # seconds for a group and two files, and no more for all others
     assert gnu.wait_idle(), gnu.commands()
+
+
+def test_F16_others_are_asked_for_together_again(node: Callable[..., Node], tmp_path: Path) -> None:
+    gnu = node(flavour="gnu")
+    for pid in range(60):
+        gnu.put(f"/zones/{'evil' if pid == 3 else 'good'}/cores/core.{pid}", illumos_core(pid))
+    after_listing(gnu, "rm /zones/evil/cores/core.3; mkfifo /zones/evil/cores/core.3")
+    too_early(gnu)
+    wrap(gnu, "uname", "echo >>/asked")  # each script does so once
+    result = collector(tmp_path, [gnu], ZONES).collect("-e", "30")
+    assert sorted(result.results.values()) == ["failed"] + ["stored"] * 59
+    assert len(gnu.path("/asked").read_text().splitlines()) < 20  # of which a group of seven, one by one
+
+
+def test_F16_large_dumps_that_become_fifos(node: Callable[..., Node], tmp_path: Path) -> None:
+    """Not before the whole of them is asked for: identities come from small parts, which are fetched together."""
+    gnu = node(flavour="gnu")
+    for pid in range(5):
+        gnu.put(f"/zones/{'evil' if pid else 'good'}/cores/core.{pid}", illumos_core(pid) + bytes(9 << 20))
+    swap = b'case $directory$units in */evil/*all) rm "./$name" && mkfifo "./$name" && false ;; *) false ;; esac'
+    too_early(gnu, swap)
+    result = collector(tmp_path, [gnu], ZONES).collect("-e", "30")
+    told = {path.decode(): dump["reason"] for path, dump in result.dumps.items() if dump["result"] == "failed"}
+    assert len(told) == 4 and result.results[b"/zones/good/cores/core.0"] == "stored", result.document
+    assert sum(reason.startswith("not tried: ") for reason in told.values()) == 2, told
 
 
 def test_a_dump_over_which_a_node_falls_silent_lets_others_pass(node: Callable[..., Node], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -247,6 +248,28 @@ def test_a_file_that_is_replaced_meanwhile(machine: Node, session: SshSession, b
     machine.put("/opt/large", built.read_bytes() + bytes(65 << 20))
     with pytest.raises(Exception, match="was replaced"):
         file.read_at(32 << 20, 10)
+
+
+@pytest.mark.parametrize("swap", ["mkfifo", "truncate -s 9999"])
+def test_a_file_that_hangs_or_changes_costs_its_own_core(
+    machine: Node, session: SshSession, built: Path, swap: str
+) -> None:
+    """The script sees a file in its FIFO, as if it came after the look; or the file shrinks before it is read."""
+    machine.put("/evil/library", built)
+    if swap == "mkfifo":
+        asker = Asker(session, ())
+        text = asker._script
+        look = b'[ -f "./$name" ] || return 0\n'
+        assert text.count(look) == 1
+        asker._script = text.replace(look, b"")
+        machine.path("/evil/library").unlink()
+        os.mkfifo(machine.path("/evil/library"))
+    else:
+        asker = Asker(session, ())
+        wrap(machine, "dd", f'case "$PWD $1" in "/evil bs=4096") {swap} /evil/library ;; esac')
+    binaries = NodeBinaries(asker)
+    assert binaries.ration().open(b"/evil/library", "ab" * 20) is None
+    assert whole(binaries.ration().open(b"/opt/program", build_id(built))) == built.read_bytes()
 
 
 def test_a_node_that_does_not_answer(machine: Node, session: SshSession, built: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
 
@@ -116,6 +117,37 @@ def test_F16_a_fifo_that_somebody_writes_into(shell: Shell, cores: Path, places:
         os.close(held)
 
 
+def opening_slowly(text: bytes, seconds: float) -> bytes:
+    """The script, to which each open takes so long."""
+    return swapped(text, b'eval "command exec $1<', b'eval "sleep %g; command exec $1<' % seconds)
+
+
+@pytest.mark.parametrize("opens", [(7, 0.7), (1, 5.0)])
+def test_F16_slow_opens_are_waited_for(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path, opens: tuple[int, float]
+) -> None:
+    count, seconds = opens
+    for number in range(count):
+        plant(cores, b"core.%d" % number, b"mine")
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark")
+    with running(shell, opening_slowly(shell.script(), seconds), request, tmp_path) as process:
+        reply = Pipe(said_by(process))
+    assert protocol.statuses(reply, gets, "mark") == ["ok"] * count
+    assert reply.read_exactly(4 * count) == b"mine" * count
+
+
+def test_F16_an_open_that_never_comes_back_is_given_up(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
+    plant(cores, b"core.1", b"mine")
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark")
+    text = swapped(opening_slowly(shell.script(), 9), b"[ $looks -eq 30 ]", b"[ $looks -eq 3 ]")
+    with running(shell, text, request, tmp_path) as process:
+        assert said_by(process) == b"hung mark\0"
+
+
 def test_F16_a_fifo_in_the_place_of_a_library(shell: Shell, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "libc.so.1")
     text = swapped(shell.script(), b'[ -f "./$name" ] || return 0\n', b"")
@@ -149,6 +181,73 @@ def test_who_takes_long_to_read_is_waited_for(tmp_path: Path) -> None:
         held.__exit__(None, None, None)
 
 
+def confined(text: bytes) -> bytes:
+    """The script as it runs behind the command that confines our key."""
+    return swapped(text, b"confined=${1-}\n", b"confined=answer\n")
+
+
+@pytest.mark.parametrize("skim", [True, False])
+def test_F17_a_link_at_the_open_that_is_a_file_at_each_look(shell: Shell, tmp_path: Path, skim: bool) -> None:
+    """Who has the key may know the signature of what it leads to, too."""
+    if not shell.stat:
+        pytest.skip("ls tells no device")
+    places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]
+    for zone in ("good", "evil"):
+        (tmp_path / "zones" / zone / "cores").mkdir(parents=True)
+        plant(tmp_path / "zones" / zone / "cores", b"core.1", zone.encode())
+    (tmp_path / "secrets").mkdir()
+    secret = plant(tmp_path / "secrets", b"core.1", b"not mine")
+    (foreign,) = found_in(shell, [Place("core", "-", f"{tmp_path}/secrets", "core.*")], tmp_path)
+    evil, good = found_in(shell, places, tmp_path)
+    (tmp_path / "zones/evil/cores/core.1").unlink()
+    (tmp_path / "zones/evil/cores/core.1").symlink_to(secret)
+    text = swapped(confined(shell.script()), b'elif [ -L "./$name" ]; then', b"elif false; then")
+    text = swapped(text, b' && [ ! -L "./$2" ]', b"")
+    gets = [Get(replace(foreign, directory=evil.directory)), Get(good)]
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark", skim=skim)
+    with running(shell, text, request, tmp_path) as process:
+        reply = Pipe(said_by(process))
+    assert protocol.statuses(reply, gets, "mark") == ["not a regular file", "ok"]
+    assert reply.read_exactly(4) == b"good"
+    assert protocol.afterwards(reply, gets[1:], "mark") == [None]
+
+
+@pytest.mark.parametrize("skim", [True, False])
+def test_a_confined_script_reads_what_any_does(shell: Shell, tmp_path: Path, skim: bool) -> None:
+    """Files of many directories, in many groups, and those that are there no more."""
+    places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]
+    for zone in ("a", "b c", "d\ne"):
+        (tmp_path / "zones" / zone / "cores").mkdir(parents=True)
+        for number in range(9):
+            plant(tmp_path / "zones" / zone / "cores", b"core.%d\n*" % number, f"{zone}{number}".encode() * 2000)
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    gets.sort(key=lambda get: get.found.name)  # each in another directory than the one before
+    gone = gets.pop(4)
+    Path(os.fsdecode(gone.found.directory + b"/" + gone.found.name)).unlink()
+    gets.insert(4, gone)
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark", skim=skim)
+    said = []
+    for text in (shell.script(), confined(shell.script())):
+        with running(shell, text, request, tmp_path) as process:
+            said.append(said_by(process))
+    assert len(gets) == 27 and said[0].count(b"ok") == 26
+    assert said[1] == said[0]
+
+
+def test_F16_a_confined_script_and_a_fifo(shell: Shell, tmp_path: Path) -> None:
+    """It is opened after other directories were entered."""
+    places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*")]
+    for zone in ("a", "b"):
+        (tmp_path / "zones" / zone / "cores").mkdir(parents=True)
+        plant(tmp_path / "zones" / zone / "cores", b"core.1", b"mine")
+    gets = [Get(each) for each in found_in(shell, places, tmp_path)]
+    (tmp_path / "zones/a/cores/core.1").unlink()
+    os.mkfifo(tmp_path / "zones/a/cores/core.1")
+    request = protocol.places_request(places) + protocol.read_request(gets, "mark")
+    with running(shell, confined(seeing_a_file(shell)), request, tmp_path) as process:
+        assert said_by(process) == b"hung mark\0"
+
+
 @pytest.mark.parametrize("other", ["zones/b/cores", "zones/b/root/var/cores", "cores"])
 def test_F17_a_shell_that_was_led_elsewhere(shell: Shell, tmp_path: Path, other: str) -> None:
     """The path led through a link when the shell went there, and does not when it looks where it is."""
@@ -174,6 +273,25 @@ def test_F17_a_directory_whose_path_is_right_is_entered(shell: Shell, tmp_path: 
         plant(folder, b"core.1", b"x")
     places = [Place("core", "-", f"{tmp_path}/zones/*/cores", "core.*"), Place("core", "-", "/", "no.such*")]
     assert len([each for each in discover(shell, places, tmp_path) if hasattr(each, "signature")]) == 4
+
+
+def test_F16_a_fifo_in_the_place_of_a_file_that_is_debugged(
+    shell: Shell, cores: Path, places: list[Place], tmp_path: Path
+) -> None:
+    """The debugger waits for who writes into it; its time is short here. Another one tells at once what it knows."""
+    for name in (b"core.1", b"core.2"):
+        plant(cores, name, b"mine")
+    found = found_in(shell, places, tmp_path)
+    (cores / "core.1").unlink()
+    os.mkfifo(cores / "core.1")
+    text = swapped(shell.script(), b'elif [ -L "./$name" ] || [ ! -f "./$name" ]; then\nsay 1 "$no_place"\n', b"")
+    text = swapped(text, b"sleep 80 &", b"sleep 3 &").replace(b"limited mdb", b"limited cat")
+    text = swapped(text, b'elif ! command -v mdb >/dev/null 2>&1; then\nsay 1 "there is no mdb"\n', b"")
+    text = text.replace(b'-S -e "\\$c 0$newline::walk thread | ::findstack" ', b"")
+    request = protocol.places_request(places) + protocol.debug_request(found)
+    with running(shell, text, request, tmp_path) as process:
+        reply = Pipe(said_by(process))
+    assert list(protocol.debugged(reply, 2)) == [(True, ""), (True, "mine")]
 
 
 def test_no_watchdog_is_left_behind(shell: Shell, cores: Path, places: list[Place], tmp_path: Path) -> None:
