@@ -26,7 +26,7 @@ def too_early(node: Node, before: bytes = b"false") -> None:
     node.authorize(node.login_key, options=f'restrict,command="{_PLACE}"')
 
 
-@pytest.mark.parametrize("count", [1, 12])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.soak), 12])
 def test_F16_dumps_that_become_fifos_when_they_are_opened(
     count: int, node: Callable[..., Node], tmp_path: Path
 ) -> None:

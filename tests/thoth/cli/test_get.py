@@ -118,7 +118,7 @@ class TestFromEither:
     def test_what_differs_on_standard_output_is_told_at_the_end(
         self, spawn: Run, uploaded: Uploaded, stored: Thoth, child_environment: dict[str, str]
     ) -> None:
-        name = uploaded(1, size=3 << 20)
+        name = uploaded(1, size=12 << 20)  # half a minute of it
         place = object_of(stored, name)
         data = bytearray(stored.store.get(place)[0])
         data[-1] ^= 1
@@ -332,7 +332,7 @@ class TestEnded:
         self, alice: None, uploaded: Uploaded, server: MantaServer, here: Path, child_environment: dict[str, str]
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A process that has a part of core.1."""
-        name = uploaded(1, size=3 << 20)
+        name = uploaded(1, size=12 << 20)  # half a minute of it
         server.moods.add(Slow(1 << 19, "down"), method="GET", path="*/core.1")
         with subprocess.Popen(
             [*COMMAND, "-q", "get", name], env=child_environment, stderr=subprocess.PIPE
